@@ -1,0 +1,58 @@
+"""Regret as pure functions of the oracle and the actions: it can be recomputed years later from the file.
+
+An action of None (an episode that ended early) counts as uniform play, so every trajectory has a regret.
+All values are in reward units, summed over the T rounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rmft_verl.types import Action, Oracle, Trajectory
+
+
+def earned(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """Expected reward of what was played at each round, shape (T,)."""
+    horizon, n_actions = expected_T_A.shape
+    if len(actions_T) != horizon:
+        raise ValueError(f"{len(actions_T)} actions for a horizon of {horizon}")
+    policy_T_A = np.full((horizon, n_actions), 1.0 / n_actions)
+    for t, action in enumerate(actions_T):
+        if isinstance(action, tuple):
+            policy_T_A[t] = action
+        elif action is not None:
+            policy_T_A[t] = np.arange(n_actions) == action
+    return np.asarray((policy_T_A * expected_T_A).sum(axis=1))
+
+
+def pseudo_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """Cumulative pseudo-regret after each round, shape (T,), non-negative and non-decreasing.
+
+    sum_t (max_a mu_a - mu_{a_t}) on expected rewards, not on the rewards drawn (Park et al. 2026, section on bandits;
+    Lattimore and Szepesvari 2020, section 4.4).
+    """
+    return np.cumsum(expected_T_A.max(axis=1) - earned(expected_T_A, actions_T))
+
+
+REGRETS: dict[str, Callable[[np.ndarray, Sequence[Action | None]], np.ndarray]] = {"pseudo": pseudo_regret}
+"""Oracle kind -> cumulative regret after each round, shape (T,)."""
+
+
+def regret_curve(oracle: Oracle, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """Cumulative regret after each round, shape (T,); ``KeyError`` for an unknown kind."""
+    return REGRETS[oracle.kind](oracle.expected_T_A, actions_T)
+
+
+def score(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with its regret filled in; left None if the environment failed before it could tell the truth."""
+    if trajectory.oracle.kind not in REGRETS:
+        return trajectory
+    return dataclasses.replace(trajectory, regret=float(regret_curve(trajectory.oracle, trajectory.actions_T)[-1]))
+
+
+def uniform_regret(oracle: Oracle) -> float:
+    """Expected regret of uniform play on the same game: the 1 of the normalised scale."""
+    return float(regret_curve(oracle, (None,) * oracle.expected_T_A.shape[0])[-1])

@@ -1,0 +1,239 @@
+"""Every noun of the flow, frozen, numpy only.
+
+    Generator.draw(rng) -> Scenario ; Env(scenario, seed) ; env.reset() -> Observation ; player.act(observation) -> Reply
+    env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
+    play(env, player) -> Trajectory ; one Scenario played G times -> TrajectoryGroup
+
+Axis suffixes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+
+Action = Union[int, tuple[float, ...]]
+"""An arm index (bandits) or a point of the simplex over the actions (full-information games)."""
+
+
+class Message(NamedTuple):
+    """One chat message. ``role`` is ``user``, ``assistant`` or ``system``."""
+
+    role: str
+    content: str
+
+
+class StopReason(str, Enum):
+    """Why an episode ended."""
+
+    COMPLETED = "completed"
+    """All rounds of the horizon were played."""
+    INVALID = "invalid"
+    """An unparsable reply ended the episode (``rollout.on_invalid=end``)."""
+    LENGTH = "length"
+    """The token budget ran out before the horizon."""
+    ERROR = "error"
+    """The environment raised; the traceback is on the trajectory."""
+
+
+def content_hash(value: Any) -> str:
+    """First 16 hex digits of the SHA-256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One decision problem: a hidden game and the words it is told in.
+
+    It carries the truth (``game``), so it is given to an ``Env`` and never to a player.
+    """
+
+    env: str
+    """Name of the environment plug-in."""
+    horizon: int
+    """Number of rounds T, >= 1."""
+    actions: tuple[str, ...]
+    """The name of each action, in the order of the hidden game's actions."""
+    context: str
+    """Key of the verbal domain."""
+    game: Mapping[str, Any]
+    """Hidden parameters, JSON values only."""
+
+    @property
+    def id(self) -> str:
+        """Content hash: equal scenarios have equal ids, on every machine."""
+        return content_hash(self.to_json())
+
+    @property
+    def instance_id(self) -> str:
+        """Hash of the hidden game alone: the same game told in other words has the same instance id."""
+        return content_hash([self.env, self.horizon, self.game])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; inverse of ``from_json``."""
+        return {
+            "env": self.env,
+            "horizon": self.horizon,
+            "actions": list(self.actions),
+            "context": self.context,
+            "game": dict(self.game),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Scenario:
+        return cls(value["env"], value["horizon"], tuple(value["actions"]), value["context"], value["game"])
+
+
+@dataclass(frozen=True)
+class GameSpec:
+    """What every player is told before the first round; a model reads the same facts in words."""
+
+    n_actions: int
+    horizon: int
+    reward_law: str
+    """``bernoulli`` (0 or 1) or ``gaussian`` (noisy real numbers); plug-ins may add laws."""
+    reward_scale: float = 1.0
+    """Standard deviation of one reward around its mean as told to the player; 0.5 for Bernoulli."""
+    full_information: bool = False
+    """True if the rewards of all actions are revealed after every round, and an action is a point of the simplex."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the player sees before a round: words for a model, numbers for an algorithm, equal information."""
+
+    messages: tuple[Message, ...]
+    """Messages new since the last observation (never the player's own replies)."""
+    spec: GameSpec
+    turn: int
+    """Index of the round about to be played, 0-based."""
+    last_action: Action | None = None
+    """The action played in the round before, None in the first round."""
+    feedback_A: np.ndarray | None = None
+    """Rewards revealed by the round before, NaN where not revealed; None in the first round. Shape (A,)."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A player's answer: words to be parsed (models), or an action (algorithms, whose ``text`` stays empty)."""
+
+    text: str = ""
+    action: Action | None = None
+    cut: bool = False
+    """True if the reply ran into its token cap."""
+    exhausted: bool = False
+    """True if the context had no room for a reply: the episode stops."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Outcome of one round. There is no info dict: the truth leaves only through ``Env.oracle``."""
+
+    observation: Observation | None
+    """None after the last round."""
+    reward: float
+    done: bool
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The truth of a finished game. ``expected_T_A``: expected reward of each action at each round, shape (T, A).
+
+    In full-information games these are the revealed reward vectors themselves.
+    """
+
+    expected_T_A: np.ndarray
+    kind: str
+    """Which regret the game is scored by: ``pseudo``, ``external`` or ``dynamic``."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One played round."""
+
+    messages: tuple[Message, ...]
+    """What the player saw, new since the turn before."""
+    text: str
+    action: Action | None
+    """The action executed; None if the episode ended here without one."""
+    reward: float | None
+    parsed: bool
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The very token ids of a dialogue as the sampler saw and produced them. Never re-tokenised."""
+
+    ids_N: np.ndarray
+    """Prompt, replies and observations, in order; int32, shape (N,)."""
+    mask_N: np.ndarray
+    """1 where the model sampled the token, else 0; int8, shape (N,)."""
+    logprobs_N: np.ndarray
+    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,)."""
+    prompt_length: int
+    """Number of tokens before the first reply."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One play of one scenario, complete enough to be scored again years later."""
+
+    scenario: Scenario
+    player: str
+    turns: tuple[Turn, ...]
+    oracle: Oracle
+    stop_reason: StopReason
+    reward_seed: int
+    policy_seed: int
+    policy_version: int = -1
+    """Number of weight updates the sampled model had seen; -1 for algorithms."""
+    tokens: Tokens | None = None
+    error: str = ""
+    regret: float | None = None
+    """Regret in reward units; None = not scored."""
+
+    @property
+    def actions_T(self) -> tuple[Action | None, ...]:
+        """The actions played, padded with None up to the horizon."""
+        played = tuple(turn.action for turn in self.turns if turn.action is not None)
+        return played + (None,) * (self.scenario.horizon - len(played))
+
+    @property
+    def valid(self) -> bool:
+        """Completed, every turn parsed, none cut. Only valid trajectories are trained on."""
+        return self.stop_reason is StopReason.COMPLETED and all(turn.parsed and not turn.cut for turn in self.turns)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole dialogue for people to read."""
+        dialogue: list[Message] = []
+        for turn in self.turns:
+            dialogue += [*turn.messages, Message("assistant", turn.text)]
+        return dialogue
+
+
+@dataclass(frozen=True)
+class TrajectoryGroup:
+    """The trajectories compared with one another when some are kept."""
+
+    key: str
+    trajectories_G: tuple[Trajectory, ...]
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """One play to be sampled: the scenario and a seed per purpose."""
+
+    scenario: Scenario
+    reward_seed: int
+    policy_seed: int
+    greedy: bool = field(default=False)
+    """Sample at temperature 0."""
