@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from rmft_verl.types import Action, Observation, Oracle, Scenario, StepResult
+from rmft_verl.types import Action, Observation, Oracle, RunError, Scenario, StepResult
 
 ENTRY_POINT_GROUP = "rmft_verl.environments"
 
 
-class EnvLoadError(Exception):
+class EnvLoadError(RunError):
     """An environment plug-in is missing, ambiguous, broken or not conformant. The message says which and what to do."""
 
 
@@ -56,7 +56,7 @@ class Env(Protocol):
         ...
 
     def oracle(self) -> Oracle:
-        """The truth, after the last round only."""
+        """The truth. Asked for once, when the play has ended."""
         ...
 
 
@@ -123,10 +123,12 @@ def _load_folder(name: str, path: Path) -> Any:
     except Exception as error:
         del sys.modules[module_name]
         raise EnvLoadError(f"environment {name!r} ({source}) cannot be loaded:\n{traceback.format_exc()}") from error
-    classes = [value for value in vars(module).values() if inspect.isclass(value) and hasattr(value, "Generator")]
+    own = [value for value in vars(module).values() if inspect.isclass(value) and hasattr(value, "Generator")]
+    # A folder re-exports the class of a submodule; a class imported from elsewhere is only a parent.
+    classes = [value for value in own if value.__module__.startswith(module_name)]
     if len(classes) != 1:
         raise EnvLoadError(
-            f"environment {name!r} ({source}) must define or import exactly one class with a Generator, "
+            f"environment {name!r} ({source}) must define exactly one class with a Generator, "
             f"found {len(classes)}."
         )
     return classes[0]
@@ -160,7 +162,10 @@ def _transcript(env_class: type[Env], scenario: Scenario, seed: int) -> list[str
     lines: list[str] = []
     rounds = 0
     for text in ("", "nonsense", "\x00\udcff", "Action: " * 1000, "```json\n{", "Action: \u202e\n" * 50):
-        env.parse(text)
+        try:
+            env.parse(text)
+        except Exception as error:
+            raise EnvLoadError(f"not a conformant environment: parse({text[:20]!r}) raised {error!r}.") from error
     while observation is not None:
         spec = observation.spec
         lines += [message.content for message in observation.messages]

@@ -39,16 +39,17 @@ async def play(
 
     ``reward_seed`` is the seed ``env`` was built with; ``policy_seed`` also seeds the uniform action that replaces an
     unparsable reply. An exception inside the environment or the player is data: it ends the episode with
-    ``StopReason.ERROR`` and its traceback. The only caller of ``env.oracle()``.
+    ``StopReason.ERROR``, its traceback and no oracle. The only caller of ``env.oracle()``.
     """
     fallback = np.random.default_rng([policy_seed, 1])
     turns: list[Turn] = []
     error = ""
     try:
         stop = await _rounds(env, player, turns, on_invalid, fallback)
+        oracle = env.oracle()
     except Exception:  # a bad rollout is data, whatever the plug-in raised
         stop, error = StopReason.ERROR, traceback.format_exc()
-    oracle = env.oracle() if not error else Oracle(np.full((scenario.horizon, len(scenario.actions)), np.nan), "none")
+        oracle = Oracle(np.full((scenario.horizon, len(scenario.actions)), np.nan), "none")
     return Trajectory(scenario, player.name, tuple(turns), oracle, stop, reward_seed, policy_seed, error=error)
 
 

@@ -58,6 +58,6 @@ def select(
     kept: list[Trajectory] = []
     for members in group(trajectories, by):
         n_scenarios = len({trajectory.scenario.id for trajectory in members.trajectories_G})
-        valid = [trajectory for trajectory in members.trajectories_G if trajectory.valid and trajectory.regret is not None]
+        valid = [t for t in members.trajectories_G if t.valid and t.regret is not None]
         kept += RULES[rule](valid, keep * n_scenarios, rng)
     return kept

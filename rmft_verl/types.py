@@ -1,6 +1,7 @@
 """Every noun of the flow, frozen, numpy only.
 
-    Generator.draw(rng) -> Scenario ; Env(scenario, seed) ; env.reset() -> Observation ; player.act(observation) -> Reply
+    Generator.draw(rng) -> Scenario ; Env(scenario, seed)
+    env.reset() -> Observation ; player.act(observation) -> Reply
     env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
     play(env, player) -> Trajectory ; one Scenario played G times -> TrajectoryGroup
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Union
 
@@ -20,6 +21,10 @@ import numpy as np
 
 Action = Union[int, tuple[float, ...]]
 """An arm index (bandits) or a point of the simplex over the actions (full-information games)."""
+
+
+class RunError(Exception):
+    """Something the user can mend: shown as one line, without a traceback."""
 
 
 class Message(NamedTuple):
@@ -176,10 +181,10 @@ class Tokens:
     """Prompt, replies and observations, in order; int32, shape (N,)."""
     mask_N: np.ndarray
     """1 where the model sampled the token, else 0; int8, shape (N,)."""
-    logprobs_N: np.ndarray
-    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,)."""
     prompt_length: int
     """Number of tokens before the first reply."""
+    logprobs_N: np.ndarray | None = None
+    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not asked for."""
 
 
 @dataclass(frozen=True)
@@ -235,5 +240,4 @@ class RolloutRequest:
     scenario: Scenario
     reward_seed: int
     policy_seed: int
-    greedy: bool = field(default=False)
-    """Sample at temperature 0."""
+    temperature: float = 1.0

@@ -1,0 +1,38 @@
+# make demo    install, then train the tiny model on a CPU, end to end
+# make test    install, then lint, types and the whole test suite (what CI runs)
+# make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
+# Another interpreter: make test PYTHON=python3.11 (3.10 to 3.12). Another place: VENV=path.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+export PIP_NO_INPUT = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint bench
+
+demo: $(INSTALLED)
+	$(RUN) -m rmft_verl.main recipe=mab_tiny
+
+test: lint
+	$(RUN) -m pytest
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(INSTALLED)
+	$(RUN) tests/benchmarks/bench.py
+
+# Installs again only when pyproject.toml has changed. vLLM pulls torchvision, torchaudio and torchcodec; where their
+# builds do not match torch's, importing a text model fails, and no text model needs them.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info < (3, 13); \
+		sys.exit(None if ok else "Python 3.10 to 3.12 is needed, not %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --progress-bar off -e '.[cpu,dev]'
+	$(RUN) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@

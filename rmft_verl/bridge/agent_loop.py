@@ -1,0 +1,134 @@
+"""verl's multi-turn rollout as a player: each episode is ``play(env, player)`` inside verl's agent loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+import ray
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
+from vllm.sampling_params import RequestOutputKind
+
+from rmft_verl.bridge import progress
+from rmft_verl.bridge.dialogue import Dialogue
+from rmft_verl.env import Env, load_env
+from rmft_verl.play import play
+from rmft_verl.types import Observation, Reply, Scenario, content_hash
+
+_DELTAS: dict[tuple[str, str], list[int]] = {}
+"""Rendered context messages of this worker process, which serves one model with one chat template."""
+
+
+class ModelPlayer:
+    """The language model behind verl's sampler. The player of one episode."""
+
+    name = "model"
+
+    def __init__(
+        self,
+        client: Any,
+        tokenizer: Any,
+        dialogue: Dialogue,
+        params: dict[str, Any],
+        seed: int,
+        limits: tuple[int, int],
+    ) -> None:
+        self._client = client
+        self._tokenizer = tokenizer
+        self._params = params
+        self._seed = seed
+        self._context, self._reply_tokens = limits
+        self._session = uuid4().hex
+        self._replies = 0
+        self.dialogue = dialogue
+
+    async def act(self, observation: Observation) -> Reply:
+        self.dialogue.observe(observation.messages)
+        room = min(self._reply_tokens, self._context - len(self.dialogue.ids))
+        if room < 1:
+            return Reply(exhausted=True)
+        output = await self._client.generate(
+            request_id=self._session,
+            prompt_ids=self.dialogue.ids,
+            sampling_params=self._params | {"max_tokens": room, "seed": self._turn_seed()},
+        )
+        ids = list(output.token_ids)
+        self.dialogue.reply(ids)
+        ended = bool(ids) and ids[-1] in self._end_ids()
+        return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=True), cut=not ended)
+
+    def _turn_seed(self) -> int:
+        """A seed of its own for every reply, so that the draw does not depend on what else is being sampled."""
+        self._replies += 1
+        return int(content_hash([self._seed, self._replies])[:8], 16)
+
+    def _end_ids(self) -> set[int]:
+        """Tokens that end a reply on purpose; a reply without one ran into its cap."""
+        return _end_ids(self._tokenizer)
+
+
+@lru_cache(maxsize=4)
+def _end_ids(tokenizer: Any) -> set[int]:
+    names = {tokenizer.eos_token, "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"}
+    known = tokenizer.get_vocab()
+    return {known[name] for name in names if name in known}
+
+
+@lru_cache(maxsize=1)
+def _counter() -> Any:
+    return ray.get_actor(progress.NAME)
+
+
+@lru_cache(maxsize=16)
+def _env_class(name: str, env_dirs: tuple[str, ...]) -> type[Env]:
+    return load_env(name, env_dirs)
+
+
+class RMFTAgentLoop(AgentLoopBase):
+    """Plays one request. Named in the agent-loop file that ``verl_config`` writes, with the arguments below."""
+
+    def __init__(
+        self, *args: Any, env_name: str, env_dirs: list[str], on_invalid: str, reply_tokens: int, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._env_class = _env_class(env_name, tuple(env_dirs))
+        self._on_invalid = on_invalid
+        self._reply_tokens = reply_tokens
+
+    async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
+        """``row``: ``request`` (JSON of a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
+        request = json.loads(row["request"])
+        scenario = Scenario.from_json(request["scenario"])
+        params = sampling_params | {
+            "detokenize": False,
+            "output_kind": RequestOutputKind.FINAL_ONLY,  # no message per token between vLLM's processes
+            "temperature": request["temperature"],
+        }
+        limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
+        dialogue = Dialogue(self.continuous_token_builder, _DELTAS)
+        player = ModelPlayer(self.server_manager, self.tokenizer, dialogue, params, request["policy_seed"], limits)
+        env = self._env_class(scenario, request["reward_seed"])
+        trajectory = await play(
+            env,
+            player,
+            scenario,
+            reward_seed=request["reward_seed"],
+            policy_seed=request["policy_seed"],
+            on_invalid=self._on_invalid,
+        )
+        tokens = dialogue.tokens()
+        trajectory = dataclasses.replace(trajectory, tokens=tokens, policy_version=int(row["version"]))
+        _counter().add.remote(int(tokens.mask_N.sum()))
+        start = tokens.prompt_length
+        return AgentLoopOutput(
+            # A prompt that is too long was not played (its trajectory says so); verl only pads what it gets here.
+            prompt_ids=tokens.ids_N[:start].tolist()[: self.rollout_config.prompt_length],
+            response_ids=tokens.ids_N[start:].tolist(),
+            response_mask=tokens.mask_N[start:].tolist(),
+            num_turns=2 * len(trajectory.turns),
+            metrics=AgentLoopMetrics(),
+            extra_fields={"trajectory": trajectory},
+        )

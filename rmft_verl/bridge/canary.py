@@ -1,0 +1,67 @@
+"""Does the sampler play with the trainer's weights? Asked after every sync, on dialogues that were really sampled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import torch
+
+from rmft_verl.backend import StaleSamplerError
+from rmft_verl.types import Trajectory
+
+
+def sampler_logprobs(client: Any, probe: Sequence[Trajectory]) -> list[torch.Tensor]:
+    """The sampler's log-probability of every sampled token of each dialogue, at temperature 1."""
+
+    async def ask(trajectory: Trajectory) -> torch.Tensor:
+        tokens = trajectory.tokens
+        assert tokens is not None
+        output = await client.generate(
+            request_id=uuid4().hex,
+            prompt_ids=tokens.ids_N.tolist(),
+            sampling_params={"max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0},
+        )
+        # Row j is the log-probability of token j + 1; the last row is padding.
+        rows = torch.tensor(output.extra_fields["prompt_logprobs"][:-1], dtype=torch.float32)[:, 0]
+        return rows[torch.from_numpy(tokens.mask_N).bool()[1:]]
+
+    async def ask_all() -> list[torch.Tensor]:
+        return list(await asyncio.gather(*[ask(trajectory) for trajectory in probe]))
+
+    return asyncio.run(ask_all())
+
+
+def judge(
+    trainer: Sequence[torch.Tensor],
+    sampler: Sequence[torch.Tensor],
+    before: Sequence[torch.Tensor] | None,
+    tolerance: float,
+    version: int,
+) -> dict[str, float]:
+    """Mean absolute differences, nats per token; raises ``StaleSamplerError`` if the sampler is not the trainer.
+
+    The two may differ by at most ``tolerance`` (their kernels round differently). ``before`` is the trainer before the
+    update: a sampler nearer to it than to the trainer is stale, however small the update was.
+    """
+    now, seen = torch.cat(list(trainer)), torch.cat(list(sampler))
+    gap = (now - seen).abs().mean().item()
+    metrics = {"sync/canary": gap}
+    if not gap <= tolerance:
+        raise StaleSamplerError(
+            f"canary after sync {version}: sampler and trainer differ by {gap:.4f} nats per token on {len(now)} sampled "
+            f"tokens, more than canary_tolerance={tolerance}. The sampler does not hold the trainer's weights, or "
+            "computes in a lower precision: check the sync before raising canary_tolerance"
+        )
+    if before is not None:
+        old = torch.cat(list(before))
+        moved, lag = (now - old).abs().mean().item(), (seen - old).abs().mean().item()
+        metrics["sync/moved"] = moved
+        if lag < gap:
+            raise StaleSamplerError(
+                f"canary after sync {version}: the sampler is {lag:.5f} nats per token from the weights before the "
+                f"update and {gap:.5f} from those after it: the sync delivered nothing"
+            )
+    return metrics

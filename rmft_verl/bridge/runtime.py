@@ -1,0 +1,111 @@
+"""What verl, vLLM and Ray need on this machine, set before they are imported. A user sets no environment variable."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import warnings
+from typing import Any
+
+from rmft_verl.config import HardwareConfig
+from rmft_verl.types import RunError
+
+PINNED = {"verl": ("0.9.1", "0.10")}
+"""Distribution -> lowest version, first version that is too new."""
+
+
+def installed() -> None:
+    """Raise ``RunError`` with the install command if verl is missing or of another generation."""
+    for name, (low, high) in PINNED.items():
+        if importlib.util.find_spec(name) is None:
+            raise RunError(f"{name} is not installed: pip install 'rmft_verl[gpu]', or 'rmft_verl[cpu]' without a GPU")
+        version = importlib.metadata.version(name)
+        if not _tuple(low) <= _tuple(version) < _tuple(high):
+            raise RunError(f"{name} {version} is installed, not >={low},<{high}: pip install '{name}=={low}'")
+
+
+def _tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
+def device(hardware: HardwareConfig) -> str:
+    """``cuda`` or ``cpu``: the device this run uses. Raises ``RunError`` if the GPUs asked for are not here."""
+    import torch
+
+    count = torch.cuda.device_count() if hardware.device != "cpu" else 0
+    if hardware.device == "cpu" or (hardware.device == "auto" and count == 0):
+        return "cpu"
+    if count == 0:
+        raise RunError(
+            "hardware.device='cuda': this machine has no GPU. Add dry_run=true to see the plan, "
+            "or start with recipe=mab_tiny, which runs on a CPU"
+        )
+    if hardware.nodes == 1 and hardware.gpus_per_node > count:
+        raise RunError(f"hardware.gpus_per_node={hardware.gpus_per_node}: this machine has {count}")
+    return "cuda"
+
+
+def prepare(kind: str) -> dict[str, str]:
+    """Set and return the environment variables of the driver and of every Ray worker, before verl is imported."""
+    environment = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "VERL_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    if kind == "cpu":
+        threads = str(os.cpu_count() or 1)
+        environment |= {
+            "VERL_PLATFORM": "cpu",  # chosen from verl's registry; ours registers it (cpu_platform)
+            "VERL_ENGINE_DEVICE": "cuda",  # the FSDP engine is registered for cuda; the class itself is device-blind
+            "VLLM_TARGET_DEVICE": "cpu",
+            "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer shares the cores
+            "OMP_NUM_THREADS": threads,
+        }
+    os.environ.update(environment)
+    _torchvision_loads()
+    return environment
+
+
+def _torchvision_loads() -> None:
+    """A torchvision built for another torch makes every transformers model unimportable; say so in one line."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("torchvision")
+    except Exception as error:
+        raise RunError(
+            f"torchvision does not fit the installed torch ({str(error).splitlines()[0]}). "
+            "Text models need none of it: pip uninstall -y torchvision torchaudio torchcodec"
+        ) from error
+
+
+def start_ray(kind: str, environment: dict[str, str], hardware: HardwareConfig) -> None:
+    """Join the cluster in ``RAY_ADDRESS`` or start Ray on this machine."""
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options["runtime_env"] = {"env_vars": environment}
+    if "RAY_ADDRESS" not in os.environ:
+        options |= {"include_dashboard": False}
+        if kind == "cpu":
+            # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
+            options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}
+    ray.init(**options)
+
+
+def plugin_loaded(kind: str) -> None:
+    """Check that verl took our CPU platform: verl hides the errors of its plug-ins."""
+    if kind != "cpu":
+        return
+    from verl.plugin.platform import get_platform
+
+    found = get_platform().device_name
+    if found != "cpu":
+        raise RunError(f"verl chose the platform {found!r} on a CPU run: reinstall rmft_verl (its verl.plugins entry)")

@@ -1,0 +1,136 @@
+"""Our configuration in verl's words: one function from ``Config`` to verl's own, checked against verl's schema."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.plan import Budget
+
+AGENT = "rmft"
+
+
+def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[str, Any]:
+    """verl's keys that follow from ours. Keys with a leading ``+`` are new to verl's file, not to its code."""
+    hardware, rollout, update = config.hardware, config.rollout, config.update
+    on_cpu = kind == "cpu"
+    actor, sampler = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    derived: dict[str, Any] = {
+        "trainer.device": kind,
+        "trainer.nnodes": hardware.nodes,
+        "trainer.n_gpus_per_node": hardware.gpus_per_node,
+        "actor_rollout_ref.model.path": model_path,
+        "actor_rollout_ref.model.use_remove_padding": not on_cpu,
+        "actor_rollout_ref.model.enable_gradient_checkpointing": not on_cpu,
+        "data.apply_chat_template_kwargs": {f"+{k}": v for k, v in config.model.chat_template.items()},
+        f"{actor}.strategy": "fsdp2",
+        "critic.strategy": "fsdp2",
+        f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
+        f"{actor}.fsdp_config.param_offload": hardware.offload,
+        f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
+        f"{actor}.use_dynamic_bsz": True,
+        f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
+        f"{actor}.ppo_mini_batch_size": update.batch,
+        f"{actor}.optim.lr": update.lr,
+        f"{actor}.optim.weight_decay": update.weight_decay,
+        f"{actor}.optim.clip_grad": update.max_grad_norm,
+        f"{sampler}.name": "vllm",
+        f"{sampler}.nnodes": hardware.nodes,
+        f"{sampler}.n_gpus_per_node": hardware.gpus_per_node,
+        f"{sampler}.tensor_model_parallel_size": hardware.tensor_parallel,
+        f"{sampler}.gpu_memory_utilization": hardware.gpu_memory,
+        f"{sampler}.max_num_seqs": hardware.max_num_seqs,
+        f"{sampler}.max_model_len": config.model.context,
+        f"{sampler}.prompt_length": budget.prompt_tokens,
+        f"{sampler}.response_length": config.model.context - budget.prompt_tokens,
+        f"{sampler}.temperature": rollout.temperature,
+        f"{sampler}.top_p": rollout.top_p,
+        f"{sampler}.calculate_log_probs": False,
+        f"{sampler}.log_prob_use_dynamic_bsz": True,
+        f"{sampler}.log_prob_max_token_len_per_gpu": hardware.tokens_per_gpu,
+        f"{sampler}.agent.num_workers": hardware.agent_workers,
+    }
+    if on_cpu:
+        extension = "rmft_verl.bridge.cpu_sampler.CpuWorkerExtension"
+        derived |= {
+            "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+            f"{sampler}.enforce_eager": True,
+            f"{sampler}.free_cache_engine": False,
+            f"+{sampler}.enable_sleep_mode": False,
+            f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+            f"+{sampler}.engine_kwargs.vllm.worker_extension_cls": extension,
+        }
+    return derived
+
+
+def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any]) -> DictConfig:
+    """verl's resolved configuration: its defaults, then ``derived``, then the user's ``verl:`` mapping.
+
+    Raises ``ConfigError`` for a key verl does not have.
+    """
+    spec = importlib.util.find_spec("verl")  # found, not imported: a dry run stays light
+    assert spec is not None and spec.origin is not None
+    overrides = _flatten(derived) + _flatten(raw)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(Path(spec.origin).parent / "trainer" / "config"), version_base=None):
+        try:
+            composed = compose("ppo_trainer", overrides=overrides)
+        except Exception as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise ConfigError(f"verl: {' '.join(lines)}") from error
+    OmegaConf.resolve(composed)
+    return composed
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Hydra override strings. ``+`` anywhere in a key moves to the front, where Hydra wants it."""
+    overrides: list[str] = []
+    for key, value in tree.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            overrides += _flatten(value, path)
+        else:
+            plus = "+" if "+" in path else ""
+            overrides.append(f"{plus}{path.replace('+', '')}={_hydra(value)}")
+    return overrides
+
+
+def _hydra(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_hydra(item) for item in value) + "]"
+    if value is None:
+        return "null"
+    return json.dumps(value) if isinstance(value, (str, bool)) else str(value)
+
+
+def check_schema(verl_config: DictConfig) -> None:
+    """Instantiate verl's dataclasses for the actor and the sampler, as its workers will; raises ``ConfigError``."""
+    from verl.utils.config import omega_conf_to_dataclass
+
+    for key in ("actor", "rollout"):
+        try:
+            omega_conf_to_dataclass(verl_config.actor_rollout_ref[key])
+        except Exception as error:
+            raise ConfigError(f"verl refuses actor_rollout_ref.{key}: {str(error).strip().splitlines()[0]}") from error
+
+
+def agent_loop_file(config: Config, path: Path) -> None:
+    """Write the file that names our agent loop and its arguments; every rollout worker of verl reads it."""
+    entry = {
+        "name": AGENT,
+        "_target_": "rmft_verl.bridge.agent_loop.RMFTAgentLoop",
+        "env_name": config.env.name,
+        "env_dirs": [str(Path(directory).expanduser().resolve()) for directory in config.env_dirs],
+        "on_invalid": config.rollout.on_invalid,
+        "reply_tokens": config.rollout.reply_tokens,
+    }
+    OmegaConf.save(OmegaConf.create([entry]), path)

@@ -1,0 +1,53 @@
+"""Any other tracker that verl knows (TensorBoard, MLflow, SwanLab, Trackio, ClearML) as a ``tracking.Tracker``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from verl.utils.tracking import Tracking, ValidationGenerationsLogger
+
+from rmft_verl.tracking import TrackingError, best_median_worst, render_dialogue
+from rmft_verl.types import Trajectory
+
+OWN = ("wandb", "tracking", "console", "file")
+"""Backends of verl that the project has itself, in a form that can be continued."""
+
+
+class VerlTracker:
+    """Metrics and the best, median and worst dialogue through verl's ``Tracking``."""
+
+    def __init__(
+        self, directory: Path, *, project: str, name: str, backends: Sequence[str], config: Mapping[str, Any]
+    ) -> None:
+        """Start ``backends``. TensorBoard writes to ``directory``/tensorboard unless ``TENSORBOARD_DIR`` is set.
+
+        Raises ``TrackingError`` for a backend that verl does not know, whose package is missing, or that is in ``OWN``.
+        """
+        self._backends = list(backends)
+        known = [backend for backend in Tracking.supported_backend if backend not in OWN]
+        for backend in backends:
+            if backend not in known:
+                raise TrackingError(f"tracking.backends: {backend!r} is none of {', '.join(known)}")
+        os.environ.setdefault("TENSORBOARD_DIR", str(directory / "tensorboard"))
+        try:
+            self._tracking = Tracking(project, name, self._backends, dict(config))
+        except ImportError as error:
+            raise TrackingError(f"tracking.backends={self._backends}: {error}. Install it or leave it out.") from error
+        self._dialogues = ValidationGenerationsLogger(project, name)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._tracking.log(dict(metrics), step)
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        rows = [
+            [f"{which}: scenario {t.scenario.id}", render_dialogue(t), t.regret]
+            for which, t in best_median_worst(trajectories)
+        ]
+        if rows:
+            self._dialogues.log(self._backends, rows, step)
+
+    def close(self) -> None:
+        self._tracking.finish()

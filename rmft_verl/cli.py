@@ -1,0 +1,92 @@
+"""The ``rmft-verl`` command. Parses first; what is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rmft_verl.types import RunError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 2 an input that cannot be used (one line says why)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:  # key=value pairs, which argparse need not see
+        from rmft_verl.main import main as train
+
+        return train(given[1:])
+    options = _parser().parse_args(given)
+    try:
+        options.run(options)
+    except RunError as error:
+        print(f"rmft-verl: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rmft-verl", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
+
+    recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
+    recipes.set_defaults(run=_recipes)
+
+    envs = commands.add_parser("envs", help="list environments, or check one that you wrote")
+    actions = envs.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every environment and where it comes from")
+    listing.set_defaults(run=_envs_list)
+    checking = actions.add_parser("check", help="the conformance test for plug-in authors")
+    checking.add_argument("name")
+    checking.set_defaults(run=_envs_check)
+    for action in (listing, checking):
+        action.add_argument("--env-dir", action="append", default=[], metavar="DIR", help="a folder of drop-ins")
+
+    report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
+    report.add_argument("directory", type=Path, metavar="RUN")
+    report.set_defaults(run=_report)
+
+    export = commands.add_parser("export", help="the trained model of a run as a Hugging Face directory")
+    export.add_argument("directory", type=Path, metavar="RUN")
+    export.add_argument("out", type=Path, metavar="OUT")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from rmft_verl.recipe import find_recipes
+
+    for name, path in sorted(find_recipes().items()):
+        print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+
+
+def _envs_list(options: argparse.Namespace) -> None:
+    from rmft_verl.env import find_envs
+
+    for name, where in sorted(find_envs(options.env_dir).items()):
+        print(f"{name:16} {where}")
+
+
+def _envs_check(options: argparse.Namespace) -> None:
+    from rmft_verl.env import check_env, load_env
+
+    check_env(load_env(options.name, options.env_dir))
+    print(f"{options.name}: conforms")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rmft_verl.run import report_run
+
+    print(report_run(options.directory))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from rmft_verl.bridge.export import export_run
+
+    print(f"model written to {export_run(options.directory, options.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

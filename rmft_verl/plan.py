@@ -1,0 +1,167 @@
+"""Does it fit? The context budget of a dialogue and the memory of a GPU, before anything loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import Env
+from rmft_verl.types import Message, Observation
+
+CountTokens = Callable[[Sequence[Message], bool], int]
+"""Tokens that messages take, the template's own included; the flag says whether they open the dialogue."""
+
+PROBED_SCENARIOS = 64
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of the longest dialogue seen in ``PROBED_SCENARIOS`` scenarios, replies at their cap."""
+
+    prompt_tokens: int
+    """The first message, with a reserve of an eighth."""
+    observation_tokens: int
+    """All later messages together, with the same reserve."""
+    horizon: int
+    reply_tokens: int
+
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.observation_tokens + self.horizon * self.reply_tokens
+
+
+def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
+    """A stand-in where no tokenizer is at hand: three characters a token and ten for the template."""
+    return sum(math.ceil(len(message.content) / 3) + 10 for message in messages)
+
+
+def measure_budget(
+    env_class: type[Env], option_sets: Sequence[Mapping[str, Any]], reply_tokens: int, count: CountTokens
+) -> Budget:
+    """Play scenarios of each option set with uniform actions and count what the player would read."""
+    prompt = observations = horizon = 0
+    for options in option_sets:
+        rng = np.random.default_rng(0)
+        generator = make_generator(env_class, options)
+        for seed in range(PROBED_SCENARIOS):
+            scenario = generator.draw(rng)
+            env = env_class(scenario, seed)
+            observation: Observation | None = env.reset()
+            assert observation is not None
+            prompt = max(prompt, count(observation.messages, True))
+            later = 0
+            while observation is not None:
+                spec = observation.spec
+                uniform = (1.0 / spec.n_actions,) * spec.n_actions
+                result = env.step(uniform if spec.full_information else int(rng.integers(spec.n_actions)))
+                observation = result.observation
+                later += count(observation.messages, False) if observation is not None else 0
+            observations, horizon = max(observations, later), max(horizon, scenario.horizon)
+    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens)
+
+
+def make_generator(env_class: type[Env], options: Mapping[str, Any]) -> Any:
+    """The plug-in's scenario sampler; raises ``ConfigError`` naming the option it refuses."""
+    try:
+        return env_class.Generator(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"env.options of {env_class.name!r}: {error}") from error
+
+
+def check_budget(budget: Budget, config: Config) -> None:
+    """Raise ``ConfigError`` if the longest dialogue does not fit ``model.context``."""
+    context = config.model.context
+    if budget.total <= context:
+        return
+    room = (context - budget.prompt_tokens - budget.observation_tokens) // budget.horizon
+    remedy = (
+        f"set rollout.reply_tokens to at most {room}" if room > 0 else f"raise model.context to at least {budget.total}"
+    )
+    raise ConfigError(
+        f"model.context={context}: a dialogue may need {budget.total} tokens (prompt {budget.prompt_tokens} + "
+        f"observations {budget.observation_tokens} + {budget.horizon} rounds x {budget.reply_tokens} reply tokens); "
+        f"{remedy}"
+    )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's memory follows from."""
+
+    parameters: int
+    hidden: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+
+    @classmethod
+    def from_hf(cls, hf: Mapping[str, Any]) -> Shape:
+        """From the fields of a decoder's ``config.json`` (gated MLP, grouped-query attention)."""
+        hidden, layers, vocabulary = hf["hidden_size"], hf["num_hidden_layers"], hf["vocab_size"]
+        heads, kv_heads = hf["num_attention_heads"], hf.get("num_key_value_heads") or hf["num_attention_heads"]
+        head_dim = hf.get("head_dim") or hidden // heads
+        attention = hidden * head_dim * (2 * heads + 2 * kv_heads)
+        embeddings = vocabulary * hidden * (1 if hf.get("tie_word_embeddings", False) else 2)
+        parameters = layers * (attention + 3 * hidden * hf["intermediate_size"]) + embeddings
+        return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary)
+
+
+QWEN3_SHAPES: dict[str, tuple[int, int, int, int, int, bool]] = {
+    # name: hidden, layers, heads, key-value heads, intermediate, tied embeddings (the published config.json files)
+    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 3072, True),
+    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 6144, True),
+    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 9728, True),
+    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 12288, False),
+    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 17408, False),
+    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 25600, False),
+}
+
+
+def known_shape(path: str) -> Shape | None:
+    """The shape of a Qwen3 model by its hub id, so that a plan needs no download; None for other models."""
+    if path not in QWEN3_SHAPES:
+        return None
+    hidden, layers, heads, kv_heads, intermediate, tied = QWEN3_SHAPES[path]
+    return Shape.from_hf(
+        {
+            "hidden_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "intermediate_size": intermediate,
+            "head_dim": 128,
+            "vocab_size": 151936,
+            "tie_word_embeddings": tied,
+        }
+    )
+
+
+def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
+    """Memory per GPU by part, in GiB, for full fine-tuning with FSDP2 and Adam.
+
+    Parameters, gradients and Adam's two moments are float32 and sharded; activations assume gradient checkpointing and
+    the float32 logits of one forward pass of ``tokens_per_gpu`` tokens. The sampler plays as many dialogues at once as
+    its share leaves room for, ``max_num_seqs`` at most.
+    """
+    hardware = config.hardware
+    world = hardware.nodes * hardware.gpus_per_node
+    shards = world if hardware.fsdp_size == -1 else hardware.fsdp_size
+    gib = 2.0**30
+    state = 4 * shape.parameters / shards / gib
+    weights = 2 * shape.parameters / hardware.tensor_parallel / gib
+    kv_token = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim / hardware.tensor_parallel
+    return {
+        "trainer parameters (fp32)": state,
+        "trainer gradients (fp32)": state,
+        "trainer Adam moments (fp32)": 2 * state,
+        "trainer activations (bf16, checkpointed)": 2 * hardware.tokens_per_gpu * shape.hidden * shape.layers / gib,
+        "trainer logits (bf16 + fp32)": 6 * hardware.tokens_per_gpu * shape.vocabulary / gib,
+        "sampler weights (bf16)": weights,
+        "sampler cache of one dialogue of full length (bf16)": kv_token * config.model.context / gib,
+    }

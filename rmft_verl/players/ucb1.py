@@ -1,0 +1,30 @@
+"""Optimism: the empirical mean plus a bonus that shrinks with the number of pulls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmft_verl.players.arms import Arms, argmax
+from rmft_verl.types import Observation, Reply
+
+EXPLORATION = 1.0
+"""C of the bonus, the value of the published baseline."""
+
+
+class UCB1:
+    """argmax_a mean_a + 2 sd sqrt(C / n_a), untried arms first in random order, ties at random.
+
+    The UCB baseline of Krishnamurthy et al. 2024 (experimental setup): a constant C where Auer et al. 2002 have
+    2 log t. ``sd`` is ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, which makes the rule the published one.
+    """
+
+    name = "ucb1"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._arms = Arms()
+
+    async def act(self, observation: Observation) -> Reply:
+        self._arms.see(observation)
+        bonus_A = 2 * observation.spec.reward_scale * np.sqrt(EXPLORATION / np.maximum(self._arms.counts_A, 1))
+        return Reply(action=argmax(self._arms.means_A + bonus_A, self._rng))

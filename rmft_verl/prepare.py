@@ -1,0 +1,174 @@
+"""Everything that can be known, and refused, before a GPU is touched: model, context budget, verl's configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import Env, load_env
+from rmft_verl.plan import (
+    Budget,
+    CountTokens,
+    Shape,
+    check_budget,
+    estimate_tokens,
+    known_shape,
+    make_generator,
+    measure_budget,
+    memory_gib,
+)
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start."""
+
+    config: Config
+    env_class: type[Env]
+    kind: str
+    """``cuda`` or ``cpu``."""
+    model_path: str
+    budget: Budget
+    counted: bool
+    """Whether the budget was counted with the model's tokenizer, or estimated from characters."""
+    derived: dict[str, Any]
+    """verl's keys that follow from the configuration."""
+    verl_config: DictConfig
+    environment: dict[str, str]
+    """Variables that every process of the run needs; set in this one already."""
+
+
+def prepare(config: Config) -> Prepared:
+    """Resolve and check the whole configuration; raises ``RunError`` subclasses with one-line remedies."""
+    from rmft_verl.bridge import runtime
+    from rmft_verl.bridge.verl_config import compose_verl, derive
+
+    env_class = load_env(config.env.name, config.env_dirs)
+    option_sets = [config.env.options, config.env.options | config.env.eval_options]
+    for options in option_sets:
+        make_generator(env_class, options)
+    model_path = resolve_model(config.model.path)
+    runtime.installed()
+    kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
+    environment = runtime.prepare(kind)  # before anything imports verl
+    count = _counter(model_path, config) if Path(model_path).is_dir() else None
+    budget = measure_budget(env_class, option_sets, config.rollout.reply_tokens, count or estimate_tokens)
+    check_budget(budget, config)
+    derived = derive(config, kind, model_path, budget)
+    verl_config = compose_verl(derived, config.verl)
+    return Prepared(config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment)
+
+
+def _planned_device(config: Config) -> str:
+    """The device a dry run plans for: what the recipe names; ``auto`` plans for this machine."""
+    if config.hardware.device != "auto":
+        return config.hardware.device
+    from rmft_verl.bridge import runtime
+
+    return runtime.device(config.hardware)
+
+
+def resolve_model(path: str) -> str:
+    """The directory of a shipped model (``tiny:NAME``) or of a local one; a hub id stays as it is.
+
+    Raises ``ConfigError`` if something that looks like a directory is not one with a model in it.
+    """
+    if path.startswith("tiny:"):
+        from rmft_verl import tiny
+
+        try:
+            return str(tiny.path(path.removeprefix("tiny:")))
+        except ValueError as error:
+            raise ConfigError(f"model.path={path!r}: {error}") from error
+    directory = Path(path).expanduser()
+    if (directory / "config.json").is_file():
+        return str(directory.resolve())
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if directory.exists() or looks_local:
+        raise ConfigError(
+            f"model.path={path!r}: no model is there (no config.json). Name a model directory, a hub id such as "
+            "Qwen/Qwen3-8B, or tiny:mab"
+        )
+    return path
+
+
+def _counter(model_path: str, config: Config) -> CountTokens:
+    from rmft_verl.bridge.chat import token_counter
+
+    return token_counter(model_path, config.model.chat_template)
+
+
+def model_shape(model_path: str) -> Shape | None:
+    """From the model's config.json, or from the table of Qwen3 models; None if neither knows it."""
+    file = Path(model_path) / "config.json"
+    return Shape.from_hf(json.loads(file.read_text())) if file.is_file() else known_shape(model_path)
+
+
+def print_plan(config: Config) -> None:
+    """Resolve everything against verl's own schema and print what a run would do; writes nothing."""
+    from rich.console import Console
+
+    from rmft_verl.bridge.verl_config import check_schema
+
+    prepared = prepare(config)
+    check_schema(prepared.verl_config)
+    console = Console(highlight=False, soft_wrap=True)
+    for line in plan_lines(prepared):
+        console.print(line, markup=False)
+
+
+def plan_lines(prepared: Prepared) -> list[str]:
+    """The plan, line by line."""
+    config, budget = prepared.config, prepared.budget
+    rollout, hardware = config.rollout, config.hardware
+    played = rollout.scenarios * rollout.rollouts
+    kept = rollout.scenarios * config.selection.keep
+    how = "counted with the model's tokenizer" if prepared.counted else "estimated at 3 characters a token"
+    on = "CPU" if prepared.kind == "cpu" else f"{hardware.nodes} x {hardware.gpus_per_node} GPUs"
+    lines = [
+        f"plan of recipe {config.recipe or '(none)'}: {config.model.path} on {config.env.name}, {on}",
+        "",
+        f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
+        f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens",
+        f"update: keep {config.selection.keep} of {rollout.rollouts} by {config.selection.rule} per "
+        f"{config.selection.group_by} = {kept} dialogues, {config.update.epochs} epochs of "
+        f"{max(1, round(kept / config.update.batch))} optimizer steps",
+        f"run: {config.iterations} iterations, {config.eval.scenarios * config.eval.rollouts} held-out dialogues "
+        f"every {config.eval.every}",
+        "",
+        f"context of {config.model.context} tokens ({how}):",
+        f"  prompt {budget.prompt_tokens} + observations {budget.observation_tokens} + {budget.horizon} rounds x "
+        f"{budget.reply_tokens} reply tokens = {budget.total}",
+        f"  spare: {config.model.context - budget.total} tokens",
+        "",
+    ]
+    lines += _memory_lines(prepared)
+    lines += ["", "derived verl values:"]
+    lines += [f"  {key} = {value}" for key, value in prepared.derived.items()]
+    return lines
+
+
+def _memory_lines(prepared: Prepared) -> list[str]:
+    if prepared.kind == "cpu":
+        return ["memory: CPU run, see the recipe's header for its peak"]
+    shape = model_shape(prepared.model_path)
+    if shape is None:
+        return [f"memory: unknown shape of {prepared.model_path}; give a local directory to see it"]
+    parts = memory_gib(shape, prepared.config)
+    trainer = sum(value for part, value in parts.items() if part.startswith("trainer"))
+    share = prepared.config.hardware.gpu_memory
+    offloaded = (
+        "kept in CPU memory while sampling" if prepared.config.hardware.offload else "beside the sampler's share"
+    )
+    return [
+        f"memory per GPU, GiB ({shape.parameters / 1e9:.2f} B parameters):",
+        *[f"  {value:7.1f}  {part}" for part, value in parts.items()],
+        f"  {trainer:7.1f}  trainer at its peak, while the sampler sleeps; parameters and optimizer {offloaded}",
+        f"  the sampler takes {share:.0%} of the GPU while it plays",
+    ]

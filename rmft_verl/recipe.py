@@ -1,0 +1,111 @@
+"""From ``recipe=NAME key=value ...`` to a checked configuration. Unknown keys and wrong types are refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rmft_verl.config import Config, ConfigError, check
+
+
+def recipe_dirs() -> list[Path]:
+    """Where recipes are looked for, first match wins: ``./recipes``, then the packaged ones."""
+    package = Path(str(files("rmft_verl")))
+    packaged = package / "recipes"
+    return [Path("recipes"), packaged if packaged.is_dir() else package.parent / "recipes"]
+
+
+def find_recipes() -> dict[str, Path]:
+    """Recipe name -> file."""
+    found: dict[str, Path] = {}
+    for directory in reversed(recipe_dirs()):
+        found |= {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+    return found
+
+
+def load_config(arguments: Sequence[str]) -> Config:
+    """The configuration that ``recipe=NAME key=value ...`` stands for.
+
+    Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
+    """
+    for argument in arguments:
+        if "=" not in argument:
+            raise ConfigError(f"argument {argument!r}: write key=value, for example recipe=mab_tiny")
+    try:
+        given = OmegaConf.from_dotlist(list(arguments))
+    except Exception as error:
+        raise ConfigError(f"arguments {' '.join(arguments)!r} cannot be parsed: {_first_line(error)}") from error
+    layers = [given]
+    if "recipe" in given:
+        recipes = find_recipes()
+        name = str(given.recipe)
+        if name not in recipes:
+            raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
+        layers.insert(0, _read(recipes[name]))
+    tree: Any = OmegaConf.structured(Config)
+    for layer in layers:
+        _refuse_unknown(layer)
+        try:
+            tree = OmegaConf.merge(tree, layer)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
+    config = OmegaConf.to_object(tree)
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        layer = OmegaConf.load(path)
+    except Exception as error:
+        raise ConfigError(f"recipe file {path} is not valid YAML: {_first_line(error)}") from error
+    if not isinstance(layer, DictConfig):
+        raise ConfigError(f"recipe file {path} must be a mapping of configuration keys")
+    return layer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def known_keys() -> dict[str, bool]:
+    """Dotted key -> whether anything may stand below it (an open mapping)."""
+    keys: dict[str, bool] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        for name, value in vars(node).items():
+            if hasattr(value, "__dataclass_fields__"):
+                walk(value, f"{prefix}{name}.")
+                keys[f"{prefix}{name}"] = False
+            else:
+                keys[f"{prefix}{name}"] = isinstance(value, dict)
+
+    walk(Config(), "")
+    return keys
+
+
+def _refuse_unknown(layer: DictConfig) -> None:
+    keys = known_keys()
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node:
+            key = f"{prefix}{name}"
+            if key not in keys:
+                near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(_siblings(prefix, keys))}."
+                raise ConfigError(f"unknown key {key!r}. {hint}")
+            if not keys[key] and OmegaConf.is_dict(node[name]):
+                walk(node[name], f"{key}.")
+
+    walk(layer, "")
+
+
+def _siblings(prefix: str, keys: dict[str, bool]) -> list[str]:
+    return [key for key in keys if key.startswith(prefix) and "." not in key[len(prefix) :]]

@@ -1,0 +1,127 @@
+"""One training run from a checked configuration to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rmft_verl.config import Config
+from rmft_verl.console import Screen
+from rmft_verl.env import Env, load_env
+from rmft_verl.evaluate import REFERENCES, EvalTable, evaluate_players
+from rmft_verl.metrics import relative_change
+from rmft_verl.prepare import Prepared, prepare
+from rmft_verl.report import write_report
+from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.tracking import FileTracker, Tracker, Trackers, read_metrics, start_wandb
+from rmft_verl.trainer import HELD_OUT_SEED, Trainer, held_out_scenarios
+from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.types import RunError, Trajectory
+
+
+def run(config: Config) -> Path:
+    """Train as configured; returns the run directory. Nothing is written before everything has been checked."""
+    screen = Screen()
+    prepared = prepare(config)
+    directory = RunDir.create(config.root, config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
+    write_text(directory.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    tracker = _trackers(config, directory)
+    screen.console.print(f"run directory: {directory.path}")
+    start = time.monotonic()
+    backend = _start_backend(prepared, directory)
+    try:
+        screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
+        trainer = Trainer(config, prepared.env_class, backend, directory, tracker, screen.watch)
+        sets = trainer.train(screen.iteration)
+    finally:
+        backend.close()
+        tracker.close()
+    table = _write_report(config, prepared.env_class, directory, sets["base"], sets["trained"])
+    _close(config, directory, table, sets, screen)
+    return directory.path
+
+
+def _start_backend(prepared: Prepared, directory: RunDir) -> Any:
+    from rmft_verl.bridge import runtime
+    from rmft_verl.bridge.verl_config import agent_loop_file
+
+    config, verl_config = prepared.config, prepared.verl_config
+    loops = directory.path / "agent_loops.yaml"
+    agent_loop_file(config, loops)
+    OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
+    write_text(directory.verl_config, OmegaConf.to_yaml(verl_config))
+    logging.getLogger("verl").setLevel(logging.ERROR)
+    runtime.start_ray(prepared.kind, prepared.environment, config.hardware)
+    runtime.plugin_loaded(prepared.kind)
+    from rmft_verl.bridge.verl_backend import VerlBackend
+
+    with open(directory.path / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
+        return VerlBackend(config, verl_config, prepared.kind)
+
+
+def _trackers(config: Config, directory: RunDir) -> Tracker:
+    others: list[Tracker] = []
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    if config.tracking.wandb != "disabled":
+        others.append(
+            start_wandb(
+                directory.path,
+                project=config.tracking.project,
+                name=directory.path.name,
+                run_id=directory.read_state().wandb_id,
+                mode=config.tracking.wandb,
+                config=plain,
+            )
+        )
+    if config.tracking.backends:
+        from rmft_verl.bridge.verl_tracking import VerlTracker
+
+        others.append(
+            VerlTracker(
+                directory.path,
+                project=config.tracking.project,
+                name=directory.path.name,
+                backends=config.tracking.backends,
+                config=plain,
+            )
+        )
+    return Trackers(FileTracker(directory.metrics), *others)
+
+
+def report_run(path: Path) -> str:
+    """Make the report of a run again from its files; returns the table as text."""
+    directory = RunDir.open(path)
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
+    assert isinstance(config, Config)
+    versions = directory.recorded("eval")
+    if not versions:
+        raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
+    base, last = (read_trajectories(directory.trajectories("eval", n)) for n in (versions[0], versions[-1]))
+    return _write_report(config, load_env(config.env.name, config.env_dirs), directory, base, last).text()
+
+
+def _write_report(
+    config: Config, env_class: type[Env], directory: RunDir, base: list[Trajectory], trained: list[Trajectory]
+) -> EvalTable:
+    """Base and trained beside the reference players, on the same held-out scenarios and draws."""
+    held_out = held_out_scenarios(config, env_class)
+    references = evaluate_players(env_class, REFERENCES, held_out, config.eval.rollouts, HELD_OUT_SEED)
+    sets = {"base": base, "trained": trained} | references
+    return write_report(directory.report, sets, read_metrics(directory.metrics))
+
+
+def _close(
+    config: Config, directory: RunDir, table: EvalTable, sets: dict[str, list[Trajectory]], screen: Screen
+) -> None:
+    change = relative_change(sets["base"], sets["trained"])
+    screen.console.print(table)
+    screen.console.print(
+        f"normalized regret, trained against base: {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] "
+        f"(95 % bootstrap over {config.eval.scenarios} held-out scenarios)"
+    )
+    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")

@@ -1,0 +1,45 @@
+"""The tiny model's own tokenizer: byte-level BPE that keeps names and numbers whole and swallows boilerplate.
+
+A frequent phrase is one token, an action name (with its space) is one token, a number is one token, and any other text
+falls back to bytes. Fewer tokens are less time on two CPU cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+END = "<|im_end|>"
+PAD = "<|endoftext|>"
+START = "<|im_start|>"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""ChatML without the line break after ``<|im_end|>``: a dialogue continued after a sampled ``<|im_end|>`` has then the
+very ids of the dialogue rendered whole."""
+
+
+def build_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int = 1536) -> Any:
+    """A ``PreTrainedTokenizerFast`` trained on ``texts`` (message contents), with ``TEMPLATE`` as chat template."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    # Names and numbers stand alone; so does the reply's header, that no merge may cross into what the model says.
+    words = "|".join(sorted(names))
+    whole = Regex(rf"(?: |(?<![A-Za-z]))(?:{words})(?![A-Za-z])|[ /]?\d{{1,2}}|\Aassistant\n")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(whole, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, START, END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
+    wrapped.chat_template = TEMPLATE
+    return wrapped

@@ -1,0 +1,225 @@
+"""Following a run: metrics.jsonl always, Weights & Biases and others beside it.
+
+    trackers = Trackers(FileTracker(run.metrics), start_wandb(...)) ; trackers.log(metrics, step) ; trackers.close()
+
+A tracker other than the file never stops a run: its first failure is reported, the later ones are not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rmft_verl.types import RunError, Trajectory, Turn
+
+logger = logging.getLogger(__name__)
+
+
+class TrackingError(RunError):
+    """A tracker that cannot start, or a metrics file that cannot be read. One line, with the remedy."""
+
+
+class Tracker(Protocol):
+    """Something that follows a run. ``step`` counts iterations: what a model with ``step`` updates does."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """Show a few of the iteration's dialogues, as far as the tracker can."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Trackers:
+    """Several trackers as one. ``files`` must work; of the others a failure is only reported."""
+
+    def __init__(self, files: Tracker, *others: Tracker) -> None:
+        self._trackers = (files, *(_Forgiving(other) for other in others))
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        for tracker in self._trackers:
+            tracker.log(metrics, step)
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        for tracker in self._trackers:
+            tracker.log_dialogues(trajectories, step)
+
+    def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
+
+
+class _Forgiving:
+    """A tracker whose failures are reported once and never raised: a run of days must outlive a lost connection."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._warned = False
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._try(lambda: self._tracker.log(metrics, step))
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        self._try(lambda: self._tracker.log_dialogues(trajectories, step))
+
+    def close(self) -> None:
+        self._try(self._tracker.close)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever a third party's client raises
+            if not self._warned:
+                name = type(self._tracker).__name__
+                logger.warning("%s failed (%s: %s); the run goes on without it", name, type(error).__name__, error)
+            self._warned = True
+
+
+class FileTracker:
+    """One JSON object a line: ``iteration`` and the metrics, every key seen so far in every row.
+
+    A missing or non-finite value is ``null``, so that the file is strict JSON. Each row is synced to disk. A row that
+    a crash left half-written is dropped when the file is opened again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: dict[str, None] = {}
+        if path.exists():
+            _drop_torn_row(path)
+            self._keys = dict.fromkeys(key for row in read_metrics(path) for key in row)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        known = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        self._keys |= dict.fromkeys(["iteration", *metrics])
+        row = dict.fromkeys(self._keys) | known | {"iteration": step}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """Nothing to do: every trajectory of the run is in its parquet files."""
+
+    def close(self) -> None:
+        """Nothing to do: no file stays open between rows."""
+
+
+def _drop_torn_row(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def read_metrics(path: Path) -> list[dict[str, float | None]]:
+    """The rows of a metrics.jsonl, in order; None where a value was missing or not finite.
+
+    A last row without its line end (a crash) is left out; any other damage raises ``TrackingError``.
+    """
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"{path} cannot be read as metrics ({error}): restore it or remove it") from error
+
+
+class WandbTracker:
+    """Metrics and dialogues at Weights & Biases. ``run`` is what ``wandb.init`` returned."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        # An axis of our own: W&B refuses steps that go back, as they do when a run is continued.
+        run.define_metric("iteration")
+        run.define_metric("*", step_metric="iteration")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._run.log({"iteration": step, **metrics})
+
+    def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """A fresh table under a key of its own: W&B shows only the first rows of one that grows."""
+        import wandb
+
+        columns = ["which", "regret", "scenario", "player", "stop", "dialogue"]
+        rows = [
+            [which, t.regret, t.scenario.id, t.player, t.stop_reason.value, render_dialogue(t)]
+            for which, t in best_median_worst(trajectories)
+        ]
+        if rows:
+            self._run.log({"iteration": step, f"dialogues/{step:03d}": wandb.Table(columns=columns, data=rows)})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def start_wandb(
+    directory: Path, *, project: str, name: str, run_id: str, mode: str, config: Mapping[str, Any]
+) -> WandbTracker:
+    """Start (or, with the same ``run_id``, continue) a W&B run whose local files lie under ``directory``/wandb.
+
+    ``mode`` is ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online. Without a login both online
+    modes become offline, with one warning and no question. Raises ``TrackingError`` if W&B cannot start.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrackingError("tracking.wandb: wandb is not installed: pip install wandb, or disable it") from error
+    try:
+        chosen = _wandb_mode(mode)
+        run = wandb.init(
+            project=project,
+            name=name,
+            id=run_id,
+            resume="allow" if chosen == "online" else None,
+            dir=directory,
+            config=dict(config),
+            mode=chosen,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except Exception as error:  # wandb raises many unrelated types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrackingError(
+            f"tracking.wandb={mode}: W&B cannot start ({reason}); try tracking.wandb=offline"
+        ) from error
+    return WandbTracker(run)
+
+
+def _wandb_mode(mode: str) -> Any:
+    import wandb
+
+    chosen = os.environ.get("WANDB_MODE", "online") if mode == "auto" else mode
+    if chosen == "online" and not wandb.login(prompt=False, verify=False):
+        logger.warning("W&B: no login found, so this run is recorded offline; upload it later with wandb sync")
+        return "offline"
+    return chosen
+
+
+def best_median_worst(trajectories: Sequence[Trajectory]) -> list[tuple[str, Trajectory]]:
+    """The scored trajectories of lowest, median and highest regret, labelled; empty if none is scored."""
+    scored = sorted((t for t in trajectories if t.regret is not None), key=lambda t: t.regret or 0.0)
+    if not scored:
+        return []
+    return [("best", scored[0]), ("median", scored[(len(scored) - 1) // 2]), ("worst", scored[-1])]
+
+
+def render_dialogue(trajectory: Trajectory) -> str:
+    """The dialogue as plain text for people, every message under its role, with what each reply did and earned."""
+    names = trajectory.scenario.actions
+    blocks: list[str] = []
+    for turn in trajectory.turns:
+        blocks += [f"[{message.role}]\n{message.content}" for message in turn.messages]
+        blocks.append(f"[assistant]\n{turn.text}\n({_outcome(turn, names)})")
+    return "\n\n".join(blocks).encode("utf-8", "backslashreplace").decode()
+
+
+def _outcome(turn: Turn, names: Sequence[str]) -> str:
+    if turn.action is None:
+        return "reply not understood"
+    action = str(turn.action) if isinstance(turn.action, tuple) else names[turn.action]
+    note = "" if turn.parsed else ", drawn for a reply not understood"
+    return f"{action} -> {turn.reward:g}{note}"

@@ -1,0 +1,193 @@
+"""Iterative regret-minimization fine-tuning (Park, Chen, Ozdaglar, Zhang 2026, Algorithm 1), readable in one sitting.
+
+for each iteration:
+    draw M scenarios and play L trajectories in each with the current model     rollout
+    compute each trajectory's regret, now that the game is over                 score
+    keep the k lowest-regret valid trajectories of each scenario                select
+    train on the very tokens that were sampled in them                          update
+    the new model replaces the old one                                          sync
+    measure it on held-out scenarios                                            evaluate
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+
+from rmft_verl import metrics
+from rmft_verl.backend import Backend, OnProgress
+from rmft_verl.config import Config
+from rmft_verl.env import Env
+from rmft_verl.evaluate import episode_seeds
+from rmft_verl.plan import make_generator
+from rmft_verl.regret import score
+from rmft_verl.run_dir import RunDir, RunState
+from rmft_verl.selection import select
+from rmft_verl.tracking import Tracker
+from rmft_verl.trajectory_file import write_trajectories
+from rmft_verl.types import RolloutRequest, RunError, Scenario, Trajectory
+
+SCENARIO, REWARD, POLICY, SELECTION, UPDATE, HELD_OUT = range(6)
+"""One stream of randomness per purpose: each is seeded by (purpose, run seed, iteration)."""
+
+HELD_OUT_SEED = 0
+"""Not the run's seed: every run of a recipe is measured on the same scenarios and draws, so runs can be paired."""
+
+Watch = Callable[[str, int], AbstractContextManager[OnProgress]]
+"""Shows a phase (its name, the number of episodes) to a person while it lasts."""
+
+ReportIteration = Callable[[int, dict[str, float]], None]
+
+
+class Trainer:
+    """One run: a model, an environment, a rule, and a directory that receives everything."""
+
+    def __init__(
+        self, config: Config, env_class: type[Env], backend: Backend, run: RunDir, tracker: Tracker, watch: Watch
+    ) -> None:
+        self._config = config
+        self._backend = backend
+        self._run = run
+        self._tracker = tracker
+        self._watch = watch
+        self._generator = make_generator(env_class, config.env.options)
+        self.held_out = held_out_scenarios(config, env_class)
+        self._seconds: dict[str, float] = {}
+
+    def train(self, report: ReportIteration) -> dict[str, list[Trajectory]]:
+        """Run every iteration; returns the held-out plays of the base and of the trained model."""
+        config, backend = self._config, self._backend
+        with self._phase("sync"):
+            backend.sync(0)
+        base = trained = self._evaluate(0)
+        self._log(0, held_out_metrics(base), report)
+        for n in range(1, config.iterations + 1):
+            played = self._play(n)
+            kept = self._select(played, n)
+            row = rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, played)
+            with self._phase("update"):
+                row |= backend.update(kept, self._seed(UPDATE, n))
+            with self._phase("sync"):
+                row |= backend.sync(n)
+            if n == config.iterations or n % config.eval.every == 0:
+                trained = self._evaluate(n)
+                row |= held_out_metrics(trained)
+            self._log(n, row, report)
+            self._tracker.log_dialogues(played, n)
+            self._run.write_state(RunState(n, self._run.read_state().wandb_id))
+        with self._phase("save"):
+            backend.save(self._run.checkpoints / "final")
+        return {"base": base, "trained": trained}
+
+    def _play(self, n: int) -> list[Trajectory]:
+        """L trajectories in each of M fresh scenarios, scored."""
+        rollout = self._config.rollout
+        draw = np.random.default_rng([SCENARIO, self._config.seed, n])
+        scenarios = [self._generator.draw(draw) for _ in range(rollout.scenarios)]
+        requests = [
+            RolloutRequest(
+                scenario,
+                reward_seed=self._seed(REWARD, n, i, 0 if rollout.share_rewards else member),
+                policy_seed=self._seed(POLICY, n, i, member),
+                temperature=rollout.temperature,
+            )
+            for i, scenario in enumerate(scenarios)
+            for member in range(rollout.rollouts)
+        ]
+        with self._phase("rollout", len(requests)) as on_progress:
+            return [score(t) for t in self._backend.rollout(requests, n - 1, on_progress)]
+
+    def _select(self, played: Sequence[Trajectory], n: int) -> list[Trajectory]:
+        selection = self._config.selection
+        kept = select(
+            played,
+            rule=selection.rule,
+            keep=selection.keep,
+            by=selection.group_by,
+            rng=np.random.default_rng([SELECTION, self._config.seed, n]),
+        )
+        write_trajectories(self._run.trajectories("train", n), played, phase="train", iteration=n, kept=kept)
+        if not kept:
+            raise RunError(
+                f"iteration {n}: none of {len(played)} trajectories is valid, so there is nothing to learn from. "
+                f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
+            )
+        return kept
+
+    def _evaluate(self, n: int) -> list[Trajectory]:
+        """The model with ``n`` updates on the held-out scenarios, with the draws every other player gets."""
+        config = self._config.eval
+        requests = [
+            RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, episode), temperature=config.temperature)
+            for i, scenario in enumerate(self.held_out)
+            for episode in range(config.rollouts)
+        ]
+        with self._phase("evaluate", len(requests)) as on_progress:
+            played = [score(t) for t in self._backend.rollout(requests, n, on_progress)]
+        write_trajectories(self._run.trajectories("eval", n), played, phase="eval", iteration=n)
+        return played
+
+    def _log(self, n: int, row: dict[str, float], report: ReportIteration) -> None:
+        row |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
+        self._seconds = {}
+        self._tracker.log(row, n)
+        report(n, row)
+
+    def _seed(self, purpose: int, *path: int) -> int:
+        return int(np.random.SeedSequence([purpose, self._config.seed, *path]).generate_state(1)[0])
+
+    @contextmanager
+    def _phase(self, name: str, episodes: int = 0) -> Iterator[OnProgress]:
+        start = time.monotonic()
+        with self._watch(name, episodes) as on_progress:
+            yield on_progress
+        self._seconds[name] = time.monotonic() - start
+
+
+def held_out_scenarios(config: Config, env_class: type[Env]) -> list[Scenario]:
+    """The scenarios of every evaluation: the same for all runs of a recipe, drawn from a stream no training uses."""
+    generator = make_generator(env_class, config.env.options | config.env.eval_options)
+    rng = np.random.default_rng([HELD_OUT, HELD_OUT_SEED])
+    return [generator.draw(rng) for _ in range(config.eval.scenarios)]
+
+
+def held_out_metrics(played: Sequence[Trajectory]) -> dict[str, float]:
+    """What an evaluation says, by metric name (docs/metrics.md)."""
+    regret = metrics.normalized_regret_interval(played)
+    return {
+        "heldout/normalized_regret": regret.value,
+        "heldout/normalized_regret_low": regret.low,
+        "heldout/normalized_regret_high": regret.high,
+        "heldout/regret": metrics.mean_regret(played),
+        "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "heldout/min_fraction": metrics.scaled_min_fraction(played),
+        "heldout/greedy_fraction": metrics.greedy_fraction(played),
+        "heldout/invalid_rate": metrics.invalid_rate(played),
+    }
+
+
+def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
+    """What the training rollouts say before selection."""
+    sampled = sum(int(t.tokens.mask_N.sum()) for t in played if t.tokens is not None)
+    return {
+        "rollout/normalized_regret": metrics.normalized_regret(played),
+        "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "rollout/invalid_rate": metrics.invalid_rate(played),
+        "rollout/cut_rate": metrics.cut_rate(played),
+        "rollout/valid": float(np.mean([t.valid for t in played])),
+        "rollout/tokens": float(sampled),
+        "rollout/tokens_per_second": sampled / seconds,
+    }
+
+
+def kept_metrics(kept: Sequence[Trajectory], played: Sequence[Trajectory]) -> dict[str, float]:
+    """What selection did."""
+    return {
+        "kept/normalized_regret": metrics.normalized_regret(kept),
+        "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
+        "kept/min_fraction": metrics.scaled_min_fraction(kept),
+        "kept/share": len(kept) / len(played),
+    }

@@ -1,0 +1,49 @@
+"""The parts of verl that the bridge calls, by name and signature: a verl that moved one fails here first."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from verl.checkpoint_engine import CheckpointEngineManager
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopManager, AgentLoopOutput
+from verl.utils.tokenizer.continuous_token import ContinuousTokenBuilder
+from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
+from verl.workers.engine_workers import ActorRolloutRefWorker
+from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
+from verl.workers.utils.losses import sft_loss
+
+SURFACE = [
+    (ActorRolloutRefWorker.__init__, ["config", "role", "distillation_config"]),
+    (ActorRolloutRefWorker.set_loss_fn, ["loss_fn"]),
+    (ActorRolloutRefWorker.update_actor, ["data"]),
+    (ActorRolloutRefWorker.compute_log_prob, ["data"]),
+    (ActorRolloutRefWorker.save_checkpoint, ["local_path", "global_step"]),
+    (AgentLoopBase.__init__, ["trainer_config", "server_manager", "tokenizer"]),
+    (AgentLoopBase.run, ["sampling_params"]),
+    (AgentLoopManager.__init__, ["config", "llm_client"]),
+    (AgentLoopManager.generate_sequences, ["prompts"]),
+    (LLMServerManager.__init__, ["config", "worker_group", "rollout_resource_pool"]),
+    (LLMServerManager.get_replicas, []),
+    (LLMServerClient.generate, ["request_id", "prompt_ids", "sampling_params"]),
+    (CheckpointEngineManager.__init__, ["config", "actor_wg", "replicas"]),
+    (CheckpointEngineManager.update_weights, ["global_steps"]),
+    (CheckpointEngineManager.sleep_replicas, []),
+    (ContinuousTokenBuilder.build_initial_tokens, ["messages"]),
+    (ContinuousTokenBuilder.tokenize_context_incremental_messages, ["previous_messages", "updated_messages"]),
+    (ContinuousTokenBuilder._merge_context_token_ids, ["runtime_token_ids", "appended_token_ids"]),
+    (ContinuousTokenBuilder.align_response_metadata, ["merge_result", "response_mask"]),
+    (create_continuous_token_builder, ["hf_model_type", "chat_template_kwargs"]),
+    (sft_loss, ["config", "model_output", "data", "dp_group"]),
+]
+
+
+@pytest.mark.parametrize(("function", "names"), SURFACE, ids=lambda value: getattr(value, "__qualname__", ""))
+def test_parameters_are_where_we_expect_them(function: Any, names: list[str]) -> None:
+    assert set(names) <= set(inspect.signature(function).parameters)
+
+
+def test_agent_loop_output_has_the_fields_we_fill() -> None:
+    fields = set(AgentLoopOutput.model_fields)
+    assert {"prompt_ids", "response_ids", "response_mask", "num_turns", "metrics", "extra_fields"} <= fields

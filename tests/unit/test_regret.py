@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toy_bandit import toy_trajectory
+
+from rmft_verl.regret import earned, pseudo_regret, regret_curve, score, uniform_regret
+from rmft_verl.types import Oracle, StopReason, Trajectory
+
+MEANS_T_A = np.array([[0.2, 0.8], [0.2, 0.8], [0.2, 0.8]])
+
+
+def test_pseudo_regret_sums_the_gaps_of_the_arms_played() -> None:
+    assert pseudo_regret(MEANS_T_A, [0, 1, 0]) == pytest.approx([0.6, 0.6, 1.2])
+
+
+def test_the_best_arm_has_no_regret() -> None:
+    assert pseudo_regret(MEANS_T_A, [1, 1, 1]).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_drifting_game_is_measured_against_the_best_arm_of_each_round() -> None:
+    assert pseudo_regret(np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.25]]), [1, 1, 1]) == pytest.approx([0, 1, 1.25])
+
+
+def test_earned_takes_arms_mixtures_and_unplayed_rounds() -> None:
+    assert earned(MEANS_T_A, [1, (0.5, 0.5), None]) == pytest.approx([0.8, 0.5, 0.5])
+    assert earned(MEANS_T_A, [0, (0.25, 0.75), (1.0, 0.0)]) == pytest.approx([0.2, 0.65, 0.2])
+
+
+def test_a_wrong_number_of_actions_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 actions for a horizon of 3"):
+        earned(MEANS_T_A, [0, 1])
+
+
+def test_unplayed_rounds_count_as_uniform_play() -> None:
+    cut_short = toy_trajectory([0.2, 0.8], [1], horizon=3, stop=StopReason.LENGTH)
+    assert cut_short.regret == pytest.approx(0 + 0.3 + 0.3)
+
+
+def test_uniform_regret_is_the_mean_gap_times_the_horizon() -> None:
+    assert uniform_regret(Oracle(MEANS_T_A, "pseudo")) == pytest.approx(0.9)
+    assert uniform_regret(Oracle(np.array([[0.6, 0.4, 0.4, 0.4, 0.4]] * 100), "pseudo")) == pytest.approx(16.0)
+
+
+def test_score_fills_in_the_regret_and_keeps_the_rest() -> None:
+    bare = dataclasses.replace(toy_trajectory([0.2, 0.8], [0, 1, 0]), regret=None, policy_seed=5)
+    scored = score(bare)
+    assert scored.regret == pytest.approx(1.2) and bare.regret is None
+    assert (scored.turns, scored.policy_seed, scored.scenario) == (bare.turns, 5, bare.scenario)
+
+
+def test_a_failed_episode_stays_unscored() -> None:
+    scenario = toy_trajectory([0.2, 0.8], [0]).scenario
+    failed = Trajectory(scenario, "x", (), Oracle(np.full((1, 2), np.nan), "none"), StopReason.ERROR, 0, 0)
+    assert score(failed).regret is None
+
+
+def test_an_unknown_oracle_kind_is_a_key_error() -> None:
+    with pytest.raises(KeyError, match="sideways"):
+        regret_curve(Oracle(MEANS_T_A, "sideways"), [0, 0, 0])

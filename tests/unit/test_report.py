@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
+
+from rmft_verl.evaluate import REFERENCES, evaluate_players
+from rmft_verl.report import mean_curve, write_report
+from rmft_verl.types import StopReason, Trajectory
+
+PNG = b"\x89PNG\r\n\x1a\n"
+ROWS: list[dict[str, Any]] = [
+    {"iteration": 0, "heldout/normalized_regret": 0.8, "heldout/suffix_failure": 0.4},
+    {
+        "iteration": 1,
+        "heldout/normalized_regret": 0.7,
+        "heldout/normalized_regret_low": 0.6,
+        "heldout/normalized_regret_high": 0.75,
+        "kept/normalized_regret": 0.5,
+    },
+]
+
+
+def sets(horizons: tuple[int, ...] = (6,)) -> dict[str, list[Trajectory]]:
+    rng = np.random.default_rng(0)
+    scenarios = [toy_scenario([round(float(m), 3) for m in rng.random(3)], horizon) for horizon in horizons * 5]
+    played = evaluate_players(ToyBandit, (*REFERENCES, "oracle"), scenarios, episodes=1, seed=0)
+    return {"base": played["uniform"], "trained": played["ucb1"], **played}
+
+
+def test_the_mean_curve_is_cumulative_and_over_scenarios() -> None:
+    plays = [
+        toy_trajectory([0.0, 1.0], [0, 0, 1]),  # 1, 2, 2
+        toy_trajectory([0.0, 1.0], [1, 1, 1]),  # 0, 0, 0: the same scenario, mean 0.5, 1, 1
+        toy_trajectory([0.0, 1.0], [1, 0, 0], context="shop"),  # 0, 1, 2
+    ]
+    mean_T, low_T, high_T = mean_curve(plays, horizon=3)
+    assert mean_T == pytest.approx([0.25, 1.0, 1.5])
+    assert low_T == pytest.approx([0.0, 1.0, 1.0]) and high_T == pytest.approx([0.5, 1.0, 2.0])
+    assert mean_curve(plays, horizon=2)[0] == pytest.approx([0.25, 1.0])
+
+
+def test_episodes_that_ended_early_go_on_as_uniform_play() -> None:
+    mean_T, _, _ = mean_curve([toy_trajectory([0.0, 1.0], [1], horizon=3, stop=StopReason.LENGTH)], horizon=3)
+    assert mean_T == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_a_report_is_four_files(tmp_path: Path) -> None:
+    table = write_report(tmp_path / "report", sets(), ROWS)
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "learning.png",
+        "regret_curves.png",
+        "table.json",
+        "table.txt",
+    ]
+    assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") == table.text()
+    assert json.loads((tmp_path / "report" / "table.json").read_text(encoding="utf-8")) == table.to_json()
+    assert [row.player for row in table.rows] == ["base", "trained", *REFERENCES, "oracle"]
+    for name in ("learning.png", "regret_curves.png"):
+        assert (tmp_path / "report" / name).read_bytes().startswith(PNG)
+
+
+def test_no_metrics_no_learning_curve_and_a_second_report_replaces_the_first(tmp_path: Path) -> None:
+    write_report(tmp_path, {"base": sets()["uniform"]}, [])
+    write_report(tmp_path, {"base": sets()["oracle"]}, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["regret_curves.png", "table.json", "table.txt"]
+    assert json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))[0]["normalized_regret"] == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("horizons", [(1,), (4, 7)])
+def test_odd_horizons_are_drawn_without_a_warning(tmp_path: Path, horizons: tuple[int, ...]) -> None:
+    write_report(tmp_path, sets(horizons), [{"iteration": 0, "heldout/normalized_regret": 1.0}])
+    assert (tmp_path / "regret_curves.png").read_bytes().startswith(PNG)
+
+
+def test_one_scenario_is_drawn_without_a_band(tmp_path: Path) -> None:
+    write_report(tmp_path, {"base": [toy_trajectory([0.0, 1.0], [0, 1])]}, ROWS[:1])
+    assert (tmp_path / "learning.png").read_bytes().startswith(PNG)
+
+
+def test_the_drawing_library_is_loaded_only_to_draw() -> None:
+    code = (
+        "import sys, rmft_verl.report; print([m for m in ('matplotlib', 'rich', 'scipy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

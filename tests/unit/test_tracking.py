@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import logging
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from rmft_verl.tracking import (
+    FileTracker,
+    Trackers,
+    TrackingError,
+    best_median_worst,
+    read_metrics,
+    render_dialogue,
+    start_wandb,
+)
+from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory, Turn
+
+SCENARIO = Scenario("toy", 2, ("red", "blue"), "doors", {})
+
+
+def trajectory(regret: float | None) -> Trajectory:
+    turns = (
+        Turn((Message("user", "Pick a door."),), "Blue \udcff it is.", 1, 1.0, True),
+        Turn((Message("user", "You won 1."),), "?", 0, 0.0, False),
+        Turn((), "??", None, None, False),
+    )
+    oracle = Oracle(np.ones((2, 2)), "pseudo")
+    return Trajectory(SCENARIO, "model", turns, oracle, StopReason.COMPLETED, 1, 2, regret=regret)
+
+
+def test_every_row_has_every_key_seen_so_far(tmp_path):
+    tracker = FileTracker(tmp_path / "metrics.jsonl")
+    tracker.log({"eval/regret": 3.0}, 0)
+    tracker.log({"train/loss": 0.5, "eval/regret": math.nan}, 1)
+    tracker.log({"eval/regret": np.float32(1.5)}, 2)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert lines == [
+        '{"iteration": 0, "eval/regret": 3.0}',
+        '{"iteration": 1, "eval/regret": null, "train/loss": 0.5}',
+        '{"iteration": 2, "eval/regret": 1.5, "train/loss": null}',
+    ]
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert rows[0] == {"iteration": 0, "eval/regret": 3.0}
+    assert rows[1]["eval/regret"] is None and rows[2]["train/loss"] is None
+
+
+def test_a_torn_last_row_is_dropped_and_keys_are_taken_up_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 0, "a": 1.0}\n{"iteration": 1, "a')
+    assert [row["iteration"] for row in read_metrics(path)] == [0]
+    FileTracker(path).log({"b": 2.0}, 1)
+    assert path.read_text() == '{"iteration": 0, "a": 1.0}\n{"iteration": 1, "a": null, "b": 2.0}\n'
+
+
+def test_other_damage_is_one_line_that_names_the_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 0}\n{"it\n{"iteration": 2}\n')
+    with pytest.raises(TrackingError, match=r"metrics\.jsonl cannot be read"):
+        read_metrics(path)
+    with pytest.raises(TrackingError):
+        FileTracker(path)
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class Recorder:
+    def __init__(self, broken: bool = False) -> None:
+        self.calls: list[str] = []
+        self.broken = broken
+
+    def note(self, call: str) -> None:
+        self.calls.append(call)
+        if self.broken:
+            raise ConnectionError("no route")
+
+    def log(self, metrics, step):
+        self.note(f"log {dict(metrics)} {step}")
+
+    def log_dialogues(self, trajectories, step):
+        self.note(f"dialogues {len(trajectories)} {step}")
+
+    def close(self):
+        self.note("close")
+
+
+def test_a_broken_tracker_warns_once_and_the_others_go_on(caplog):
+    files, broken, other = Recorder(), Recorder(broken=True), Recorder()
+    trackers = Trackers(files, broken, other)
+    trackers.log({"a": 1.0}, 0)
+    trackers.log_dialogues([trajectory(1.0)], 0)
+    trackers.close()
+    assert files.calls == broken.calls == other.calls == ["log {'a': 1.0} 0", "dialogues 1 0", "close"]
+    assert warnings_in(caplog) == ["Recorder failed (ConnectionError: no route); the run goes on without it"]
+
+
+def test_the_file_tracker_may_stop_a_run():
+    with pytest.raises(ConnectionError):
+        Trackers(Recorder(broken=True)).log({"a": 1.0}, 0)
+
+
+def test_best_median_and_worst():
+    scored = [trajectory(regret) for regret in (4.0, 1.0, None, 3.0, 2.0)]
+    assert [(which, t.regret) for which, t in best_median_worst(scored)] == [
+        ("best", 1.0),
+        ("median", 2.0),
+        ("worst", 4.0),
+    ]
+    assert best_median_worst([trajectory(None)]) == []
+
+
+def test_a_dialogue_reads_as_text():
+    assert render_dialogue(trajectory(1.0)) == (
+        "[user]\nPick a door.\n\n"
+        "[assistant]\nBlue \\udcff it is.\n(blue -> 1)\n\n"
+        "[user]\nYou won 1.\n\n"
+        "[assistant]\n?\n(red -> 0, drawn for a reply not understood)\n\n"
+        "[assistant]\n??\n(reply not understood)"
+    )
+
+
+needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+
+
+@pytest.fixture
+def logged_out(monkeypatch, tmp_path):
+    """No W&B login, no W&B settings, nothing written outside ``tmp_path``."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+
+
+@needs_wandb
+def test_wandb_without_a_login_records_offline_with_one_warning(tmp_path, logged_out, caplog, capfd):
+    run = tmp_path / "run"
+    run.mkdir()
+    tracker = start_wandb(run, project="p", name="n", run_id="abcd1234", mode="auto", config={"seed": 3})
+    assert warnings_in(caplog) == [
+        "W&B: no login found, so this run is recorded offline; upload it later with wandb sync"
+    ]
+    for step in (0, 1, 0):  # a step again: a run that was continued
+        tracker.log({"eval/regret": 2.0 - step, "odd": math.nan}, step)
+        tracker.log_dialogues([trajectory(regret) for regret in (3.0, 1.0, 2.0)], step)
+    tracker.log_dialogues([], 2)
+    tracker.close()
+    importlib.import_module("wandb").teardown()  # waits until its own process has written everything
+    assert "".join(capfd.readouterr()) == ""
+    (record,) = run.glob("wandb/offline-run-*-abcd1234/run-abcd1234.wandb")
+    assert b"eval/regret" in record.read_bytes()
+    tables = sorted(run.glob("wandb/offline-run-*/files/media/table/dialogues/*.table.json"))
+    assert sorted({path.name[:3] for path in tables}) == ["000", "001"]
+    table = json.loads(tables[0].read_text())
+    assert [row[:2] for row in table["data"]] == [["best", 1.0], ["median", 2.0], ["worst", 3.0]]
+    assert "[user]\nPick a door." in table["data"][0][5]
+
+
+@needs_wandb
+def test_wandb_offline_on_request_needs_no_warning(tmp_path, logged_out, caplog):
+    tracker = start_wandb(tmp_path, project="p", name="n", run_id="abcd1234", mode="offline", config={})
+    tracker.close()
+    assert warnings_in(caplog) == []
+
+
+def test_wandb_missing_is_one_line_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(TrackingError, match="pip install wandb"):
+        start_wandb(tmp_path, project="p", name="n", run_id="i", mode="auto", config={})
