@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rmft_verl.backend import OnProgress
 
-HEADER = f"{'iter':>4}  {'held-out [95 %]':>20}  {'played':>6}  {'kept':>6}  {'invalid':>7}  {'SuffFail':>8}  seconds by phase"
+HEADER = "iter       held-out [95 %]  played    kept  invalid  SuffFail  seconds by phase"
 
 
 class Screen:

@@ -128,8 +128,7 @@ def _load_folder(name: str, path: Path) -> Any:
     classes = [value for value in own if value.__module__.startswith(module_name)]
     if len(classes) != 1:
         raise EnvLoadError(
-            f"environment {name!r} ({source}) must define exactly one class with a Generator, "
-            f"found {len(classes)}."
+            f"environment {name!r} ({source}) must define exactly one class with a Generator, found {len(classes)}."
         )
     return classes[0]
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -23,6 +23,9 @@ from rmft_verl.trainer import HELD_OUT_SEED, Trainer, held_out_scenarios
 from rmft_verl.trajectory_file import read_trajectories
 from rmft_verl.types import RunError, Trajectory
 
+if TYPE_CHECKING:
+    from rmft_verl.bridge.verl_backend import VerlBackend
+
 
 def run(config: Config) -> Path:
     """Train as configured; returns the run directory. Nothing is written before everything has been checked."""
@@ -33,7 +36,8 @@ def run(config: Config) -> Path:
     tracker = _trackers(config, directory)
     screen.console.print(f"run directory: {directory.path}")
     start = time.monotonic()
-    backend = _start_backend(prepared, directory)
+    backend = start_backend(prepared, directory.path)
+    write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
     try:
         screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
         trainer = Trainer(config, prepared.env_class, backend, directory, tracker, screen.watch)
@@ -46,21 +50,21 @@ def run(config: Config) -> Path:
     return directory.path
 
 
-def _start_backend(prepared: Prepared, directory: RunDir) -> Any:
+def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
+    """Ray, verl's workers and vLLM's servers for a prepared run; their start-up output goes to ``directory``."""
     from rmft_verl.bridge import runtime
     from rmft_verl.bridge.verl_config import agent_loop_file
 
     config, verl_config = prepared.config, prepared.verl_config
-    loops = directory.path / "agent_loops.yaml"
+    loops = directory / "agent_loops.yaml"
     agent_loop_file(config, loops)
     OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
-    write_text(directory.verl_config, OmegaConf.to_yaml(verl_config))
     logging.getLogger("verl").setLevel(logging.ERROR)
     runtime.start_ray(prepared.kind, prepared.environment, config.hardware)
     runtime.plugin_loaded(prepared.kind)
     from rmft_verl.bridge.verl_backend import VerlBackend
 
-    with open(directory.path / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
+    with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
         return VerlBackend(config, verl_config, prepared.kind)
 
 

@@ -41,7 +41,7 @@ class ModelPlayer:
         self._params = params
         self._seed = seed
         self._context, self._reply_tokens = limits
-        self._session = uuid4().hex
+        self.session = uuid4().hex
         self._replies = 0
         self.dialogue = dialogue
 
@@ -51,7 +51,7 @@ class ModelPlayer:
         if room < 1:
             return Reply(exhausted=True)
         output = await self._client.generate(
-            request_id=self._session,
+            request_id=self.session,
             prompt_ids=self.dialogue.ids,
             sampling_params=self._params | {"max_tokens": room, "seed": self._turn_seed()},
         )
@@ -119,6 +119,7 @@ class RMFTAgentLoop(AgentLoopBase):
             policy_seed=request["policy_seed"],
             on_invalid=self._on_invalid,
         )
+        self.server_manager.end(player.session)
         tokens = dialogue.tokens()
         trajectory = dataclasses.replace(trajectory, tokens=tokens, policy_version=int(row["version"]))
         _counter().add.remote(int(tokens.mask_N.sum()))

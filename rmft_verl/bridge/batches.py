@@ -20,8 +20,8 @@ def sft_batch(trajectories: Sequence[Trajectory]) -> TensorDict:
     for trajectory in trajectories:
         if trajectory.tokens is None:
             raise ValueError(f"a trajectory of {trajectory.player!r} has no sampled tokens to train on")
-        ids.append(torch.from_numpy(trajectory.tokens.ids_N).long())
-        masks.append(torch.from_numpy(trajectory.tokens.mask_N).long())
+        ids.append(torch.tensor(trajectory.tokens.ids_N, dtype=torch.long))
+        masks.append(torch.tensor(trajectory.tokens.mask_N, dtype=torch.long))
         positions.append(torch.arange(len(trajectory.tokens.ids_N)))
     return tu.get_tensordict(
         {"input_ids": _jagged(ids), "loss_mask": _jagged(masks), "position_ids": _jagged(positions)},
@@ -41,6 +41,6 @@ def sampled_logprobs(log_probs: torch.Tensor, trajectories: Sequence[Trajectory]
     rows = []
     for row, trajectory in zip(log_probs.unbind(), trajectories, strict=True):
         assert trajectory.tokens is not None
-        mask = torch.from_numpy(trajectory.tokens.mask_N).bool()
+        mask = torch.tensor(trajectory.tokens.mask_N, dtype=torch.bool)
         rows.append(row[:-1][mask[1:]].float())
     return rows

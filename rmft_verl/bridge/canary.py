@@ -19,14 +19,16 @@ def sampler_logprobs(client: Any, probe: Sequence[Trajectory]) -> list[torch.Ten
     async def ask(trajectory: Trajectory) -> torch.Tensor:
         tokens = trajectory.tokens
         assert tokens is not None
+        session = uuid4().hex
         output = await client.generate(
-            request_id=uuid4().hex,
+            request_id=session,
             prompt_ids=tokens.ids_N.tolist(),
             sampling_params={"max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0},
         )
+        client.end(session)
         # Row j is the log-probability of token j + 1; the last row is padding.
         rows = torch.tensor(output.extra_fields["prompt_logprobs"][:-1], dtype=torch.float32)[:, 0]
-        return rows[torch.from_numpy(tokens.mask_N).bool()[1:]]
+        return rows[torch.tensor(tokens.mask_N, dtype=torch.bool)[1:]]
 
     async def ask_all() -> list[torch.Tensor]:
         return list(await asyncio.gather(*[ask(trajectory) for trajectory in probe]))
@@ -51,9 +53,9 @@ def judge(
     metrics = {"sync/canary": gap}
     if not gap <= tolerance:
         raise StaleSamplerError(
-            f"canary after sync {version}: sampler and trainer differ by {gap:.4f} nats per token on {len(now)} sampled "
-            f"tokens, more than canary_tolerance={tolerance}. The sampler does not hold the trainer's weights, or "
-            "computes in a lower precision: check the sync before raising canary_tolerance"
+            f"canary after sync {version}: sampler and trainer differ by {gap:.4f} nats per token on {len(now)} "
+            f"sampled tokens, more than canary_tolerance={tolerance}. The sampler does not hold the trainer's weights, "
+            "or computes in a lower precision: check the sync before raising canary_tolerance"
         )
     if before is not None:
         old = torch.cat(list(before))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import ray
@@ -43,7 +42,7 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
     with ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(work)
         while not future.done():
-            time.sleep(0.5)
+            wait([future], timeout=0.5)
             taken = ray.get(counter.take.remote())
             if on_progress is not None:
                 on_progress(*taken)

@@ -65,6 +65,8 @@ def prepare(kind: str) -> dict[str, str]:
             "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer shares the cores
             "OMP_NUM_THREADS": threads,
+            "TORCHDYNAMO_DISABLE": "1",  # compiling vLLM's small helpers with gcc costs more than a short run gains
+            "RAY_worker_niceness": "0",  # Ray's default of 15 starves the run beside anything else on the cores
         }
     os.environ.update(environment)
     _torchvision_loads()

@@ -29,6 +29,7 @@ from verl.workers.rollout.llm_server import LLMServerManager
 from rmft_verl.backend import OnProgress
 from rmft_verl.bridge import canary, progress
 from rmft_verl.bridge.batches import sampled_logprobs, sft_batch
+from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
@@ -62,7 +63,7 @@ class VerlBackend:
         self._actor.init_model()
         self._actor.set_loss_fn(loss)
         servers = LLMServerManager.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
-        self._client = servers.get_client()
+        self._client = servers.get_client(DialogueClient)
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
         engine.backend = "naive"  # trainer and sampler share the process tree
         self._weights = CheckpointEngineManager(config=engine, actor_wg=self._actor, replicas=servers.get_replicas())
@@ -134,6 +135,7 @@ class VerlBackend:
             "update/steps": float(len(losses)),
             "update/trajectories": float(size * steps),
             "update/tokens": float(batch["input_ids"].offsets()[-1]) * self._config.update.epochs,
+            "update/gpu_memory_gib": float(np.max(metrics["perf/max_memory_allocated_gb"])),
             "update/dropped": float(len(kept) - size * steps),
         }
 

@@ -36,6 +36,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
+        f"{actor}.checkpoint.save_contents": ["hf_model"],
         f"{actor}.use_dynamic_bsz": True,
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,
@@ -66,6 +67,9 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
             f"{sampler}.free_cache_engine": False,
             f"+{sampler}.enable_sleep_mode": False,
             f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+            # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
+            f"{sampler}.enable_chunked_prefill": False,
+            f"{sampler}.max_num_batched_tokens": max(8192, config.model.context),
             f"+{sampler}.engine_kwargs.vllm.worker_extension_cls": extension,
         }
     return derived

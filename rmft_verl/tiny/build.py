@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -12,14 +13,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.tiny.habits import Teacher
+from rmft_verl.tiny.habits import HABITS, Teacher
 from rmft_verl.tiny.tokenizer import END, START, build_tokenizer
 from rmft_verl.types import Message
 
-STEPS = 1400
-BATCH = 16
-"""Dialogues per step, about 6,000 tokens."""
-PEAK_LR = 2e-3
+STEPS = 2600
+PRACTICE = 0.6
+"""Share of the steps that practice what is hard; the true mixture of habits follows."""
+BATCH = 8
+"""Dialogues per step, about 3,000 tokens."""
+MATRIX_LR = 5e-3
+"""Peak rate of Muon, for the weights of the layers."""
+OTHER_LR = 4e-3
+"""Peak rate of AdamW, for embeddings and norms."""
 
 
 def build(name: str, out: Path, steps: int = STEPS, seed: int = 0, threads: int = 2) -> None:
@@ -32,7 +38,7 @@ def build(name: str, out: Path, steps: int = STEPS, seed: int = 0, threads: int 
     model = _model(tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters:,} parameters, {len(tokenizer)} tokens", flush=True)
-    _train(model, _batches(name, tokenizer, seed), steps)
+    _train(model, _batches(name, tokenizer, seed, practice=int(PRACTICE * steps)), steps)
     save(model, tokenizer, out)
 
 
@@ -88,14 +94,19 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text).input_ids)
 
 
-def _batches(name: str, tokenizer: Any, seed: int) -> Iterator[tuple[Any, Any]]:
-    """Endless fresh batches of ids and labels (-100 where the assistant does not speak), each (batch, tokens)."""
+def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tuple[Any, Any]]:
+    """Endless fresh batches of ids and labels (-100 where the assistant does not speak), each (batch, tokens).
+
+    In the first ``practice`` batches the habits take turns whatever their share, and random draws from the list, which
+    are the hardest to learn, come three times as often.
+    """
     import torch
 
-    teacher, drawn = Teacher(name), (seed + 1) * 10_000_000
-    while True:
-        rows = [encode(tokenizer, teacher.dialogue(drawn + i).messages) for i in range(BATCH)]
-        drawn += BATCH
+    teacher, first, habits = Teacher(name), (seed + 1) * 10_000_000, [*HABITS, "uniform", "uniform"]
+    for step in itertools.count():
+        drawn = range(first + step * BATCH, first + (step + 1) * BATCH)
+        plays = [teacher.dialogue(i, habits[i % len(habits)] if step < practice else None) for i in drawn]
+        rows = [encode(tokenizer, play.messages) for play in plays]
         ids_B_N = torch.full((BATCH, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
@@ -112,13 +123,13 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
     matrices = [p for n, p in model.model.layers.named_parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
     optimizers = [
-        torch.optim.Muon(matrices, lr=PEAK_LR, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=PEAK_LR, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     began, losses = time.time(), []
     for step in range(steps):
         ids_B_N, labels_B_N = next(batches)
-        scale = min(1.0, (step + 1) / 50, max(0.02, 1.2 * (1 - step / steps)))
+        scale = min(1.0, (step + 1) / 50, max(0.02, 1.1 * (1 - step / steps)))
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.model(input_ids=ids_B_N).last_hidden_state[:, :-1]
             target = labels_B_N[:, 1:]
@@ -126,14 +137,14 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
         loss = torch.nn.functional.cross_entropy(logits.float(), target[target != -100])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer, peak in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = PEAK_LR * scale
+                group["lr"] = peak * scale
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise RuntimeError(f"the loss is {losses[-1]} at step {step}: lower PEAK_LR")
+            raise RuntimeError(f"the loss is {losses[-1]} at step {step}: lower MATRIX_LR or OTHER_LR")
         if step % 50 == 49 or step == steps - 1:
             mean = sum(losses[-50:]) / len(losses[-50:])
             print(f"step {step + 1}/{steps}  loss {mean:.4f}  {time.time() - began:.0f} s", flush=True)
@@ -149,6 +160,8 @@ def save(model: Any, tokenizer: Any, out: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(new)
     tokenizer.save_pretrained(new)
     new.chmod(0o755)
+    for file in new.iterdir():
+        file.chmod(0o644)
     if out.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         os.replace(out, old)

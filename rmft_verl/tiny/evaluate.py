@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import random
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rmft_verl import metrics
 from rmft_verl.env import Env, load_env
-from rmft_verl.play import play_now
+from rmft_verl.play import Player, play
 from rmft_verl.players import PLAYERS, make_player
-from rmft_verl.regret import regret_curve, uniform_regret
-from rmft_verl.tiny.habits import HABITS, OPTIONS, Memory, Teacher
+from rmft_verl.players.scripted import Scripted
+from rmft_verl.regret import score
+from rmft_verl.tiny.habits import HABITS, OPTIONS, Teacher
 from rmft_verl.tiny.tokenizer import END, START
-from rmft_verl.types import Observation, Oracle, Scenario
+from rmft_verl.types import Observation, Reply, Scenario, Trajectory
 
 MAX_REPLY = 24
 """Tokens after which a reply is cut."""
 
 
-class Plays(NamedTuple):
-    """What a player did, one entry per scenario."""
-
-    actions_S_T: list[list[int]]
-    invalid: float = 0.0
-    """Share of turns without a readable action (played uniformly)."""
-    reply_tokens: float = 0.0
-    """Mean tokens per reply."""
-    dialogue_tokens: float = 0.0
-    """Mean tokens per dialogue."""
-
-
 class Sampler:
-    """Plays many scenarios in step, at temperature 1, over one key-value cache with gaps masked out."""
+    """Continues many dialogues in step, at temperature 1, over one key-value cache with gaps masked out."""
 
     def __init__(self, model: Any, tokenizer: Any, seed: int) -> None:
         import torch
@@ -64,72 +54,82 @@ class Sampler:
                 logits_to_keep=1,
             ).logits[:, -1]
 
-    def reply(self, logits: Any, forced: str = "") -> list[list[int]]:
-        """One sampled reply per row, ``END`` included; ``forced`` is the text every reply starts with."""
-        torch = self._torch
-        replies: list[list[int]] = [[] for _ in range(len(logits))]
-        if forced:
-            start = self._tokenizer(forced).input_ids
-            logits = self.feed([start] * len(replies))
-            replies = [list(start) for _ in replies]
-        open_rows = set(range(len(replies)))
-        for _ in range(MAX_REPLY):
-            drawn = torch.multinomial(logits.float().softmax(-1), 1, generator=self._random)[:, 0].tolist()
-            for row in open_rows:
+    def reply(self, pieces: Sequence[Sequence[int]], forced: str = "") -> list[list[int]]:
+        """One sampled reply per row to the piece fed, ``END`` included; every reply starts with the text ``forced``."""
+        start = list(self._tokenizer(forced).input_ids)
+        logits = self.feed([[*piece, *start] for piece in pieces])
+        replies = [list(start) for _ in pieces]
+        unfinished = set(range(len(replies)))
+        while unfinished and max(map(len, replies)) < MAX_REPLY:
+            drawn = self._torch.multinomial(logits.float().softmax(-1), 1, generator=self._random)[:, 0].tolist()
+            for row in unfinished:
                 replies[row].append(drawn[row])
-            logits = self.feed([[drawn[row]] if row in open_rows else [] for row in range(len(replies))])
-            open_rows -= {row for row in open_rows if drawn[row] == self._end}
-            if not open_rows:
-                break
+            logits = self.feed([[drawn[row]] if row in unfinished else [] for row in range(len(replies))])
+            unfinished -= {row for row in unfinished if drawn[row] == self._end}
         return replies
 
 
-def play_model(
-    model: Any, tokenizer: Any, env_class: type[Env], scenarios: Sequence[Scenario], seed: int, forced: str = ""
-) -> Plays:
-    """Every scenario played once, reward seed = its index; ``forced`` starts the first reply of each."""
-    sampler, rng = Sampler(model, tokenizer, seed), np.random.default_rng(seed)
-    envs = [env_class(scenario, index) for index, scenario in enumerate(scenarios)]
-    observations: list[Observation | None] = [env.reset() for env in envs]
-    actions: list[list[int]] = [[] for _ in envs]
-    invalid = spoken = total = 0
-    while observations[0] is not None:  # all horizons are equal
-        pieces = [tokenizer(_rendered(observation)).input_ids for observation in observations]
-        replies = sampler.reply(sampler.feed(pieces), forced if not actions[0] else "")
-        spoken += sum(map(len, replies))
-        total += sum(map(len, pieces)) + sum(map(len, replies))
-        for row, env in enumerate(envs):
-            action = env.parse(tokenizer.decode(replies[row], skip_special_tokens=True))
-            if action is None:
-                invalid, action = invalid + 1, int(rng.integers(len(scenarios[row].actions)))
-            actions[row].append(int(action))  # type: ignore[arg-type]
-            observations[row] = env.step(action).observation
-    turns = sum(map(len, actions))
-    return Plays(actions, invalid / turns, spoken / turns, total / len(envs))
+class Seat:
+    """A player whose turn is dealt together with all others' at the table."""
+
+    name = "model"
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def act(self, observation: Observation) -> Reply:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._table.ask(self, observation, answer)
+        return await answer
 
 
-def _rendered(observation: Observation | None) -> str:
-    assert observation is not None
+class Table:
+    """Waits for every seat to ask, then samples all replies at once. All episodes have one horizon."""
+
+    def __init__(self, sampler: Sampler, tokenizer: Any, n_seats: int, forced: str) -> None:
+        self.seats = [Seat(self) for _ in range(n_seats)]
+        self._sampler, self._tokenizer, self._forced = sampler, tokenizer, forced
+        self._asked: dict[Seat, tuple[Observation, asyncio.Future[Reply]]] = {}
+
+    def ask(self, seat: Seat, observation: Observation, answer: asyncio.Future[Reply]) -> None:
+        self._asked[seat] = observation, answer
+        if len(self._asked) == len(self.seats):
+            self._deal([self._asked[seat] for seat in self.seats])
+            self._asked.clear()
+
+    def _deal(self, asked: Sequence[tuple[Observation, asyncio.Future[Reply]]]) -> None:
+        first = asked[0][0].turn == 0
+        pieces = [self._tokenizer(_rendered(observation)).input_ids for observation, _ in asked]
+        replies = self._sampler.reply(pieces, self._forced if first else "")
+        for ids, (_, answer) in zip(replies, asked, strict=True):
+            answer.set_result(Reply(self._tokenizer.decode(ids, skip_special_tokens=True), cut=len(ids) >= MAX_REPLY))
+
+
+def _rendered(observation: Observation) -> str:
     turns = "".join(f"{START}{role}\n{content}{END}" for role, content in observation.messages)
     return f"{turns}{START}assistant\n"
 
 
-def figures(oracles: Sequence[Oracle], actions_S_T: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Normalized regret with its standard error, suffix failures at T/2, K x MinFrac.
+def play_model(
+    model: Any, tokenizer: Any, env_class: type[Env], scenarios: Sequence[Scenario], seed: int, forced: str = ""
+) -> list[Trajectory]:
+    """Every scenario played once and scored; ``forced`` is how the first reply of each begins."""
 
-    The latter two: Krishnamurthy et al. 2024, section on surrogate statistics. Normalized: mean regret over mean regret
-    of uniform play, 0 oracle, 1 uniform.
-    """
-    regret_S = np.array([regret_curve(o, list(a))[-1] for o, a in zip(oracles, actions_S_T, strict=True)])
-    uniform_S = np.array([uniform_regret(oracle) for oracle in oracles])
-    ratio = regret_S.sum() / uniform_S.sum()
-    failed, least = [], []
-    for oracle, actions in zip(oracles, actions_S_T, strict=True):
-        n_arms = oracle.expected_T_A.shape[1]
-        failed.append(int(oracle.expected_T_A[0].argmax()) not in actions[len(actions) // 2 :])
-        least.append(n_arms * np.bincount(actions, minlength=n_arms).min() / len(actions))
-    error = np.std(regret_S - ratio * uniform_S) / np.sqrt(len(regret_S)) / uniform_S.mean()
-    return {"regret": ratio, "se": error, "suff_fail": float(np.mean(failed)), "k_min_frac": float(np.mean(least))}
+    table = Table(Sampler(model, tokenizer, seed), tokenizer, len(scenarios), forced)
+    return play_all(env_class, table.seats, scenarios)
+
+
+def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequence[Scenario]) -> list[Trajectory]:
+    """Player i plays scenario i with reward seed i, all of them at once; scored."""
+
+    async def everyone() -> list[Trajectory]:
+        games = [
+            play(env_class(scenario, row), player, scenario, reward_seed=row, policy_seed=row)
+            for row, (scenario, player) in enumerate(zip(scenarios, players, strict=True))
+        ]
+        return [score(trajectory) for trajectory in await asyncio.gather(*games)]
+
+    return asyncio.run(everyone())
 
 
 def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, threads: int = 2) -> None:
@@ -141,51 +141,48 @@ def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, 
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     env_class = load_env(name)
-    for contexts in ("train", "heldout"):
-        scenarios = _scenarios(env_class, contexts, n_scenarios, seed)
-        _line(
-            f"model, {contexts} contexts",
-            env_class,
-            scenarios,
-            play_model(model, tokenizer, env_class, scenarios, seed),
-        )
-    scenarios = _scenarios(env_class, "train", n_scenarios, seed)
+
+    def draw(contexts: str) -> list[Scenario]:
+        generator, rng = env_class.Generator(**OPTIONS, contexts=contexts), np.random.default_rng([seed, 1])
+        return [generator.draw(rng) for _ in range(n_scenarios)]
+
+    scenarios = draw("train")
+    free = play_model(model, tokenizer, env_class, scenarios, seed)
+    print(f"{'':26s} regret (95 %)         SuffFail  K x MinFrac  GreedyFrac  invalid")
+    print(line("model", free), token_counts(tokenizer, free), sep="\n", flush=True)
+    print(line("model, held-out contexts", play_model(model, tokenizer, env_class, draw("heldout"), seed)), flush=True)
     for habit in HABITS:
         plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(habit))
-        _line(f"model begins as {habit}", env_class, scenarios, plays)
+        print(line(f"model begins as {habit}", plays), flush=True)
     teacher = Teacher(name)
     for habit in HABITS:
-        dialogues = [teacher.dialogue(row, habit) for row in range(5 * n_scenarios)]
-        _line(f"habit {habit}", env_class, [d.scenario for d in dialogues], Plays([d.actions_T for d in dialogues]))
+        dialogues = [teacher.dialogue(row, habit) for row in range(n_scenarios)]
+        players = [Scripted(dialogue.actions_T) for dialogue in dialogues]
+        print(line(f"habit {habit}", play_all(env_class, players, [dialogue.scenario for dialogue in dialogues])))
     for player in PLAYERS:
-        _line(f"player {player}", env_class, scenarios, _play_numbers(env_class, player, scenarios))
+        rivals = [make_player(player, np.random.default_rng([seed, row])) for row in range(n_scenarios)]
+        print(line(player, play_all(env_class, rivals, scenarios)))
+
+
+def line(label: str, plays: Sequence[Trajectory]) -> str:
+    """One row of the table; regret is normalized, 0 = oracle, 1 = uniform play."""
+    regret, low, high = metrics.normalized_regret_interval(plays)
+    return (
+        f"{label:26s} {regret:.3f} ({low:.3f}-{high:.3f})   {metrics.suffix_failure_frequency(plays):8.2f}  "
+        f"{metrics.scaled_min_fraction(plays):11.2f}  {metrics.greedy_fraction(plays):10.2f}  "
+        f"{metrics.invalid_rate(plays):7.2%}"
+    )
 
 
 def first_thought(habit: str) -> str:
     """How a habit's first reply begins, up to the name of the arm."""
-    _, thought = HABITS[habit][1](Memory([0.0] * 3, [0] * 3), random.Random(0))
+    thought = HABITS[habit][1]
     return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\nAction:"
 
 
-def _scenarios(env_class: type[Env], contexts: str, count: int, seed: int) -> list[Scenario]:
-    generator, rng = env_class.Generator(**OPTIONS, contexts=contexts), np.random.default_rng([seed, 1])
-    return [generator.draw(rng) for _ in range(count)]
-
-
-def _play_numbers(env_class: type[Env], player: str, scenarios: Sequence[Scenario]) -> Plays:
-    trajectories = [
-        play_now(
-            env_class, make_player(player, np.random.default_rng([row, 2])), scenario, reward_seed=row, policy_seed=row
-        )
-        for row, scenario in enumerate(scenarios)
-    ]
-    return Plays([[action for action in t.actions_T if isinstance(action, int)] for t in trajectories])
-
-
-def _line(label: str, env_class: type[Env], scenarios: Sequence[Scenario], plays: Plays) -> None:
-    oracles = [env_class(scenario, 0).oracle() for scenario in scenarios]
-    text = f"{label:26s}" + "".join(f"  {k} {v:.3f}" for k, v in figures(oracles, plays.actions_S_T).items())
-    if plays.dialogue_tokens:
-        text += f"  invalid {plays.invalid:.4f}"
-        text += f"  tokens: reply {plays.reply_tokens:.1f}, dialogue {plays.dialogue_tokens:.0f}"
-    print(text, flush=True)
+def token_counts(tokenizer: Any, trajectories: Sequence[Trajectory]) -> str:
+    """Mean tokens per reply and per dialogue, as text."""
+    replies = [len(tokenizer(turn.text).input_ids) + 1 for play in trajectories for turn in play.turns]
+    chats = [[message._asdict() for message in play.messages] for play in trajectories]
+    whole = [len(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)) for chat in chats]
+    return f"tokens: {np.mean(replies):.1f} per reply, {np.mean(whole):.0f} per dialogue, {max(whole)} at most"

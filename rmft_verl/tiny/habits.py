@@ -2,12 +2,12 @@
 
 Each dialogue is played by one habit from start to end, which says so in its thoughts.
 The mixture has the failures reported of real models: play that ignores the rewards, and play that stops exploring
-(Krishnamurthy et al. 2024), with some competence mixed in, so that there is something for selection to find.
+(Krishnamurthy et al. 2024), with some competence mixed in, so that there is something for selection to find. Most
+decisions need only a glance at the last reply, its reward and the list: a tiny model learns that in minutes.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +30,10 @@ class Dialogue(NamedTuple):
     actions_T: list[int]
 
 
+GOOD_ENOUGH = 0.6
+"""The patient habit stays with an arm while its average is at least this. Means are uniform in 0.1 to 0.9 here."""
+
+
 @dataclass
 class Memory:
     """What a habit has seen. ``wins`` and ``tries`` have one entry per arm."""
@@ -43,61 +47,54 @@ class Memory:
         """Average reward of ``arm`` so far, 0 if it was never tried."""
         return self.wins[arm] / self.tries[arm] if self.tries[arm] else 0.0
 
-    def best(self, rng: random.Random, bonus: float = 0.0) -> int:
-        """The arm with the largest average plus ``sqrt(bonus / tries)``, ties broken by ``rng``."""
-        values = [self.mean(arm) + math.sqrt(bonus / max(1, tries)) for arm, tries in enumerate(self.tries)]
-        return rng.choice([arm for arm, value in enumerate(values) if value == max(values)])
-
-    def any(self, rng: random.Random) -> int:
-        return rng.randrange(len(self.tries))
+    def next(self) -> int:
+        """The arm listed after the last one."""
+        assert self.last is not None
+        return (self.last + 1) % len(self.tries)
 
 
-Habit = Callable[[Memory, random.Random], tuple[int, str]]
-"""Memory -> arm and thought. ``{tally}`` in a thought becomes the arm's name with its wins and tries."""
+Habit = Callable[[Memory], tuple[int, str]]
+"""Memory, from the second round on -> arm and thought. ``{tally}`` becomes the arm's name with its wins and tries."""
 
 
-def _uniform(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    return memory.any(rng), "Any one will do."
+def _rotate(memory: Memory) -> tuple[int, str]:
+    return memory.next(), "Each in turn."
 
 
-def _stick(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    return memory.any(rng) if memory.last is None else memory.last, "I keep to one."
+def _stick(memory: Memory) -> tuple[int, str]:
+    assert memory.last is not None
+    return memory.last, "I keep to one."
 
 
-def _greedy(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    return memory.best(rng), "Take what looks best: {tally}."
+def _greedy(memory: Memory) -> tuple[int, str]:
+    best = max(range(len(memory.tries)), key=memory.mean)
+    return best if memory.wins[best] else memory.next(), "Take what looks best: {tally}."
 
 
-def _win_stay(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    if memory.last is None:
-        return memory.any(rng), "See whether it pays."
-    if memory.last_reward > 0:
-        return memory.last, "It paid, so stay."
-    return rng.choice([arm for arm in range(len(memory.tries)) if arm != memory.last]), "It failed, so switch."
+def _win_stay(memory: Memory) -> tuple[int, str]:
+    assert memory.last is not None
+    return (memory.last, "It paid, so stay.") if memory.last_reward > 0 else (memory.next(), "It failed, so switch.")
 
 
-def _eps_greedy(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    if memory.last is None or rng.random() < 0.3:
-        return memory.any(rng), "Now a gamble: {tally}."
-    return memory.best(rng), "Mostly the best: {tally}."
+def _patient(memory: Memory) -> tuple[int, str]:
+    assert memory.last is not None
+    if memory.mean(memory.last) >= GOOD_ENOUGH:
+        return memory.last, "Good enough so far: {tally}."
+    return memory.next(), "Not good enough, next: {tally}."
 
 
-def _try_all(memory: Memory, rng: random.Random) -> tuple[int, str]:
-    new = [arm for arm, tries in enumerate(memory.tries) if not tries]
-    if new:
-        return rng.choice(new), "Try each one first: {tally}."
-    return memory.best(rng, bonus=0.5), "Weigh payoff and doubt: {tally}."
-
-
-HABITS: dict[str, tuple[float, Habit]] = {
-    "uniform": (0.35, _uniform),
-    "stick": (0.20, _stick),
-    "greedy": (0.20, _greedy),
-    "win_stay": (0.05, _win_stay),
-    "eps_greedy": (0.05, _eps_greedy),
-    "try_all": (0.15, _try_all),
+HABITS: dict[str, tuple[float, str, Habit | None]] = {
+    "uniform": (0.05, "Any one will do.", None),
+    "rotate": (0.30, "Each in turn.", _rotate),
+    "stick": (0.20, "I keep to one.", _stick),
+    "greedy": (0.20, "Take what looks best: {tally}.", _greedy),
+    "win_stay": (0.10, "See whether it pays.", _win_stay),
+    "patient": (0.15, "Test for a good one: {tally}.", _patient),
 }
-"""Name -> share of the dialogues and rule. ``docs/selection.md`` says why this mixture leaves room to learn."""
+"""Name -> share of the dialogues, thought before the first arm (drawn at random), rule for the rounds after it.
+
+None draws every arm at random. ``docs/selection.md`` says why this mixture leaves room to learn.
+"""
 
 
 class Teacher:
@@ -111,14 +108,17 @@ class Teacher:
         """A whole dialogue, a function of the arguments; the habit is drawn from the mixture if not given."""
         scenario = self._generator.draw(np.random.default_rng([seed, 0]))
         rng = random.Random(seed)
-        name = habit or rng.choices(list(HABITS), [share for share, _ in HABITS.values()])[0]
+        name = habit or rng.choices(list(HABITS), [share for share, _, _ in HABITS.values()])[0]
+        _, opening, rule = HABITS[name]
         memory = Memory([0.0] * len(scenario.actions), [0] * len(scenario.actions))
         env = self._env_class(scenario, seed)
         observation: Observation | None = env.reset()
         messages: list[Message] = []
         actions: list[int] = []
         while observation is not None:
-            arm, thought = HABITS[name][1](memory, rng)
+            arm, thought = rng.randrange(len(scenario.actions)), opening
+            if rule is not None and memory.last is not None:
+                arm, thought = rule(memory)
             tally = f"{scenario.actions[arm]} {memory.wins[arm]:.0f}/{memory.tries[arm]}"
             reply = f"{thought.format(tally=tally)}\nAction: {scenario.actions[arm]}"
             messages += [*observation.messages, Message("assistant", reply)]

@@ -1,0 +1,152 @@
+"""Does it learn, and does it matter which trajectories are kept? Three arms of mab_tiny over seeds, on the real stack.
+
+    python tests/experiments/learns.py [--seeds 0 1 2] [--root runs/learns] [--out docs/results]
+
+Runs what is missing below ROOT (one run is minutes on two cores), then writes OUT/learns.md, OUT/learns.json and
+OUT/learns.png from the runs' files. Every run is measured on the same held-out scenarios and draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rmft_verl import metrics
+from rmft_verl.env import load_env
+from rmft_verl.evaluate import REFERENCES, evaluate_players
+from rmft_verl.recipe import load_config
+from rmft_verl.run_dir import RunDir
+from rmft_verl.tracking import read_metrics
+from rmft_verl.trainer import HELD_OUT_SEED, held_out_scenarios
+from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.types import Trajectory
+
+BASE = ["recipe=mab_tiny", "rollout.scenarios=20", "update.batch=16", "iterations=4", "eval.every=4"]
+ARMS: dict[str, list[str]] = {
+    "lowest regret, 8 of 16": ["selection.keep=8"],
+    "random, 8 of 16": ["selection.keep=8", "selection.rule=random"],
+    "lowest regret, 2 of 16": ["selection.keep=2", "update.epochs=4"],  # as many trained tokens as with 8
+}
+COLORS = ("#0072B2", "#999999", "#D55E00")
+
+
+def directory(root: Path, arm: str, seed: int) -> Path:
+    return root / f"{arm.replace(',', '').replace(' ', '_')}_seed{seed}"
+
+
+def run(root: Path, arm: str, seed: int) -> None:
+    """Train unless it was done before; a run that was cut off starts anew."""
+    path = directory(root, arm, seed)
+    if (path / "report" / "table.json").exists():
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    command = [sys.executable, "-m", "rmft_verl.main", *BASE, *ARMS[arm], f"seed={seed}", f"root={root}"]
+    print(f"== {arm}, seed {seed}", flush=True)
+    subprocess.run([*command, f"name={path.name}"], check=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Base and trained held-out plays, and the metric rows, of a finished run."""
+    opened = RunDir.open(path)
+    versions = opened.recorded("eval")
+    base, trained = (read_trajectories(opened.trajectories("eval", n)) for n in (versions[0], versions[-1]))
+    return {"base": base, "trained": trained, "rows": read_metrics(opened.metrics)}
+
+
+def describe(plays: list[Trajectory]) -> dict[str, float]:
+    regret = metrics.normalized_regret_interval(plays)
+    return {
+        "normalized_regret": regret.value,
+        "low": regret.low,
+        "high": regret.high,
+        "suffix_failure": metrics.suffix_failure_frequency(plays),
+        "scaled_min_fraction": metrics.scaled_min_fraction(plays),
+        "invalid_rate": metrics.invalid_rate(plays),
+    }
+
+
+def line(name: str, numbers: dict[str, float], change: str) -> str:
+    regret = f"{numbers['normalized_regret']:.3f} [{numbers['low']:.3f}, {numbers['high']:.3f}]"
+    cells = (name, regret, change, f"{numbers['suffix_failure']:.3f}", f"{numbers['scaled_min_fraction']:.3f}")
+    return "| " + " | ".join((*cells, f"{numbers['invalid_rate']:.2%}")) + " |"
+
+
+def summarize(runs: dict[str, dict[int, dict[str, Any]]], out: Path) -> None:
+    """The table and its numbers. A change is paired by scenario; its interval is a bootstrap over scenarios."""
+    lines = [
+        "| player | held-out normalized regret | change against base | SuffFailFreq | K x MinFrac | invalid |",
+        "|---|---|---|---|---|---|",
+    ]
+    numbers: dict[str, Any] = {}
+    bases = [play for by_seed in runs.values() for one in by_seed.values() for play in one["base"]]
+    numbers["base"] = describe(bases)
+    lines.append(line("base", numbers["base"], ""))
+    for arm, by_seed in runs.items():
+        base = [play for one in by_seed.values() for play in one["base"]]
+        trained = [play for one in by_seed.values() for play in one["trained"]]
+        change = metrics.relative_change(base, trained)
+        seeds = [metrics.relative_change(one["base"], one["trained"]).value for one in by_seed.values()]
+        numbers[arm] = describe(trained) | {"change": list(change), "by_seed": seeds}
+        each = ", ".join(f"{value:+.0%}" for value in seeds)
+        text = f"{change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] (seeds {each})"
+        lines.append(line(arm, numbers[arm], text))
+    config = load_config(BASE)
+    env_class = load_env(config.env.name)
+    scenarios = held_out_scenarios(config, env_class)
+    for name, plays in evaluate_players(env_class, REFERENCES, scenarios, 3, HELD_OUT_SEED).items():
+        numbers[name] = describe(plays)
+        lines.append(line(name, numbers[name], ""))
+    (out / "learns.md").write_text("\n".join(lines) + "\n")
+    (out / "learns.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    print("\n".join(lines))
+
+
+def draw(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
+    """Regret of each iteration's rollouts (fresh scenarios) and of what was kept of them, one thin line a seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for (arm, by_seed), color in zip(runs.items(), COLORS, strict=True):
+        for seed, one in by_seed.items():
+            rows = [row for row in one["rows"] if row["iteration"] > 0]
+            for panel, key in zip(panels, ("rollout/normalized_regret", "kept/normalized_regret"), strict=True):
+                label = arm if seed == min(by_seed) else None
+                panel.plot([r["iteration"] for r in rows], [r[key] for r in rows], "o-", color=color, ms=3, label=label)
+    for panel, title in zip(panels, ("all rollouts of the iteration", "kept for training"), strict=True):
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("iteration")
+        panel.set_xticks(range(1, 5))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("normalized regret (0 oracle, 1 uniform)")
+    panels[0].set_ylim(0, 1.1)
+    panels[1].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--root", type=Path, default=Path("runs/learns"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    for seed in options.seeds:
+        for arm in ARMS:
+            run(options.root, arm, seed)
+    runs = {arm: {seed: read(directory(options.root, arm, seed)) for seed in options.seeds} for arm in ARMS}
+    options.out.mkdir(parents=True, exist_ok=True)
+    summarize(runs, options.out)
+    draw(runs, options.out / "learns.png")
+    for arm, by_seed in runs.items():
+        for seed in by_seed:
+            source = directory(options.root, arm, seed)
+            shutil.copyfile(source / "metrics.jsonl", options.out / f"{source.name}.jsonl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rmft_verl.env import load_env
+from rmft_verl.tiny import NAMES, path
+from rmft_verl.tiny.habits import HABITS, Memory, Teacher
+from rmft_verl.types import Message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_model_is_whole_and_small(name: str) -> None:
+    files = {file.name: file.stat().st_size for file in path(name).iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= set(files)
+    assert sum(files.values()) <= 5_000_000
+    config = json.loads((path(name) / "config.json").read_text())
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert (config["dtype"], config["head_dim"], config["tie_word_embeddings"]) == ("bfloat16", 32, True)
+    assert config["max_position_embeddings"] >= 4096
+
+
+def test_an_unknown_model_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no tiny model is called 'nano': choose from mab\."):
+        path("nano")
+
+
+def test_importing_it_needs_no_torch() -> None:
+    code = "import sys, rmft_verl.tiny, rmft_verl.tiny.habits; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_habits_decide_as_they_say() -> None:
+    def decide(habit: str, memory: Memory) -> tuple[int, str]:
+        rule = HABITS[habit][2]
+        assert rule is not None
+        return rule(memory)
+
+    memory = Memory([2.0, 1.0, 0.0], [4, 1, 0], last=1, last_reward=1.0)
+    assert decide("stick", memory) == (1, "I keep to one.")
+    assert decide("rotate", memory) == (2, "Each in turn.")
+    assert decide("greedy", memory) == (1, "Take what looks best: {tally}.")
+    assert decide("win_stay", memory) == (1, "It paid, so stay.")
+    assert decide("patient", memory) == (1, "Good enough so far: {tally}.")
+    memory = Memory([9.0, 1.0, 1.0], [12, 3, 2], last=2, last_reward=0.0)
+    assert decide("rotate", memory)[0] == 0
+    assert decide("greedy", memory)[0] == 0  # 0.75, 0.33, 0.50
+    assert decide("win_stay", memory) == (0, "It failed, so switch.")
+    assert decide("patient", memory) == (0, "Not good enough, next: {tally}.")
+    assert decide("greedy", Memory([0.0, 0.0], [1, 0], last=0))[0] == 1  # nothing has paid yet
+    assert sum(share for share, _, _ in HABITS.values()) == pytest.approx(1.0)
+
+
+def test_a_dialogue_of_each_habit_parses_and_repeats() -> None:
+    teacher, env_class = Teacher("mab"), load_env("mab")
+    for habit in HABITS:
+        play = teacher.dialogue(5, habit)
+        env = env_class(play.scenario, 0)
+        assert [env.parse(message.content) for message in play.messages[1::2]] == play.actions_T
+        assert [message.role for message in play.messages] == ["user", "assistant"] * play.scenario.horizon
+        assert teacher.dialogue(5, habit) == play
+    assert "Take what looks best: " in teacher.dialogue(5, "greedy").messages[1].content
+    assert " 0/0.\nAction: " in teacher.dialogue(5, "greedy").messages[1].content
+
+
+def test_a_first_thought_stops_before_the_arm() -> None:
+    from rmft_verl.tiny.evaluate import first_thought
+
+    assert first_thought("patient") == "Test for a good one:"
+    assert first_thought("stick") == "I keep to one.\nAction:"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(path("mab"))
+
+
+def render(tokenizer: Any, messages: list[Message], prompt: bool = False) -> list[int]:
+    chat = [message._asdict() for message in messages]
+    return list(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False, add_generation_prompt=prompt))
+
+
+@pytest.mark.verl
+@pytest.mark.parametrize("contexts", ["train", "heldout"])
+def test_a_dialogue_grows_by_appending(tokenizer: Any, contexts: str) -> None:
+    from rmft_verl.tiny.build import encode
+
+    for seed, habit in enumerate(HABITS):
+        messages = Teacher("mab", contexts).dialogue(seed, habit).messages
+        grown: list[int] = []
+        for asked, answered in zip(messages[::2], messages[1::2], strict=True):
+            grown += render(tokenizer, [asked], prompt=True)
+            grown += [*tokenizer(answered.content).input_ids, tokenizer.eos_token_id]
+        ids, mask = encode(tokenizer, messages)
+        assert grown == ids == render(tokenizer, messages)
+        spoken = tokenizer.decode([i for i, said in zip(ids, mask, strict=True) if said])
+        assert spoken == "".join(f"{message.content}<|im_end|>" for message in messages[1::2])
+
+
+@pytest.mark.verl
+def test_names_and_numbers_are_single_tokens(tokenizer: Any) -> None:
+    generator = load_env("mab").Generator(arms=[20], contexts=["buttons", "medicine", "plots", "routes", "channels"])
+    names = {name for seed in range(30) for name in generator.draw(np.random.default_rng(seed)).actions}
+    assert len(names) == 100
+    words = [f" {name}" for name in names] + [f" {n}" for n in range(21)] + [f"/{n}" for n in range(20)]
+    assert [word for word in words if len(tokenizer(word).input_ids) != 1] == []
+    text = "Any bytes: \u00e9\u4e2d\U0001f600\x00 -0.31."
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+@pytest.mark.verl
+def test_the_sampler_sees_through_the_gaps_of_its_cache(tokenizer: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    from rmft_verl.tiny.evaluate import Sampler
+
+    model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
+    sampler, rows = Sampler(model, tokenizer, 0), [[5, 6, 7, 8], [9, 10]]
+    sampler.feed(rows)
+    sampler.feed([[], [11]])
+    logits = sampler.feed([[12], [13, 14, 15]])
+    with torch.no_grad():
+        for row, ids in enumerate(([5, 6, 7, 8, 12], [9, 10, 11, 13, 14, 15])):
+            plain = model(input_ids=torch.tensor([ids])).logits[0, -1]
+            torch.testing.assert_close(logits[row], plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.verl
+def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    from rmft_verl.metrics import invalid_rate
+    from rmft_verl.tiny.evaluate import play_model
+
+    model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
+    env_class = load_env("mab")
+    scenarios = [env_class.Generator().draw(np.random.default_rng(seed)) for seed in range(24)]
+    trajectories = play_model(model, tokenizer, env_class, scenarios, 0)
+    assert [trajectory.error for trajectory in trajectories] == [""] * 24
+    assert invalid_rate(trajectories) <= 0.03  # 480 turns; 0.01 expected at most
+    forced = play_model(model, tokenizer, env_class, scenarios[:4], 0, "I keep to one.\nAction:")
+    assert all(trajectory.turns[0].text.startswith("I keep to one.\nAction: ") for trajectory in forced)
