@@ -13,13 +13,10 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 from vllm.sampling_params import RequestOutputKind
 
 from rmft_verl.bridge import progress
-from rmft_verl.bridge.dialogue import Dialogue
+from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
 from rmft_verl.env import Env, load_env
 from rmft_verl.play import play
 from rmft_verl.types import Observation, Reply, Scenario, content_hash
-
-_DELTAS: dict[tuple[str, str], list[int]] = {}
-"""Rendered context messages of this worker process, which serves one model with one chat template."""
 
 
 class ModelPlayer:
@@ -31,7 +28,7 @@ class ModelPlayer:
         self,
         client: Any,
         tokenizer: Any,
-        dialogue: Dialogue,
+        template: ChatTemplate,
         params: dict[str, Any],
         seed: int,
         limits: tuple[int, int],
@@ -43,7 +40,8 @@ class ModelPlayer:
         self._context, self._reply_tokens = limits
         self.session = uuid4().hex
         self._replies = 0
-        self.dialogue = dialogue
+        self.template = template
+        self.dialogue = Dialogue(template)
 
     async def act(self, observation: Observation) -> Reply:
         self.dialogue.observe(observation.messages)
@@ -57,7 +55,7 @@ class ModelPlayer:
         )
         ids = list(output.token_ids)
         self.dialogue.reply(ids)
-        ended = bool(ids) and ids[-1] in self._end_ids()
+        ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
         return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=True), cut=not ended)
 
     def _turn_seed(self) -> int:
@@ -65,21 +63,16 @@ class ModelPlayer:
         self._replies += 1
         return int(content_hash([self._seed, self._replies])[:8], 16)
 
-    def _end_ids(self) -> set[int]:
-        """Tokens that end a reply on purpose; a reply without one ran into its cap."""
-        return _end_ids(self._tokenizer)
-
-
-@lru_cache(maxsize=4)
-def _end_ids(tokenizer: Any) -> set[int]:
-    names = {tokenizer.eos_token, "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"}
-    known = tokenizer.get_vocab()
-    return {known[name] for name in names if name in known}
-
 
 @lru_cache(maxsize=1)
 def _counter() -> Any:
     return ray.get_actor(progress.NAME)
+
+
+@lru_cache(maxsize=1)
+def _template(tokenizer: Any, kwargs: str) -> ChatTemplate:
+    """One for all episodes of a worker, which serves one model: it remembers the messages it has rendered."""
+    return ChatTemplate(tokenizer, json.loads(kwargs))
 
 
 @lru_cache(maxsize=16)
@@ -108,8 +101,8 @@ class RMFTAgentLoop(AgentLoopBase):
             "temperature": request["temperature"],
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
-        dialogue = Dialogue(self.continuous_token_builder, _DELTAS)
-        player = ModelPlayer(self.server_manager, self.tokenizer, dialogue, params, request["policy_seed"], limits)
+        template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
+        player = ModelPlayer(self.server_manager, self.tokenizer, template, params, request["policy_seed"], limits)
         env = self._env_class(scenario, request["reward_seed"])
         trajectory = await play(
             env,
@@ -120,7 +113,7 @@ class RMFTAgentLoop(AgentLoopBase):
             on_invalid=self._on_invalid,
         )
         self.server_manager.end(player.session)
-        tokens = dialogue.tokens()
+        tokens = player.dialogue.tokens()
         trajectory = dataclasses.replace(trajectory, tokens=tokens, policy_version=int(row["version"]))
         _counter().add.remote(int(tokens.mask_N.sum()))
         start = tokens.prompt_length

@@ -2,50 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rmft_verl.types import Message, Tokens
 
+REPLY = "rmft-reply-marker"
+"""Stands for a reply where the template is asked what it puts behind one."""
 
-class Dialogue:
-    """The growing ids and mask of one episode, over verl's continuous-token builder.
 
-    ``deltas`` caches the rendering of a context message; equal messages of many episodes are rendered once.
+class ChatTemplate:
+    """The model's own chat template, asked for token ids.
+
+    verl's continuous-token builders need a system role and know the boundary between turns by model family; here the
+    boundary is read off the template itself, so that any template of alternating user and assistant turns works.
     """
 
-    def __init__(self, builder: Any, deltas: dict[tuple[str, str], list[int]]) -> None:
-        self._builder = builder
-        self._deltas = deltas
+    def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
+        self._tokenizer = tokenizer
+        self._kwargs = dict(kwargs)
+        self._later: dict[str, list[int]] = {}
+        specials = {str(token.content): index for index, token in tokenizer.added_tokens_decoder.items()}
+        behind = self._behind_reply("x")
+        first = min(specials, key=lambda token: (behind.find(token) % (len(behind) + 1), -len(token)))
+        if first not in behind:
+            raise ValueError("the chat template ends a reply with no special token")
+        self._end_text = behind[: behind.index(first) + len(first)]
+        self.end = specials[first]
+        """The token that ends a reply."""
+
+    def opening(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of the first messages and of the opening of the first reply."""
+        return self._ids(self._render([message._asdict() for message in messages]))
+
+    def later(self, message: Message, ended: bool) -> list[int]:
+        """Ids between a reply and the next one: the rest of the reply's closing (all of it unless it ``ended`` with the
+        closing token itself), the message, the opening of the next reply. Equal messages are rendered once.
+        """
+        if message.content not in self._later:
+            self._later[message.content] = self._ids(self._behind_reply(message.content)[len(self._end_text) :])
+        return ([] if ended else self._ids(self._end_text)) + self._later[message.content]
+
+    def _behind_reply(self, content: str) -> str:
+        turns = [("user", "x"), ("assistant", REPLY), ("user", content)]
+        return self._render([{"role": role, "content": text} for role, text in turns]).split(REPLY, 1)[1]
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        rendered = self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **self._kwargs
+        )
+        return str(rendered)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+
+class Dialogue:
+    """The growing ids and mask of one episode."""
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
         self._prompt_length = 0
         self.ids: list[int] = []
         self.mask: list[int] = []
 
     def observe(self, messages: Sequence[Message]) -> None:
-        """Append what the environment said, with the prompt for the next reply."""
+        """Append what the environment said, with the opening of the next reply."""
         if not self.ids:
-            self.ids = list(self._builder.build_initial_tokens(_dicts(messages)))
-            self.mask = [0] * len(self.ids)
-            self._prompt_length = len(self.ids)
-            return
-        if len(messages) != 1:
-            raise ValueError(f"an observation after the first must be one message, got {len(messages)}")
-        message = messages[0]
-        if message not in self._deltas:
-            self._deltas[message] = list(self._builder.tokenize_context_incremental_messages([], _dicts(messages)))
-        delta = self._deltas[message]
-        merged = self._builder._merge_context_token_ids(
-            self.ids, delta, previous_messages=[], appended_messages=_dicts(messages)
-        )
-        self.mask, _ = self._builder.align_response_metadata(merged, self.mask)
-        self.ids = list(merged.token_ids)
+            new = self._template.opening(messages)
+            self._prompt_length = len(new)
+        elif len(messages) == 1 and messages[0].role == "user":
+            new = self._template.later(messages[0], ended=self.ids[-1] == self._template.end)
+        else:
+            raise ValueError(f"an observation after the first must be one user message, got {len(messages)} messages")
+        self.ids = self.ids + new
+        self.mask = self.mask + [0] * len(new)
 
     def reply(self, token_ids: Sequence[int]) -> None:
         """Append what the model sampled, unchanged."""
-        self.ids += token_ids
-        self.mask += [1] * len(token_ids)
+        self.ids = [*self.ids, *token_ids]
+        self.mask = self.mask + [1] * len(token_ids)
 
     def tokens(self) -> Tokens:
         """The dialogue up to the last sampled token."""
@@ -55,7 +93,3 @@ class Dialogue:
         return Tokens(
             np.array(self.ids[:end], dtype=np.int32), np.array(self.mask[:end], dtype=np.int8), self._prompt_length
         )
-
-
-def _dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [message._asdict() for message in messages]

@@ -1,4 +1,4 @@
-"""Token exactness: what the sampler was given and gave is what is trained on, under three families' chat templates.
+"""Token exactness: what the sampler was given and gave is what is trained on, under four chat templates.
 
 The templates below render as the published ones do for user and assistant messages; the tokenizers are built here.
 """
@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
 from rmft_verl import tiny
 from rmft_verl.bridge.batches import sft_batch
-from rmft_verl.bridge.dialogue import Dialogue
+from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory
 
 QWEN3 = (
@@ -27,6 +26,11 @@ LLAMA3 = (
     "<|begin_of_text|>{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
     "{{ m.content | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+GEMMA2 = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}<bos>"
+    "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 
 
@@ -42,35 +46,45 @@ def byte_tokenizer(template: str, special: list[str], end: str) -> PreTrainedTok
     return wrapped
 
 
-def qwen3() -> tuple[Any, str, dict[str, Any]]:
+def qwen3() -> tuple[Any, dict[str, Any]]:
     special = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-    return byte_tokenizer(QWEN3, special, "<|im_end|>"), "qwen3", {"enable_thinking": False}
+    return byte_tokenizer(QWEN3, special, "<|im_end|>"), {"enable_thinking": False}
 
 
-def llama3() -> tuple[Any, str, dict[str, Any]]:
+def llama3() -> tuple[Any, dict[str, Any]]:
     special = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-    return byte_tokenizer(LLAMA3, special, "<|eot_id|>"), "llama", {}
+    return byte_tokenizer(LLAMA3, special, "<|eot_id|>"), {}
 
 
-def shipped() -> tuple[Any, str, dict[str, Any]]:
-    return AutoTokenizer.from_pretrained(tiny.path("mab")), "qwen3", {}
+def gemma2() -> tuple[Any, dict[str, Any]]:
+    """No system role, and a reply ends with another token than the tokenizer's end of sequence."""
+    special = ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]
+    return byte_tokenizer(GEMMA2, special, "<eos>"), {}
+
+
+def shipped() -> tuple[Any, dict[str, Any]]:
+    return AutoTokenizer.from_pretrained(tiny.path("mab")), {}
+
+
+def template_end(tokenizer: Any) -> int:
+    ends = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+    return next(tokenizer.convert_tokens_to_ids(end) for end in ends if end in tokenizer.get_vocab())
 
 
 REPLIES = ["Try amber.\nAction: amber", "odd <|im_end| text\nAction: slate", "Stay.\nAction: amber"]
 OBSERVATIONS = ["Pick amber or slate.\nRound 1 of 3.", "amber paid 1.\nRound 2 of 3.", "slate paid 0.\nRound 3 of 3."]
 
 
-@pytest.mark.parametrize("family", [shipped, qwen3, llama3])
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
 def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> None:
-    tokenizer, model_type, kwargs = family()
-    builder = create_continuous_token_builder(tokenizer, hf_model_type=model_type, chat_template_kwargs=kwargs)
-    dialogue = Dialogue(builder, {})
+    tokenizer, kwargs = family()
+    dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))
     given: list[list[int]] = []
     sampled: list[list[int]] = []
     for observation, reply in zip(OBSERVATIONS, REPLIES, strict=True):
         dialogue.observe([Message("user", observation)])
         given.append(list(dialogue.ids))
-        sampled.append([*tokenizer.encode(reply, add_special_tokens=False), tokenizer.eos_token_id])
+        sampled.append([*tokenizer.encode(reply, add_special_tokens=False), template_end(tokenizer)])
         dialogue.reply(sampled[-1])
     tokens = dialogue.tokens()
 
@@ -89,31 +103,42 @@ def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> Non
     assert row["loss_mask"].values().tolist() == mask
 
 
-@pytest.mark.parametrize("family", [shipped, qwen3, llama3])
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
 def test_text_reads_as_the_template_renders_it(family: Any) -> None:
     """For replies without special tokens the growing ids decode to the template's own rendering of the dialogue."""
-    tokenizer, model_type, kwargs = family()
-    builder = create_continuous_token_builder(tokenizer, hf_model_type=model_type, chat_template_kwargs=kwargs)
-    dialogue = Dialogue(builder, {})
+    tokenizer, kwargs = family()
+    dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))
     messages: list[dict[str, str]] = []
     for observation in OBSERVATIONS:
         dialogue.observe([Message("user", observation)])
         messages.append({"role": "user", "content": observation})
         if observation is not OBSERVATIONS[-1]:
             reply = "Try amber.\nAction: amber"
-            dialogue.reply([*tokenizer.encode(reply, add_special_tokens=False), tokenizer.eos_token_id])
+            dialogue.reply([*tokenizer.encode(reply, add_special_tokens=False), template_end(tokenizer)])
             messages.append({"role": "assistant", "content": reply})
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **kwargs)
     thinking = "<think>\n\n</think>\n\n"  # stays in front of every reply that was sampled behind it
     assert tokenizer.decode(dialogue.ids).replace(thinking, "") == rendered.replace(thinking, "")
 
 
-def test_an_unfinished_observation_is_not_part_of_the_tokens() -> None:
-    tokenizer, model_type, kwargs = qwen3()
-    builder = create_continuous_token_builder(tokenizer, hf_model_type=model_type, chat_template_kwargs=kwargs)
-    dialogue = Dialogue(builder, {})
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
+def test_a_reply_that_was_cut_is_closed_by_the_template_and_not_trained_on(family: Any) -> None:
+    tokenizer, kwargs = family()
+    dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))
     dialogue.observe([Message("user", OBSERVATIONS[0])])
-    dialogue.reply([5, 6, tokenizer.eos_token_id])
+    cut = tokenizer.encode("Try amb", add_special_tokens=False)
+    dialogue.reply(cut)
+    end = len(dialogue.ids)
+    dialogue.observe([Message("user", OBSERVATIONS[1])])
+    assert dialogue.ids[end] == template_end(tokenizer)
+    assert dialogue.mask[end - 1 : end + 1] == [1, 0]
+
+
+def test_an_unfinished_observation_is_not_part_of_the_tokens() -> None:
+    tokenizer, kwargs = qwen3()
+    dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))
+    dialogue.observe([Message("user", OBSERVATIONS[0])])
+    dialogue.reply([5, 6, template_end(tokenizer)])
     end = len(dialogue.ids)
     dialogue.observe([Message("user", OBSERVATIONS[1])])
     assert len(dialogue.tokens().ids_N) == end

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from verl.checkpoint_engine import CheckpointEngineManager
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopManager, AgentLoopOutput
-from verl.utils.tokenizer.continuous_token import ContinuousTokenBuilder
-from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
 from verl.workers.utils.losses import sft_loss
@@ -30,11 +28,6 @@ SURFACE = [
     (CheckpointEngineManager.__init__, ["config", "actor_wg", "replicas"]),
     (CheckpointEngineManager.update_weights, ["global_steps"]),
     (CheckpointEngineManager.sleep_replicas, []),
-    (ContinuousTokenBuilder.build_initial_tokens, ["messages"]),
-    (ContinuousTokenBuilder.tokenize_context_incremental_messages, ["previous_messages", "updated_messages"]),
-    (ContinuousTokenBuilder._merge_context_token_ids, ["runtime_token_ids", "appended_token_ids"]),
-    (ContinuousTokenBuilder.align_response_metadata, ["merge_result", "response_mask"]),
-    (create_continuous_token_builder, ["hf_model_type", "chat_template_kwargs"]),
     (sft_loss, ["config", "model_output", "data", "dp_group"]),
 ]
 

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
 from rmft_verl.backend import StaleSamplerError
 from rmft_verl.bridge.agent_loop import ModelPlayer
 from rmft_verl.bridge.batches import sft_batch
-from rmft_verl.bridge.dialogue import Dialogue
+from rmft_verl.bridge.dialogue import ChatTemplate
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.play import play
 from rmft_verl.prepare import Prepared, prepare
@@ -71,14 +70,13 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
             return output
 
     tokenizer = AutoTokenizer.from_pretrained(prepared.model_path)
-    builder = create_continuous_token_builder(tokenizer, hf_model_type="qwen3")
-    dialogue = Dialogue(builder, {})
-    player = ModelPlayer(Recorder(), tokenizer, dialogue, {"temperature": 1.0}, seed=3, limits=(1024, 16))
+    template = ChatTemplate(tokenizer, {})
+    player = ModelPlayer(Recorder(), tokenizer, template, {"temperature": 1.0}, seed=3, limits=(1024, 16))
     scenario = scenarios(prepared, 1)[0]
     env = prepared.env_class(scenario, 5)
     trajectory = asyncio.run(play(env, player, scenario, reward_seed=5, policy_seed=3))
 
-    row = sft_batch([trajectory_with(trajectory, dialogue)])
+    row = sft_batch([dataclasses.replace(trajectory, tokens=player.dialogue.tokens())])
     ids, mask = row["input_ids"].values().tolist(), row["loss_mask"].values().tolist()
     assert len(calls) == scenario.horizon
     expected_mask = [0] * len(ids)
@@ -90,10 +88,6 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
     assert [tokenizer.decode(reply, skip_special_tokens=True) for _, reply in calls] == [
         turn.text for turn in trajectory.turns
     ]
-
-
-def trajectory_with(trajectory: Trajectory, dialogue: Dialogue) -> Trajectory:
-    return dataclasses.replace(trajectory, tokens=dialogue.tokens())
 
 
 def test_equal_seeds_give_equal_dialogues(prepared: Prepared, backend: VerlBackend) -> None:

@@ -26,7 +26,7 @@ from rmft_verl.trainer import HELD_OUT_SEED, held_out_scenarios
 from rmft_verl.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
-BASE = ["recipe=mab_tiny", "rollout.scenarios=20", "update.batch=16", "iterations=4", "eval.every=4"]
+BASE = ["recipe=mab_tiny", "eval.every=4"]
 ARMS: dict[str, list[str]] = {
     "lowest regret, 8 of 16": ["selection.keep=8"],
     "random, 8 of 16": ["selection.keep=8", "selection.rule=random"],
