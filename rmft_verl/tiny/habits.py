@@ -84,8 +84,8 @@ def _patient(memory: Memory) -> tuple[int, str]:
 
 
 HABITS: dict[str, tuple[float, str, Habit | None]] = {
-    "uniform": (0.05, "Any one will do.", None),
-    "rotate": (0.30, "Each in turn.", _rotate),
+    "uniform": (0.10, "Any one will do.", None),
+    "rotate": (0.25, "Each in turn.", _rotate),
     "stick": (0.20, "I keep to one.", _stick),
     "greedy": (0.20, "Take what looks best: {tally}.", _greedy),
     "win_stay": (0.10, "See whether it pays.", _win_stay),

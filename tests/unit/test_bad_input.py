@@ -1,0 +1,108 @@
+"""Bad input stops before anything loads: exit status 2, one line with key, value and remedy, nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rmft_verl.main import main
+from rmft_verl.recipe import load_config
+
+CASES = {
+    "context that cannot fit": (["model.context=2000"], ["model.context=2000", "rollout.reply_tokens"]),
+    "unknown key": (["rollout.rolouts=3"], ["rollout.rolouts", "rollout.rollouts"]),
+    "unknown key of verl": (["verl.actor_rollout_ref.actor.foo=1"], ["actor_rollout_ref.actor.foo"]),
+    "missing model directory": (["model.path=./no/such/model"], ["./no/such/model", "config.json"]),
+    "unknown shipped model": (["model.path=tiny:nope"], ["tiny:nope", "mab"]),
+    "k > L": (["selection.keep=17"], ["selection.keep=17", "rollout.rollouts=16"]),
+    "batch larger than what is kept": (["update.batch=4096"], ["update.batch=4096", "lower"]),
+    "wrong type": (["rollout.rollouts=many"], ["rollout.rollouts", "many"]),
+    "unknown rule": (["selection.rule=best"], ["selection.rule", "lowest_regret"]),
+    "unknown environment": (["env.name=nope"], ["env.name", "nope", "mab"]),
+    "unknown option of the environment": (["env.options.arm=[3]"], ["arm"]),
+    "bad value of an option": (["env.options.contexts=nowhere"], ["contexts", "nowhere"]),
+    "missing env_dirs": (["env_dirs=[./no_such_dir]"], ["env_dirs", "no_such_dir"]),
+    "tensor parallel that does not divide": (["hardware.tensor_parallel=3"], ["hardware.tensor_parallel=3"]),
+    "not key=value": (["rollout"], ["rollout", "key=value"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_names_key_value_and_remedy(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, expected = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipe=mab_qwen3", "dry_run=true", *arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert all(part in said for part in expected), said
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_recipe_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe=nope"]) == 2
+    assert "mab_tiny" in capsys.readouterr().err
+
+
+def test_a_plug_in_that_raises_on_import_shows_its_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_module_here\n")
+    assert main(["recipe=mab_qwen3", "dry_run=true", "env.name=broken", f"env_dirs=[{tmp_path}]"]) == 2
+    said = capsys.readouterr().err
+    assert "broken" in said and "no_such_module_here" in said
+
+
+def test_the_plan_of_the_gpu_recipe_needs_neither_gpu_nor_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipe=mab_qwen3", "dry_run=true"]) == 0
+    plan = capsys.readouterr().out
+    for part in ("1 x 8 GPUs", "8.19 B parameters", "GiB", "512 dialogues", "spare", "max_model_len = 12288"):
+        assert part in plan, part
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_recipe_without_a_gpu_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert main(["recipe=mab_qwen3"]) == 2
+    assert "dry_run=true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        ["model.path=Qwen/Qwen3-0.6B", "hardware.gpus_per_node=1", "update.lr=2e-5"],
+        ["model.path=Qwen/Qwen3-4B", "hardware.gpus_per_node=2"],
+        [
+            "model.path=Qwen/Qwen3-32B",
+            "hardware.nodes=4",
+            "hardware.tensor_parallel=4",
+            "hardware.offload=true",
+        ],
+        [
+            "model.chat_template.enable_thinking=true",
+            "rollout.reply_tokens=2048",
+            "model.context=57344",
+            "hardware.tokens_per_gpu=57344",
+        ],
+    ],
+)
+def test_the_overrides_in_the_recipe_header_resolve(size: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    header = " ".join(Path("recipes/mab_qwen3.yaml").read_text().split())
+    assert all(override in header for override in size)
+    assert main(["recipe=mab_qwen3", "dry_run=true", *size]) == 0
+
+
+def test_later_layers_win_and_open_mappings_stay_open() -> None:
+    config = load_config(["recipe=mab_tiny", "rollout.scenarios=30", "env.options.horizon=[7]", "verl.trainer.x=1"])
+    assert config.rollout.scenarios == 30
+    assert config.rollout.rollouts == 16
+    assert config.env.options["horizon"] == [7]
+    assert config.verl == {"trainer": {"x": 1}}
