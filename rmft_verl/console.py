@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,15 @@ class Screen:
     """Writes to the terminal; on a pipe the bars are left out and the lines stay."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        width = None if sys.stdout.isatty() else 120  # a pipe has no width of its own; the closing table needs this
+        self.console = console or Console(highlight=False, soft_wrap=True, width=width)
 
     @contextmanager
     def watch(self, phase: str, episodes: int) -> Iterator[OnProgress]:
         """A bar with episodes and sampled tokens per second for a rollout, the elapsed time for other phases."""
         columns = [TextColumn(f"{phase:>9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
-        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as progress:
+        hidden = not self.console.is_terminal
+        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True, disable=hidden) as progress:
             task = progress.add_task(phase, total=episodes or None, rate="")
             start, tokens = time.monotonic(), 0
 

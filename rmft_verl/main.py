@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 
 from rmft_verl.types import RunError
@@ -27,11 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rmft_verl: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def default_name(recipe: str) -> str:
-    """Name of a run directory that was given none."""
-    return f"{recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does it learn, and does it matter which trajectories are kept? Three arms of mab_tiny over seeds, on the real stack.
 
-    python tests/experiments/learns.py [--seeds 0 1 2] [--root runs/learns] [--out docs/results]
+    python tests/experiments/learns.py [--seeds 0 1 2] [--root runs/learns] [--out docs/results] [--report-only]
 
 Runs what is missing below ROOT (one run is minutes on two cores), then writes OUT/learns.md, OUT/learns.json and
 OUT/learns.png from the runs' files. Every run is measured on the same held-out scenarios and draws.
@@ -39,10 +39,14 @@ def directory(root: Path, arm: str, seed: int) -> Path:
     return root / f"{arm.replace(',', '').replace(' ', '_')}_seed{seed}"
 
 
+def finished(path: Path) -> bool:
+    return (path / "report" / "table.json").exists()
+
+
 def run(root: Path, arm: str, seed: int) -> None:
     """Train unless it was done before; a run that was cut off starts anew."""
     path = directory(root, arm, seed)
-    if (path / "report" / "table.json").exists():
+    if finished(path):
         return
     shutil.rmtree(path, ignore_errors=True)
     command = [sys.executable, "-m", "rmft_verl.main", *BASE, *ARMS[arm], f"seed={seed}", f"root={root}"]
@@ -112,7 +116,7 @@ def draw(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for (arm, by_seed), color in zip(runs.items(), COLORS, strict=True):
+    for (arm, by_seed), color in zip(runs.items(), COLORS, strict=False):
         for seed, one in by_seed.items():
             rows = [row for row in one["rows"] if row["iteration"] > 0]
             for panel, key in zip(panels, ("rollout/normalized_regret", "kept/normalized_regret"), strict=True):
@@ -134,11 +138,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--root", type=Path, default=Path("runs/learns"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--report-only", action="store_true", help="from the finished runs, without running more")
     options = parser.parse_args()
-    for arm in ARMS:
-        for seed in options.seeds:
-            run(options.root, arm, seed)
-    runs = {arm: {seed: read(directory(options.root, arm, seed)) for seed in options.seeds} for arm in ARMS}
+    if not options.report_only:
+        for arm in ARMS:
+            for seed in options.seeds:
+                run(options.root, arm, seed)
+    runs = {
+        arm: {seed: read(path) for seed in options.seeds if finished(path := directory(options.root, arm, seed))}
+        for arm in ARMS
+    }
+    runs = {arm: by_seed for arm, by_seed in runs.items() if by_seed}
     options.out.mkdir(parents=True, exist_ok=True)
     summarize(runs, options.out)
     draw(runs, options.out / "learns.png")
