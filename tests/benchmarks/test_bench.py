@@ -87,7 +87,14 @@ class PlainBackend:
 @pytest.fixture
 def prepared() -> Any:
     config = load_config(
-        ["recipe=mab_tiny", "rollout.scenarios=3", "rollout.rollouts=4", "selection.keep=2", "update.batch=4"]
+        [
+            "recipe=mab_tiny",
+            "rollout.scenarios=3",
+            "rollout.rollouts=4",
+            "selection.keep=2",
+            "update.batch=4",
+            "update.epochs=1",
+        ]
     )
     unused: Any = None
     return Prepared(config, load_env("mab", []), "cpu", "model", unused, True, {}, unused, {})

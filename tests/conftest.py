@@ -1,4 +1,4 @@
-"""These tests import verl themselves, so the environment must be ready before they do (as ``run`` sees to)."""
+"""Tests import verl themselves, in any order, so the environment must be ready before the first does."""
 
 from rmft_verl.bridge import runtime
 from rmft_verl.config import HardwareConfig
