@@ -8,16 +8,19 @@ A tracker other than the file never stops a run: its first failure is reported, 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from rmft_verl.types import RunError, Trajectory, Turn
 
-logger = logging.getLogger(__name__)
+
+def warn(text: str) -> None:
+    """One line for the person at the terminal. Not through logging, whose levels Ray, verl and vLLM all change."""
+    print(f"rmft_verl: warning: {text}", file=sys.stderr, flush=True)
 
 
 class TrackingError(RunError):
@@ -77,7 +80,7 @@ class _Forgiving:
         except Exception as error:  # whatever a third party's client raises
             if not self._warned:
                 name = type(self._tracker).__name__
-                logger.warning("%s failed (%s: %s); the run goes on without it", name, type(error).__name__, error)
+                warn(f"{name} failed ({type(error).__name__}: {error}); the run goes on without it")
             self._warned = True
 
 
@@ -194,7 +197,7 @@ def _wandb_mode(mode: str) -> Any:
 
     chosen = os.environ.get("WANDB_MODE", "online") if mode == "auto" else mode
     if chosen == "online" and not wandb.login(prompt=False, verify=False):
-        logger.warning("W&B: no login found, so this run is recorded offline; upload it later with wandb sync")
+        warn("W&B: no login found, so this run is recorded offline; upload it later with wandb sync")
         return "offline"
     return chosen
 
