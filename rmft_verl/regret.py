@@ -37,7 +37,34 @@ def pseudo_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) 
     return np.cumsum(expected_T_A.max(axis=1) - earned(expected_T_A, actions_T))
 
 
-REGRETS: dict[str, Callable[[np.ndarray, Sequence[Action | None]], np.ndarray]] = {"pseudo": pseudo_regret}
+def dynamic_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """Cumulative dynamic regret after each round, shape (T,), non-negative and non-decreasing.
+
+    sum_t (max_a mu_t(a) - mu_t(a_t)): the comparator follows the drift (Besbes, Gur and Zeevi 2014). The formula is that
+    of pseudo-regret, whose means stand still.
+    """
+    return pseudo_regret(expected_T_A, actions_T)
+
+
+def external_regret(rewards_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """External regret after each round against the action that is best up to that round, shape (T,); may be negative.
+
+    max_a sum_{s<=t} R_s(a) - sum_{s<=t} <pi_s, R_s>: the best fixed policy of a simplex is one of its corners
+    (Cesa-Bianchi and Lugosi 2006, chapter 2; Park et al. 2026, section on full information).
+    """
+    return np.asarray(np.cumsum(rewards_T_A, axis=0).max(axis=1) - np.cumsum(earned(rewards_T_A, actions_T)))
+
+
+def variation_budget(expected_T_A: np.ndarray) -> float:
+    """V_T = sum_{t>=2} max_a |mu_t(a) - mu_{t-1}(a)|, in reward units; 0 if nothing drifts (Besbes et al. 2014)."""
+    return float(np.abs(np.diff(expected_T_A, axis=0)).max(axis=1).sum())
+
+
+REGRETS: dict[str, Callable[[np.ndarray, Sequence[Action | None]], np.ndarray]] = {
+    "pseudo": pseudo_regret,
+    "external": external_regret,
+    "dynamic": dynamic_regret,
+}
 """Oracle kind -> cumulative regret after each round, shape (T,)."""
 
 

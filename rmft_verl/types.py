@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Union
 
@@ -70,6 +70,8 @@ class Scenario:
     """Key of the verbal domain."""
     game: Mapping[str, Any]
     """Hidden parameters, JSON values only."""
+    telling: Mapping[str, str] = field(default_factory=dict)
+    """How the game is told where that is not the default, such as ``framing`` or ``answer``."""
 
     @property
     def id(self) -> str:
@@ -82,18 +84,20 @@ class Scenario:
         return content_hash([self.env, self.horizon, self.game])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; inverse of ``from_json``."""
-        return {
+        """Plain JSON values; inverse of ``from_json``. An empty ``telling`` is left out."""
+        value = {
             "env": self.env,
             "horizon": self.horizon,
             "actions": list(self.actions),
             "context": self.context,
             "game": dict(self.game),
         }
+        return value | ({"telling": dict(self.telling)} if self.telling else {})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Scenario:
-        return cls(value["env"], value["horizon"], tuple(value["actions"]), value["context"], value["game"])
+        telling = value["telling"] if "telling" in value else {}
+        return cls(value["env"], value["horizon"], tuple(value["actions"]), value["context"], value["game"], telling)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class GameSpec:
     n_actions: int
     horizon: int
     reward_law: str
-    """``bernoulli`` (0 or 1) or ``gaussian`` (noisy real numbers); plug-ins may add laws."""
+    """``bernoulli`` (0 or 1), ``gaussian`` (noisy real numbers), ``bounded`` (real numbers within 0 and 1) or
+    ``heavy_tailed`` (real numbers with rare large deviations); plug-ins may add laws."""
     reward_scale: float = 1.0
     """Standard deviation of one reward around its mean as told to the player; 0.5 for Bernoulli."""
     full_information: bool = False
