@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from env_plugins.mab.contexts import CONTEXTS
+from env_plugins.contexts import CONTEXTS
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.mab.parsing import parse_action
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult

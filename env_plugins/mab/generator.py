@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from env_plugins.mab.contexts import CONTEXTS, HELD_OUT, TRAIN, Context
+from env_plugins.contexts import CONTEXTS, SPLITS, Context
 from rmft_verl.types import Scenario
 
 LAWS = ("bernoulli", "gaussian")
@@ -69,11 +69,11 @@ class BanditGenerator:
 
     def _contexts(self) -> tuple[Context, ...]:
         if isinstance(self.contexts, str):
-            named = {"train": TRAIN, "heldout": HELD_OUT}
             _require(
-                self.contexts in named, f"contexts={self.contexts!r}: use train, heldout or a list of context keys"
+                self.contexts in SPLITS,
+                f"contexts={self.contexts!r}: use {', '.join(SPLITS)} or a list of context keys",
             )
-            return named[self.contexts]
+            return SPLITS[self.contexts]
         for key in _listed("contexts", self.contexts):
             _require(key in CONTEXTS, f"contexts has {key!r}: choose from {', '.join(CONTEXTS)}")
         return tuple(CONTEXTS[key] for key in self.contexts)

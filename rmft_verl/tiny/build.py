@@ -49,7 +49,7 @@ def build(name: str, out: Path, steps: int = STEPS, seed: int = 0, threads: int 
 def _tokenizer(name: str) -> Any:
     texts: list[str] = []
     names: set[str] = set()
-    for contexts, count in (("train", 2000), ("heldout", 500)):
+    for contexts, count in (("basic", 2000), ("basic_heldout", 500)):
         teacher = Teacher(name, contexts)
         for seed in range(count):
             scenario, messages, _ = teacher.dialogue(seed)

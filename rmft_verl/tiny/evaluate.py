@@ -146,11 +146,11 @@ def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, 
         generator, rng = env_class.Generator(**OPTIONS, contexts=contexts), np.random.default_rng([seed, 1])
         return [generator.draw(rng) for _ in range(n_scenarios)]
 
-    scenarios = draw("train")
+    scenarios = draw("basic")
     free = play_model(model, tokenizer, env_class, scenarios, seed)
     print(f"{'':26s} regret (95 %)         SuffFail  K x MinFrac  GreedyFrac  invalid")
     print(line("model", free), token_counts(tokenizer, free), sep="\n", flush=True)
-    print(line("model, held-out contexts", play_model(model, tokenizer, env_class, draw("heldout"), seed)), flush=True)
+    print(line("model, held-out contexts", play_model(model, tokenizer, env_class, draw("basic_heldout"), seed)), flush=True)
     for habit in HABITS:
         plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(habit))
         print(line(f"model begins as {habit}", plays), flush=True)

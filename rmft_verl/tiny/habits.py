@@ -19,7 +19,7 @@ from rmft_verl.env import load_env
 from rmft_verl.types import Message, Observation, Scenario
 
 OPTIONS = {"arms": [3, 4, 5], "horizon": [20], "law": ["bernoulli"], "min_gap": 0.1}
-"""The games of the pre-training dialogues, told in training contexts only."""
+"""The games of the pre-training dialogues, told in the plain training domains only."""
 
 
 class Dialogue(NamedTuple):
@@ -100,7 +100,7 @@ None draws every arm at random. ``docs/selection.md`` says why this mixture leav
 class Teacher:
     """Writes dialogues: the environment's words, one habit's replies."""
 
-    def __init__(self, env_name: str, contexts: str = "train") -> None:
+    def __init__(self, env_name: str, contexts: str = "basic") -> None:
         self._env_class = load_env(env_name)
         self._generator = self._env_class.Generator(**OPTIONS, contexts=contexts)
 

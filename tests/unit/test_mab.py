@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from env_plugins.mab import BanditEnv, BanditGenerator
-from env_plugins.mab.contexts import CONTEXTS, HELD_OUT, TRAIN
+from env_plugins.contexts import CONTEXTS, SPLITS
 from env_plugins.mab.parsing import parse_action
 from rmft_verl.env import check_env, load_env
 from rmft_verl.types import Scenario
@@ -155,8 +155,7 @@ def test_step_refuses_what_is_no_arm(action: Any) -> None:
 
 
 def test_contexts_are_many_and_distinct() -> None:
-    assert len(TRAIN) >= 10 and len(HELD_OUT) >= 3
-    assert len(CONTEXTS) == len(TRAIN) + len(HELD_OUT)
+    assert len(SPLITS["basic"]) == 12 and len(SPLITS["basic_heldout"]) == 4
     for context in CONTEXTS.values():
         assert len(set(context.names)) == len(context.names) >= 20
         assert all(name.isalpha() and name.islower() for name in context.names)
@@ -171,7 +170,7 @@ def test_draws_respect_the_options() -> None:
     scenarios = [generator.draw(np.random.default_rng(seed)) for seed in range(200)]
     assert {len(scenario.actions) for scenario in scenarios} == {2, 4}
     assert {scenario.horizon for scenario in scenarios} == {5, 6}
-    assert {scenario.context for scenario in scenarios} == {context.key for context in TRAIN}
+    assert {scenario.context for scenario in scenarios} == {context.key for context in SPLITS["train"]}
     for scenario in scenarios:
         means = np.sort(scenario.game["means"])
         assert means[-1] - means[-2] >= 0.3 and means[0] >= 0.2 and means[-1] <= 0.8
@@ -197,7 +196,7 @@ def test_names_say_nothing() -> None:
         ({"arms": []}, r"arms is empty"),
         ({"horizon": [0]}, r"horizon has 0: use whole numbers of at least 1"),
         ({"law": ["poisson"]}, r"law has 'poisson': use bernoulli or gaussian"),
-        ({"contexts": "tests"}, r"contexts='tests': use train, heldout or a list"),
+        ({"contexts": "tests"}, r"contexts='tests': use basic, "),
         ({"contexts": ["casino"]}, r"contexts has 'casino': choose from buttons, "),
         ({"contexts": []}, r"contexts is empty"),
         ({"min_gap": 0.9}, r"min_gap=0\.9: too wide for 5 means"),

@@ -86,7 +86,7 @@ def render(tokenizer: Any, messages: list[Message], prompt: bool = False) -> lis
 
 
 @pytest.mark.verl
-@pytest.mark.parametrize("contexts", ["train", "heldout"])
+@pytest.mark.parametrize("contexts", ["basic", "basic_heldout"])
 def test_a_dialogue_grows_by_appending(tokenizer: Any, contexts: str) -> None:
     from rmft_verl.tiny.build import encode
 

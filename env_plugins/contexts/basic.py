@@ -1,54 +1,13 @@
-"""The verbal domains a bandit is told in. Names are shuffled per scenario, so no word says how good an option is."""
+"""Sixteen plain domains, twelve to train on and four held out: the ones the tiny bases speak.
+
+Names are shuffled per scenario, so no word says how good an option is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from env_plugins.contexts.context import BIRDS, COLORS, PLACES, STONES, TREES, Context
 
-
-def _pool(words: str) -> tuple[str, ...]:
-    return tuple(words.split())
-
-
-COLORS = _pool(
-    "amber azure black blue bronze brown coral cream crimson cyan gray green indigo ivory lilac olive orange pink red "
-    "teal"
-)
-TREES = _pool(
-    "alder ash aspen beech birch cedar cherry elm fir hazel larch linden maple oak pine poplar spruce walnut willow yew"
-)
-BIRDS = _pool(
-    "crane crow dove eagle falcon finch goose hawk heron jay kite lark owl quail raven robin sparrow stork swan wren"
-)
-STONES = _pool(
-    "agate basalt beryl chalk clay copper flint garnet granite iron jade marble nickel onyx opal pearl quartz slate "
-    "tin zinc"
-)
-PLACES = _pool(
-    "bay brook cliff cove creek dale dune fjord glen grove harbor hill island lagoon lake marsh meadow reef ridge "
-    "valley"
-)
-"""Five pools of twenty plain words. Held-out contexts share them: new there is the story, not the alphabet."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """One verbal domain. ``scene`` may use {K}, {T} and {names}; ``report`` uses {name} and {reward}."""
-
-    key: str
-    names: tuple[str, ...]
-    """Pool the action names are drawn from, without replacement."""
-    option: str
-    """What one action is called, singular."""
-    scene: str
-    binary: str
-    """What a reward of 1 or 0 stands for."""
-    graded: str
-    """What a real-valued reward stands for."""
-    report: str
-    """What one choice paid."""
-
-
-TRAIN = (
+BASIC = (
     Context(
         "buttons",
         COLORS,
@@ -163,7 +122,7 @@ TRAIN = (
     ),
 )
 
-HELD_OUT = (
+BASIC_HELD_OUT = (
     Context(
         "wells",
         PLACES,
@@ -202,6 +161,3 @@ HELD_OUT = (
         "Record {name} scored {reward}.",
     ),
 )
-
-CONTEXTS = {context.key: context for context in TRAIN + HELD_OUT}
-"""Every context by its key."""
