@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rmft_verl.history import HISTORIES
 from rmft_verl.play import ON_INVALID
 from rmft_verl.selection import GROUP_KEYS, RULES
 from rmft_verl.types import RunError
@@ -46,6 +47,8 @@ class RolloutConfig:
     """Most tokens of one reply."""
     temperature: float = 1.0
     top_p: float = 1.0
+    history: str = "dialogue"
+    """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
     on_invalid: str = "uniform"
     """What a reply without an action does: ``uniform``, ``reask`` or ``end``."""
     share_rewards: bool = False
@@ -67,7 +70,7 @@ class UpdateConfig:
     lr: float = 1e-5
     epochs: int = 1
     batch: int = 64
-    """Trajectories in one optimizer step, over all GPUs."""
+    """Samples (dialogues, or prompts where every round has its own) in one optimizer step, over all GPUs."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
 
@@ -149,6 +152,7 @@ def check(config: Config) -> None:
     choices: dict[str, Sequence[str]] = {
         "selection.rule": tuple(RULES),
         "selection.group_by": tuple(GROUP_KEYS),
+        "rollout.history": HISTORIES,
         "rollout.on_invalid": ON_INVALID,
         "hardware.device": ("auto", "cuda", "cpu"),
         "tracking.wandb": ("online", "offline", "disabled", "auto"),
@@ -162,7 +166,7 @@ def check(config: Config) -> None:
             f"selection.keep={keep} is more than rollout.rollouts={rollouts}: keep at most what is played, "
             "or play more rollouts"
         )
-    if config.update.batch > keep * config.rollout.scenarios:
+    if config.rollout.history == "dialogue" and config.update.batch > keep * config.rollout.scenarios:
         raise ConfigError(
             f"update.batch={config.update.batch} is more than the selection.keep*rollout.scenarios="
             f"{keep * config.rollout.scenarios} trajectories of an iteration: lower update.batch"

@@ -11,6 +11,7 @@ import numpy as np
 
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env
+from rmft_verl.history import told
 from rmft_verl.types import Message, Observation
 
 CountTokens = Callable[[Sequence[Message], bool], int]
@@ -29,10 +30,12 @@ class Budget:
     """All later messages together, with the same reserve."""
     horizon: int
     reply_tokens: int
+    replies: int
+    """Replies in one dialogue: one a round, or 1 where every round has its own prompt."""
 
     @property
     def total(self) -> int:
-        return self.prompt_tokens + self.observation_tokens + self.horizon * self.reply_tokens
+        return self.prompt_tokens + self.observation_tokens + self.replies * self.reply_tokens
 
 
 def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
@@ -41,7 +44,11 @@ def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
 
 
 def measure_budget(
-    env_class: type[Env], option_sets: Sequence[Mapping[str, Any]], reply_tokens: int, count: CountTokens
+    env_class: type[Env],
+    option_sets: Sequence[Mapping[str, Any]],
+    reply_tokens: int,
+    count: CountTokens,
+    history: str = "dialogue",
 ) -> Budget:
     """Play scenarios of each option set with uniform actions and count what the player would read."""
     prompt = observations = horizon = 0
@@ -50,19 +57,21 @@ def measure_budget(
         generator = make_generator(env_class, options)
         for seed in range(PROBED_SCENARIOS):
             scenario = generator.draw(rng)
-            env = env_class(scenario, seed)
+            env = told(env_class(scenario, seed), scenario, history)
             observation: Observation | None = env.reset()
-            assert observation is not None
-            prompt = max(prompt, count(observation.messages, True))
             later = 0
             while observation is not None:
+                if observation.fresh or observation.turn == 0:
+                    prompt = max(prompt, count(observation.messages, True))
+                else:
+                    later += count(observation.messages, False)
                 spec = observation.spec
                 uniform = (1.0 / spec.n_actions,) * spec.n_actions
                 result = env.step(uniform if spec.full_information else int(rng.integers(spec.n_actions)))
                 observation = result.observation
-                later += count(observation.messages, False) if observation is not None else 0
             observations, horizon = max(observations, later), max(horizon, scenario.horizon)
-    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens)
+    replies = horizon if history == "dialogue" else 1
+    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens, replies)
 
 
 def make_generator(env_class: type[Env], options: Mapping[str, Any]) -> Any:
@@ -78,13 +87,13 @@ def check_budget(budget: Budget, config: Config) -> None:
     context = config.model.context
     if budget.total <= context:
         return
-    room = (context - budget.prompt_tokens - budget.observation_tokens) // budget.horizon
+    room = (context - budget.prompt_tokens - budget.observation_tokens) // budget.replies
     remedy = (
         f"set rollout.reply_tokens to at most {room}" if room > 0 else f"raise model.context to at least {budget.total}"
     )
     raise ConfigError(
         f"model.context={context}: a dialogue may need {budget.total} tokens (prompt {budget.prompt_tokens} + "
-        f"observations {budget.observation_tokens} + {budget.horizon} rounds x {budget.reply_tokens} reply tokens); "
+        f"observations {budget.observation_tokens} + {budget.replies} replies x {budget.reply_tokens} tokens); "
         f"{remedy}"
     )
 

@@ -68,7 +68,7 @@ async def _rounds(
             if parsed or attempt == tries - 1:
                 break
             turns.append(Turn(asked.messages, reply.text, None, None, False, reply.cut))
-            asked = dataclasses.replace(observation, messages=(CLARIFY,))
+            asked = dataclasses.replace(observation, messages=(CLARIFY,), fresh=False)
         if action is None:
             if on_invalid == "end":
                 turns.append(Turn(asked.messages, reply.text, None, None, False, reply.cut))

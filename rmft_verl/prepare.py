@@ -58,7 +58,8 @@ def prepare(config: Config) -> Prepared:
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
     environment = runtime.prepare(kind)  # before anything imports verl
     count = _counter(model_path, config) if Path(model_path).is_dir() else None
-    budget = measure_budget(env_class, option_sets, config.rollout.reply_tokens, count or estimate_tokens)
+    rollout = config.rollout
+    budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history)
     check_budget(budget, config)
     derived = derive(config, kind, model_path, budget)
     verl_config = compose_verl(derived, config.verl)
@@ -143,8 +144,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"every {config.eval.every}",
         "",
         f"context of {config.model.context} tokens ({how}):",
-        f"  prompt {budget.prompt_tokens} + observations {budget.observation_tokens} + {budget.horizon} rounds x "
-        f"{budget.reply_tokens} reply tokens = {budget.total}",
+        f"  prompt {budget.prompt_tokens} + observations {budget.observation_tokens} + {budget.replies} replies x "
+        f"{budget.reply_tokens} tokens = {budget.total}",
         f"  spare: {config.model.context - budget.total} tokens",
         "",
     ]

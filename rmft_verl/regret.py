@@ -40,8 +40,8 @@ def pseudo_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) 
 def dynamic_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
     """Cumulative dynamic regret after each round, shape (T,), non-negative and non-decreasing.
 
-    sum_t (max_a mu_t(a) - mu_t(a_t)): the comparator follows the drift (Besbes, Gur and Zeevi 2014). The formula is that
-    of pseudo-regret, whose means stand still.
+    sum_t (max_a mu_t(a) - mu_t(a_t)): the comparator follows the drift (Besbes, Gur and Zeevi 2014). The formula is
+    that of pseudo-regret, whose means stand still.
     """
     return pseudo_regret(expected_T_A, actions_T)
 

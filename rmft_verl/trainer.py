@@ -171,7 +171,7 @@ def held_out_metrics(played: Sequence[Trajectory]) -> dict[str, float]:
 
 def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
     """What the training rollouts say before selection."""
-    sampled = sum(int(t.tokens.mask_N.sum()) for t in played if t.tokens is not None)
+    sampled = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
     return {
         "rollout/normalized_regret": metrics.normalized_regret(played),
         "rollout/suffix_failure": metrics.suffix_failure_frequency(played),

@@ -3,7 +3,8 @@
 Columns: phase, iteration, kept; scenario_id, env, context, player, policy_version, reward_seed, policy_seed,
 stop_reason, valid, regret; one entry a turn in actions (arm indices) or policies (points of the simplex), rewards and
 turns (JSON: messages, text, parsed, cut); scenario (JSON); error; oracle_kind, expected_shape, expected_T_A (flat);
-token_ids_N, token_mask_N, token_logprobs_N, prompt_length (null for players that verl does not sample).
+token_ids_N, token_mask_N, token_logprobs_N (all samples of the play, one after another), with sample_lengths and
+prompt_lengths (one entry a sample; none for players that verl does not sample).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 from rmft_verl.run_dir import RunDirError, replacing
 from rmft_verl.types import Action, Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
-FORMAT = 1
-"""Version of the files, in their metadata. A reader refuses a later one."""
+FORMAT = 2
+"""Version of the files, in their metadata. A reader refuses a later one; 1 had one sample a play."""
 
 ARRAYS = ("expected_T_A", "token_ids_N", "token_mask_N", "token_logprobs_N")
 """Columns read straight into numpy."""
@@ -71,6 +72,8 @@ def read_trajectories(path: Path) -> list[Trajectory]:
             raise RunDirError(f"{path} has format {found}, this rmft_verl reads up to {FORMAT}: upgrade rmft_verl")
         arrays = {name: _to_arrays(table.column(name)) for name in ARRAYS}
         rows = table.drop_columns(list(ARRAYS)).to_pylist()
+        if found == 1:
+            rows = [row | _lengths_of_format_1(row, arrays["token_ids_N"][i]) for i, row in enumerate(rows)]
         return [_from_row(row, {name: column[i] for name, column in arrays.items()}) for i, row in enumerate(rows)]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -107,13 +110,15 @@ def _schema() -> Any:
         ("token_ids_N", pa.list_(pa.int32())),
         ("token_mask_N", pa.list_(pa.int8())),
         ("token_logprobs_N", pa.list_(pa.float32())),
-        ("prompt_length", integer),
+        ("sample_lengths", pa.list_(integer)),
+        ("prompt_lengths", pa.list_(integer)),
     ]
     return pa.schema(columns, metadata={"rmft_verl.format": str(FORMAT)})
 
 
 def _to_row(trajectory: Trajectory) -> dict[str, Any]:
-    scenario, tokens, oracle = trajectory.scenario, trajectory.tokens, trajectory.oracle
+    scenario, samples, oracle = trajectory.scenario, trajectory.tokens, trajectory.oracle
+    logged = all(tokens.logprobs_N is not None for tokens in samples)
     actions = [turn.action for turn in trajectory.turns]
     turns = [[turn.messages, turn.text, turn.parsed, turn.cut] for turn in trajectory.turns]
     return {
@@ -136,10 +141,11 @@ def _to_row(trajectory: Trajectory) -> dict[str, Any]:
         "oracle_kind": oracle.kind,
         "expected_shape": oracle.expected_T_A.shape,
         "expected_T_A": oracle.expected_T_A.ravel(),
-        "token_ids_N": tokens and tokens.ids_N,
-        "token_mask_N": tokens and tokens.mask_N,
-        "token_logprobs_N": tokens and tokens.logprobs_N,
-        "prompt_length": tokens and tokens.prompt_length,
+        "token_ids_N": np.concatenate([tokens.ids_N for tokens in samples]) if samples else None,
+        "token_mask_N": np.concatenate([tokens.mask_N for tokens in samples]) if samples else None,
+        "token_logprobs_N": np.concatenate([tokens.logprobs_N for tokens in samples]) if samples and logged else None,
+        "sample_lengths": [len(tokens.ids_N) for tokens in samples],
+        "prompt_lengths": [tokens.prompt_length for tokens in samples],
     }
 
 
@@ -153,13 +159,9 @@ def _to_arrays(column: Any) -> list[np.ndarray | None]:
 
 
 def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray | None]) -> Trajectory:
-    expected, ids = arrays["expected_T_A"], arrays["token_ids_N"]
-    mask, logprobs = arrays["token_mask_N"], arrays["token_logprobs_N"]
+    expected = arrays["expected_T_A"]
     if expected is None:
         raise ValueError("a row has no oracle")
-    tokens = None
-    if ids is not None and mask is not None:
-        tokens = Tokens(ids, mask, row["prompt_length"], logprobs)
     played = zip(json.loads(row["turns"]), row["actions"], row["policies"], row["rewards"], strict=True)
     return Trajectory(
         scenario=Scenario.from_json(json.loads(row["scenario"])),
@@ -170,10 +172,28 @@ def _from_row(row: dict[str, Any], arrays: dict[str, np.ndarray | None]) -> Traj
         reward_seed=row["reward_seed"],
         policy_seed=row["policy_seed"],
         policy_version=row["policy_version"],
-        tokens=tokens,
+        tokens=_samples(row, arrays),
         error=row["error"],
         regret=row["regret"],
     )
+
+
+def _samples(row: dict[str, Any], arrays: dict[str, np.ndarray | None]) -> tuple[Tokens, ...]:
+    ids, mask, logprobs = arrays["token_ids_N"], arrays["token_mask_N"], arrays["token_logprobs_N"]
+    if ids is None or mask is None:
+        return ()
+    cuts = np.cumsum(row["sample_lengths"])
+    if not len(cuts) or not cuts[-1] == len(ids) == len(mask):
+        raise ValueError("sample_lengths do not add up to the tokens of a row")
+    samples = zip(np.split(ids, cuts[:-1]), np.split(mask, cuts[:-1]), row["prompt_lengths"], strict=True)
+    each = [None] * len(cuts) if logprobs is None else np.split(logprobs, cuts[:-1])
+    return tuple(Tokens(*sample, logged) for sample, logged in zip(samples, each, strict=True))
+
+
+def _lengths_of_format_1(row: dict[str, Any], ids: np.ndarray | None) -> dict[str, Any]:
+    if ids is None:
+        return {}
+    return {"sample_lengths": [len(ids)], "prompt_lengths": [row["prompt_length"]]}
 
 
 def _turn(turn: dict[str, Any], action: int | None, policy: list[float] | None, reward: float | None) -> Turn:

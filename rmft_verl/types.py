@@ -96,7 +96,7 @@ class Scenario:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Scenario:
-        telling = value["telling"] if "telling" in value else {}
+        telling = value.get("telling", {})
         return cls(value["env"], value["horizon"], tuple(value["actions"]), value["context"], value["game"], telling)
 
 
@@ -113,6 +113,10 @@ class GameSpec:
     """Standard deviation of one reward around its mean as told to the player; 0.5 for Bernoulli."""
     full_information: bool = False
     """True if the rewards of all actions are revealed after every round, and an action is a point of the simplex."""
+    shown_scale: float = 1.0
+    """What the words multiply a reward by, to tell it in their own unit."""
+    unit: str = ""
+    """That unit, such as ``dollars``."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ class Observation:
     """The action played in the round before, None in the first round."""
     feedback_A: np.ndarray | None = None
     """Rewards revealed by the round before, NaN where not revealed; None in the first round. Shape (A,)."""
+    fresh: bool = False
+    """True if the messages stand alone: a model starts a new dialogue with them (``history.SinglePrompt``)."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,9 @@ class Trajectory:
     policy_seed: int
     policy_version: int = -1
     """Number of weight updates the sampled model had seen; -1 for algorithms."""
-    tokens: Tokens | None = None
+    tokens: tuple[Tokens, ...] = ()
+    """The dialogues as they were sampled: one of the whole play, or one a prompt where every round has its own; none
+    for players that verl does not sample. Each is a training sample."""
     error: str = ""
     regret: float | None = None
     """Regret in reward units; None = not scored."""

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "rmft_verl"
 LEVELS = (
     {"types"},
     {"regret", "metrics", "env", "backend", "config"},
-    {"selection", "players", "play", "run_dir", "trajectory_file", "tracking", "recipe", "plan", "console"},
+    {"selection", "players", "play", "history", "run_dir", "trajectory_file", "tracking", "recipe", "plan", "console"},
     {"trainer", "evaluate", "report", "prepare"},
     {"run"},
     {"main", "cli"},
@@ -25,7 +25,8 @@ LEVELS = (
 
 SIDEWAYS = {
     "metrics": {"regret"},
-    "config": {"selection", "play"},  # the names of the rules it offers; neither knows the configuration
+    "config": {"selection", "play", "history"},  # the names of the rules it offers; neither knows the configuration
+    "plan": {"history"},
     "players": {"play"},  # the protocol they follow
     "trajectory_file": {"run_dir"},  # atomic writes
     "trainer": {"evaluate"},  # the seeds of an evaluation

@@ -15,8 +15,9 @@ from vllm.sampling_params import RequestOutputKind
 from rmft_verl.bridge import progress
 from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
 from rmft_verl.env import Env, load_env
+from rmft_verl.history import told
 from rmft_verl.play import play
-from rmft_verl.types import Observation, Reply, Scenario, content_hash
+from rmft_verl.types import Observation, Reply, Scenario, Tokens, content_hash
 
 
 class ModelPlayer:
@@ -42,8 +43,12 @@ class ModelPlayer:
         self._replies = 0
         self.template = template
         self.dialogue = Dialogue(template)
+        self._ended: list[Dialogue] = []
 
     async def act(self, observation: Observation) -> Reply:
+        if observation.fresh and self.dialogue.ids:
+            self._ended.append(self.dialogue)
+            self.dialogue = Dialogue(self.template)
         self.dialogue.observe(observation.messages)
         room = min(self._reply_tokens, self._context - len(self.dialogue.ids))
         if room < 1:
@@ -57,6 +62,10 @@ class ModelPlayer:
         self.dialogue.reply(ids)
         ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
         return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=True), cut=not ended)
+
+    def samples(self) -> tuple[Tokens, ...]:
+        """Every dialogue in which something was sampled."""
+        return tuple(dialogue.tokens() for dialogue in (*self._ended, self.dialogue) if any(dialogue.mask))
 
     def _turn_seed(self) -> int:
         """A seed of its own for every reply, so that the draw does not depend on what else is being sampled."""
@@ -84,9 +93,17 @@ class RMFTAgentLoop(AgentLoopBase):
     """Plays one request. Named in the agent-loop file that ``verl_config`` writes, with the arguments below."""
 
     def __init__(
-        self, *args: Any, env_name: str, env_dirs: list[str], on_invalid: str, reply_tokens: int, **kwargs: Any
+        self,
+        *args: Any,
+        env_name: str,
+        env_dirs: list[str],
+        history: str,
+        on_invalid: str,
+        reply_tokens: int,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._history = history
         self._env_class = _env_class(env_name, tuple(env_dirs))
         self._on_invalid = on_invalid
         self._reply_tokens = reply_tokens
@@ -103,7 +120,7 @@ class RMFTAgentLoop(AgentLoopBase):
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
         template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
         player = ModelPlayer(self.server_manager, self.tokenizer, template, params, request["policy_seed"], limits)
-        env = self._env_class(scenario, request["reward_seed"])
+        env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history)
         trajectory = await play(
             env,
             player,
@@ -113,12 +130,13 @@ class RMFTAgentLoop(AgentLoopBase):
             on_invalid=self._on_invalid,
         )
         self.server_manager.end(player.session)
+        samples = player.samples()
+        trajectory = dataclasses.replace(trajectory, tokens=samples, policy_version=int(row["version"]))
+        _counter().add.remote(sum(int(tokens.mask_N.sum()) for tokens in samples))
         tokens = player.dialogue.tokens()
-        trajectory = dataclasses.replace(trajectory, tokens=tokens, policy_version=int(row["version"]))
-        _counter().add.remote(int(tokens.mask_N.sum()))
         start = tokens.prompt_length
         return AgentLoopOutput(
-            # A prompt that is too long was not played (its trajectory says so); verl only pads what it gets here.
+            # verl only pads and counts this; training reads the trajectory. A prompt that is too long was not played.
             prompt_ids=tokens.ids_N[:start].tolist()[: self.rollout_config.prompt_length],
             response_ids=tokens.ids_N[start:].tolist(),
             response_mask=tokens.mask_N[start:].tolist(),

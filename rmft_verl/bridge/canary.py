@@ -10,15 +10,13 @@ from uuid import uuid4
 import torch
 
 from rmft_verl.backend import StaleSamplerError
-from rmft_verl.types import Trajectory
+from rmft_verl.types import Tokens
 
 
-def sampler_logprobs(client: Any, probe: Sequence[Trajectory]) -> list[torch.Tensor]:
+def sampler_logprobs(client: Any, probe: Sequence[Tokens]) -> list[torch.Tensor]:
     """The sampler's log-probability of every sampled token of each dialogue, at temperature 1."""
 
-    async def ask(trajectory: Trajectory) -> torch.Tensor:
-        tokens = trajectory.tokens
-        assert tokens is not None
+    async def ask(tokens: Tokens) -> torch.Tensor:
         session = uuid4().hex
         output = await client.generate(
             request_id=session,
@@ -31,7 +29,7 @@ def sampler_logprobs(client: Any, probe: Sequence[Trajectory]) -> list[torch.Ten
         return rows[torch.tensor(tokens.mask_N, dtype=torch.bool)[1:]]
 
     async def ask_all() -> list[torch.Tensor]:
-        return list(await asyncio.gather(*[ask(trajectory) for trajectory in probe]))
+        return list(await asyncio.gather(*[ask(tokens) for tokens in probe]))
 
     return asyncio.run(ask_all())
 

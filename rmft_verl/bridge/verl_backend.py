@@ -33,7 +33,7 @@ from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
-from rmft_verl.types import RolloutRequest, RunError, Trajectory
+from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
 
 PROBE = 4
 """Dialogues that the canary compares."""
@@ -70,7 +70,7 @@ class VerlBackend:
         self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         self._counter = progress.start()
         self._weights.sleep_replicas()
-        self._probe: list[Trajectory] = []
+        self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
 
     def rollout(
@@ -91,7 +91,7 @@ class VerlBackend:
         played = progress.watch(lambda: self._agents.generate_sequences(batch), self._counter, on_progress)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout proves the first sync: nothing had been sampled to prove it on
-            self._probe = trajectories[:PROBE]
+            self._probe = _samples(trajectories)[:PROBE]
             self._prove(version)
         return trajectories
 
@@ -106,12 +106,13 @@ class VerlBackend:
         )
 
     def update(self, kept: Sequence[Trajectory], seed: int) -> dict[str, float]:
-        size, steps = self._batches(len(kept))
-        order = np.random.default_rng(seed).permutation(len(kept))[: size * steps]
+        samples = _samples(kept)
+        size, steps = self._batches(len(samples))
+        order = np.random.default_rng(seed).permutation(len(samples))[: size * steps]
         self._weights.sleep_replicas()
-        self._probe = list(kept[:PROBE])
+        self._probe = samples[:PROBE]
         self._before = self._trainer_logprobs(self._probe)
-        batch = sft_batch([kept[i] for i in order])
+        batch = sft_batch([samples[i] for i in order])
         tu.assign_non_tensor(
             batch,
             mini_batch_size=size,
@@ -133,19 +134,19 @@ class VerlBackend:
             "update/loss_last": float(losses[-1]),
             "update/grad_norm": float(norms.mean()),
             "update/steps": float(len(losses)),
-            "update/trajectories": float(size * steps),
+            "update/samples": float(size * steps),
             "update/tokens": float(batch["input_ids"].offsets()[-1]) * self._config.update.epochs,
             "update/gpu_memory_gib": float(np.max(metrics["perf/max_memory_allocated_gb"])),
-            "update/dropped": float(len(kept) - size * steps),
+            "update/dropped": float(len(samples) - size * steps),
         }
 
-    def _batches(self, n_kept: int) -> tuple[int, int]:
-        """Trajectories in an optimizer step and steps in an epoch: near ``update.batch``, a multiple of the GPUs."""
-        steps = max(1, round(n_kept / self._config.update.batch))
-        size = n_kept // steps // self._world * self._world
+    def _batches(self, n_samples: int) -> tuple[int, int]:
+        """Samples in an optimizer step and steps in an epoch: near ``update.batch``, a multiple of the GPUs."""
+        steps = max(1, round(n_samples / self._config.update.batch))
+        size = n_samples // steps // self._world * self._world
         if size == 0:
             raise RunError(
-                f"update: only {n_kept} valid trajectories were kept for {self._world} GPUs; "
+                f"update: only {n_samples} valid samples were kept for {self._world} GPUs; "
                 "see the invalid rate, and raise rollout.scenarios or selection.keep"
             )
         return size, steps
@@ -163,7 +164,7 @@ class VerlBackend:
         sampler = canary.sampler_logprobs(self._client, self._probe)
         return canary.judge(trainer, sampler, self._before, self._config.canary_tolerance, version)
 
-    def _trainer_logprobs(self, probe: Sequence[Trajectory]) -> list[torch.Tensor]:
+    def _trainer_logprobs(self, probe: Sequence[Tokens]) -> list[torch.Tensor]:
         """The trainer's log-probability of every sampled token of each dialogue, at temperature 1."""
         rows = [probe[i % len(probe)] for i in range(math.ceil(len(probe) / self._world) * self._world)]
         batch = sft_batch(rows)
@@ -180,6 +181,10 @@ class VerlBackend:
 
     def close(self) -> None:
         ray.shutdown()
+
+
+def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:
+    return [tokens for trajectory in trajectories for tokens in trajectory.tokens]
 
 
 def _objects(values: list[Any]) -> np.ndarray:

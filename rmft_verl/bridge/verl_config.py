@@ -134,6 +134,7 @@ def agent_loop_file(config: Config, path: Path) -> None:
         "_target_": "rmft_verl.bridge.agent_loop.RMFTAgentLoop",
         "env_name": config.env.name,
         "env_dirs": [str(Path(directory).expanduser().resolve()) for directory in config.env_dirs],
+        "history": config.rollout.history,
         "on_invalid": config.rollout.on_invalid,
         "reply_tokens": config.rollout.reply_tokens,
     }

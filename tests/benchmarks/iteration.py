@@ -123,4 +123,4 @@ def _requests(prepared: Prepared, n: int) -> list[RolloutRequest]:
 
 
 def _tokens(trajectories: list[Trajectory]) -> list[Tokens]:
-    return [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
+    return [tokens for trajectory in trajectories for tokens in trajectory.tokens]

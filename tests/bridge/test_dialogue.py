@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -15,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from rmft_verl import tiny
 from rmft_verl.bridge.batches import sft_batch
 from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
-from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory
+from rmft_verl.types import Message
 
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -98,7 +97,7 @@ def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> Non
     assert tokens.prompt_length == len(given[0])
     assert not any(mask[: tokens.prompt_length])
 
-    row = sft_batch([trajectory_with(tokens)])
+    row = sft_batch([tokens])
     assert row["input_ids"].values().tolist() == ids
     assert row["loss_mask"].values().tolist() == mask
 
@@ -142,15 +141,3 @@ def test_an_unfinished_observation_is_not_part_of_the_tokens() -> None:
     end = len(dialogue.ids)
     dialogue.observe([Message("user", OBSERVATIONS[1])])
     assert len(dialogue.tokens().ids_N) == end
-
-
-def trajectory_with(tokens: Any) -> Trajectory:
-    scenario = Scenario("toy", 1, ("a", "b"), "c", {})
-    return Trajectory(
-        scenario, "model", (), Oracle(np.zeros((1, 2)), "pseudo"), StopReason.COMPLETED, 0, 0, tokens=tokens
-    )
-
-
-def test_a_trajectory_that_no_model_sampled_cannot_be_trained_on() -> None:
-    with pytest.raises(ValueError, match="no sampled tokens"):
-        sft_batch([trajectory_with(None)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,7 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
     env = prepared.env_class(scenario, 5)
     trajectory = asyncio.run(play(env, player, scenario, reward_seed=5, policy_seed=3))
 
-    row = sft_batch([dataclasses.replace(trajectory, tokens=player.dialogue.tokens())])
+    row = sft_batch(player.samples())
     ids, mask = row["input_ids"].values().tolist(), row["loss_mask"].values().tolist()
     assert len(calls) == scenario.horizon
     expected_mask = [0] * len(ids)
@@ -93,8 +92,7 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
 def test_equal_seeds_give_equal_dialogues(prepared: Prepared, backend: VerlBackend) -> None:
     request = RolloutRequest(scenarios(prepared, 1)[0], reward_seed=1, policy_seed=2)
     first, second = (backend.rollout([request], version=0)[0] for _ in range(2))
-    assert first.tokens is not None and second.tokens is not None
-    assert first.tokens.ids_N.tolist() == second.tokens.ids_N.tolist()
+    assert first.tokens[0].ids_N.tolist() == second.tokens[0].ids_N.tolist()
 
 
 def test_the_loss_is_cross_entropy_on_the_sampled_tokens(
@@ -105,16 +103,16 @@ def test_the_loss_is_cross_entropy_on_the_sampled_tokens(
     model = AutoModelForCausalLM.from_pretrained(prepared.model_path, dtype=torch.float32)
     total = count = 0.0
     for trajectory in kept:
-        assert trajectory.tokens is not None
-        ids = torch.from_numpy(trajectory.tokens.ids_N.copy()).long()[None]
-        mask = torch.from_numpy(trajectory.tokens.mask_N.copy()).bool()
+        (tokens,) = trajectory.tokens
+        ids = torch.from_numpy(tokens.ids_N.copy()).long()[None]
+        mask = torch.from_numpy(tokens.mask_N.copy()).bool()
         with torch.no_grad():
             logprobs = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
         total += -logprobs[mask[1:]].sum().item()
         count += mask.sum().item()
     metrics = backend.update(kept, seed=0)
     assert metrics["update/loss_first"] == pytest.approx(total / count, rel=0.02)
-    assert metrics["update/trajectories"] == 8
+    assert metrics["update/samples"] == 8
 
 
 def test_the_true_sync_passes_and_one_that_does_nothing_stops_the_run(
@@ -137,11 +135,10 @@ def test_a_saved_model_is_the_trained_one(
 ) -> None:
     backend.save(tmp_path / "model")
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
-    tokens = played[0].tokens
-    assert tokens is not None
+    (tokens,) = played[0].tokens
     ids = torch.from_numpy(tokens.ids_N.copy()).long()[None]
     with torch.no_grad():
         logprobs = saved(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
     theirs = logprobs[torch.from_numpy(tokens.mask_N.copy()).bool()[1:]]
-    ours = backend._trainer_logprobs(played[:1])[0]
+    ours = backend._trainer_logprobs(played[0].tokens)[0]
     assert (theirs - ours).abs().mean() < 0.05

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -33,7 +34,7 @@ def trajectories() -> list[Trajectory]:
         reward_seed=2**62,
         policy_seed=7,
         policy_version=3,
-        tokens=tokens,
+        tokens=(tokens, dataclasses.replace(tokens, ids_N=tokens.ids_N[::-1].copy(), prompt_length=2)),
         regret=0.0,
     )
     mixed = Trajectory(
@@ -47,7 +48,7 @@ def trajectories() -> list[Trajectory]:
         regret=math.nan,
     )
     failed = Trajectory(GAME, "api", (), Oracle(np.empty((0, 2)), "none"), StopReason.ERROR, 1, 2, error="a\nb")
-    unlogged = dataclasses.replace(sampled, tokens=dataclasses.replace(tokens, logprobs_N=None), regret=None)
+    unlogged = dataclasses.replace(sampled, tokens=(dataclasses.replace(tokens, logprobs_N=None),), regret=None)
     return [sampled, mixed, failed, unlogged]
 
 
@@ -80,6 +81,17 @@ def test_round_trip_is_exact(tmp_path):
     assert found[0].scenario.id == BANDIT.id
 
 
+def test_files_of_format_1_are_read(tmp_path):
+    """They had at most one sample a play and its prompt length in a column of its own."""
+    path, written = tmp_path / "t.parquet", trajectories()[1:]
+    write_trajectories(path, written, phase="train", iteration=0)
+    table = pq.read_table(path).drop_columns(["sample_lengths", "prompt_lengths"])
+    table = table.append_column("prompt_length", pa.array([None, None, 1]))
+    pq.write_table(table.replace_schema_metadata({"rmft_verl.format": "1"}), path)
+    for one, other in zip(read_trajectories(path), written, strict=True):
+        assert_same(one, other)
+
+
 def test_an_empty_file_holds_no_trajectories(tmp_path):
     write_trajectories(tmp_path / "t.parquet", [], phase="eval", iteration=0)
     assert read_trajectories(tmp_path / "t.parquet") == []
@@ -93,7 +105,8 @@ def test_columns_can_be_read_by_people(tmp_path):
     assert rows[0]["scenario_id"] == BANDIT.id and rows[0]["phase"] == "train" and rows[0]["iteration"] == 4
     assert rows[0]["actions"] == [1, None] and rows[0]["rewards"] == [0.1 + 0.2, None] and rows[0]["valid"] is False
     assert rows[1]["policies"] == [[0.1, 0.9], [1 / 3, 2 / 3]] and rows[1]["actions"] == [None, None]
-    assert rows[0]["token_ids_N"] == [5, 151_643, 7] and rows[1]["token_ids_N"] is None
+    assert rows[0]["token_ids_N"] == [5, 151_643, 7, 7, 151_643, 5] and rows[1]["token_ids_N"] is None
+    assert rows[0]["sample_lengths"] == [3, 3] and rows[0]["prompt_lengths"] == [1, 2]
     assert rows[2]["stop_reason"] == "error" and rows[2]["error"] == "a\nb"
 
 

@@ -1,0 +1,90 @@
+"""How a player meets the past: in a growing dialogue, or in one prompt a round that tells it again.
+
+In a dialogue the model's earlier replies, their reasoning included, stay in its context. In the other views only the
+environment's words remain: the model sees no reasoning but the one it is writing, and every round is a training sample
+of its own. Either way training sees the very tokens that sampling saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import ClassVar
+
+import numpy as np
+
+from rmft_verl.env import Env
+from rmft_verl.types import Action, Message, Observation, Oracle, Scenario, StepResult
+
+HISTORIES = ("dialogue", "transcript", "summary")
+"""A growing dialogue; one prompt a round with every report so far, or with counts and averages."""
+
+
+def told(env: Env, scenario: Scenario, history: str) -> Env:
+    """``env``, or ``env`` told in one prompt a round; ``ValueError`` for a history that is not in ``HISTORIES``."""
+    if history not in HISTORIES:
+        raise ValueError(f"history {history!r} is unknown. Known: {', '.join(HISTORIES)}.")
+    return env if history == "dialogue" else SinglePrompt(env, scenario, summarized=history == "summary")
+
+
+class SinglePrompt:
+    """Wraps an environment: every observation is one user message that stands alone."""
+
+    name: ClassVar[str] = "single_prompt"
+    Generator: ClassVar[type] = object
+
+    def __init__(self, env: Env, scenario: Scenario, summarized: bool) -> None:
+        self._env, self._actions, self._summarized = env, scenario.actions, summarized
+        self._texts: list[str] = []
+        self._counts_A = np.zeros(len(scenario.actions), dtype=int)
+        self._sums_A = np.zeros(len(scenario.actions))
+
+    def reset(self) -> Observation:
+        return self._whole(self._env.reset())
+
+    def parse(self, text: str) -> Action | None:
+        return self._env.parse(text)
+
+    def step(self, action: Action) -> StepResult:
+        result = self._env.step(action)
+        if result.observation is None:
+            return result
+        return dataclasses.replace(result, observation=self._whole(result.observation))
+
+    def oracle(self) -> Oracle:
+        return self._env.oracle()
+
+    def _whole(self, observation: Observation) -> Observation:
+        self._texts.append("\n".join(message.content for message in observation.messages))
+        if observation.feedback_A is not None:
+            revealed_A = ~np.isnan(observation.feedback_A)
+            self._counts_A += revealed_A
+            self._sums_A += np.where(revealed_A, observation.feedback_A, 0.0)
+        text = self._summary(observation) if self._summarized else "\n".join(self._texts)
+        return dataclasses.replace(observation, messages=(Message("user", text),), fresh=True)
+
+    def _summary(self, observation: Observation) -> str:
+        """The rules, one line with what every action has paid, and the line that asks for the next move."""
+        rules, _, asked_first = self._texts[0].rpartition("\n")
+        asked = self._texts[-1].rpartition("\n")[2]
+        if len(self._texts) == 1:
+            return self._texts[0]
+        if not rules or _shape(asked_first) != _shape(asked):  # the rules do not end in a line that asks for the move
+            rules = self._texts[0]
+        return f"{rules}\n{self._tally(observation)}\n{asked}"
+
+    def _tally(self, observation: Observation) -> str:
+        spec = observation.spec
+        unit = f" {spec.unit}" if spec.unit else ""
+        parts: list[str] = []
+        for name, count, total in zip(self._actions, self._counts_A, self._sums_A, strict=True):
+            average = f"average {total / count * spec.shown_scale:.2f}{unit}" if count else ""
+            if spec.full_information:
+                parts.append(f"{name} {average}")
+            else:
+                parts.append(f"{name} {count} times, {average}" if count else f"{name} never")
+        return f"So far, after {len(self._texts) - 1} rounds: {'; '.join(parts)}."
+
+
+def _shape(line: str) -> str:
+    return re.sub(r"\d+", "#", line)
