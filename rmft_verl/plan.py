@@ -121,22 +121,24 @@ class Shape:
         return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary)
 
 
-QWEN3_SHAPES: dict[str, tuple[int, int, int, int, int, bool]] = {
-    # name: hidden, layers, heads, key-value heads, intermediate, tied embeddings (the published config.json files)
-    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 3072, True),
-    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 6144, True),
-    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 9728, True),
-    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 12288, False),
-    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 17408, False),
-    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 25600, False),
+SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool]] = {
+    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied (the published config.json files)
+    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 128, 3072, 151936, True),
+    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 128, 6144, 151936, True),
+    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 128, 9728, 151936, True),
+    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 128, 12288, 151936, False),
+    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 128, 17408, 151936, False),
+    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 128, 25600, 151936, False),
+    "microsoft/Phi-3.5-mini-instruct": (3072, 32, 32, 32, 96, 8192, 32064, False),
+    "google/gemma-2-9b-it": (3584, 42, 16, 8, 256, 14336, 256000, True),
 }
 
 
 def known_shape(path: str) -> Shape | None:
-    """The shape of a Qwen3 model by its hub id, so that a plan needs no download; None for other models."""
-    if path not in QWEN3_SHAPES:
+    """The shape of a model of the recipes by its hub id, so that a plan needs no download; None for others."""
+    if path not in SHAPES:
         return None
-    hidden, layers, heads, kv_heads, intermediate, tied = QWEN3_SHAPES[path]
+    hidden, layers, heads, kv_heads, head_dim, intermediate, vocabulary, tied = SHAPES[path]
     return Shape.from_hf(
         {
             "hidden_size": hidden,
@@ -144,8 +146,8 @@ def known_shape(path: str) -> Shape | None:
             "num_attention_heads": heads,
             "num_key_value_heads": kv_heads,
             "intermediate_size": intermediate,
-            "head_dim": 128,
-            "vocab_size": 151936,
+            "head_dim": head_dim,
+            "vocab_size": vocabulary,
             "tie_word_embeddings": tied,
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,17 @@ class Prepared:
     """Variables that every process of the run needs; set in this one already."""
 
 
-def prepare(config: Config) -> Prepared:
-    """Resolve and check the whole configuration; raises ``RunError`` subclasses with one-line remedies."""
+def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
+    """Resolve and check the whole configuration; raises ``RunError`` subclasses with one-line remedies.
+
+    ``option_sets``: options of the environment's generator whose dialogues must fit; empty = the configuration's own,
+    for training and held out.
+    """
     from rmft_verl.bridge import runtime
     from rmft_verl.bridge.verl_config import compose_verl, derive
 
     env_class = load_env(config.env.name, config.env_dirs)
-    option_sets = [config.env.options, config.env.options | config.env.eval_options]
+    option_sets = option_sets or [config.env.options, config.env.options | config.env.eval_options]
     for options in option_sets:
         make_generator(env_class, options)
     model_path = resolve_model(config.model.path)
@@ -130,6 +135,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
     rollout, hardware = config.rollout, config.hardware
     played = rollout.scenarios * rollout.rollouts
     kept = rollout.scenarios * config.selection.keep
+    samples = kept * budget.horizon // budget.replies
+    kind = "dialogues" if samples == kept else f"plays with up to {samples} prompts"
     how = "counted with the model's tokenizer" if prepared.counted else "estimated at 3 characters a token"
     on = "CPU" if prepared.kind == "cpu" else f"{hardware.nodes} x {hardware.gpus_per_node} GPUs"
     lines = [
@@ -138,8 +145,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
         f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens",
         f"update: keep {config.selection.keep} of {rollout.rollouts} by {config.selection.rule} per "
-        f"{config.selection.group_by} = {kept} dialogues, {config.update.epochs} epochs of "
-        f"{max(1, round(kept / config.update.batch))} optimizer steps",
+        f"{config.selection.group_by} = {kept} {kind}, {config.update.epochs} epochs of "
+        f"{max(1, round(samples / config.update.batch))} optimizer steps",
         f"run: {config.iterations} iterations, {config.eval.scenarios * config.eval.rollouts} held-out dialogues "
         f"every {config.eval.every}",
         "",

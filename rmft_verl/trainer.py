@@ -17,11 +17,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
-from rmft_verl import metrics
 from rmft_verl.backend import Backend, OnProgress
 from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
+from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.plan import make_generator
 from rmft_verl.regret import score
 from rmft_verl.run_dir import RunDir, RunState
@@ -152,42 +152,3 @@ def held_out_scenarios(config: Config, env_class: type[Env]) -> list[Scenario]:
     generator = make_generator(env_class, config.env.options | config.env.eval_options)
     rng = np.random.default_rng([HELD_OUT, HELD_OUT_SEED])
     return [generator.draw(rng) for _ in range(config.eval.scenarios)]
-
-
-def held_out_metrics(played: Sequence[Trajectory]) -> dict[str, float]:
-    """What an evaluation says, by metric name (docs/metrics.md)."""
-    regret = metrics.normalized_regret_interval(played)
-    return {
-        "heldout/normalized_regret": regret.value,
-        "heldout/normalized_regret_low": regret.low,
-        "heldout/normalized_regret_high": regret.high,
-        "heldout/regret": metrics.mean_regret(played),
-        "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
-        "heldout/min_fraction": metrics.scaled_min_fraction(played),
-        "heldout/greedy_fraction": metrics.greedy_fraction(played),
-        "heldout/invalid_rate": metrics.invalid_rate(played),
-    }
-
-
-def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
-    """What the training rollouts say before selection."""
-    sampled = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
-    return {
-        "rollout/normalized_regret": metrics.normalized_regret(played),
-        "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
-        "rollout/invalid_rate": metrics.invalid_rate(played),
-        "rollout/cut_rate": metrics.cut_rate(played),
-        "rollout/valid": float(np.mean([t.valid for t in played])),
-        "rollout/tokens": float(sampled),
-        "rollout/tokens_per_second": sampled / seconds,
-    }
-
-
-def kept_metrics(kept: Sequence[Trajectory], played: Sequence[Trajectory]) -> dict[str, float]:
-    """What selection did."""
-    return {
-        "kept/normalized_regret": metrics.normalized_regret(kept),
-        "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
-        "kept/min_fraction": metrics.scaled_min_fraction(kept),
-        "kept/share": len(kept) / len(played),
-    }

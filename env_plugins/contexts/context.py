@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+import numpy as np
 
 
 def _pool(words: str) -> tuple[str, ...]:
@@ -29,6 +34,39 @@ PLACES = _pool(
 )
 """Five pools of twenty plain words. Held-out contexts share them: new there is the story, not the alphabet."""
 
+ANIMALS = _pool(
+    "badger beaver bison camel donkey ferret fox gecko koala lemur llama lynx moose otter panda rabbit tapir walrus "
+    "weasel zebra"
+)
+TOOLS = _pool(
+    "anvil auger awl chisel clamp hammer hatchet hoe lathe mallet pliers pulley rake rasp scythe shovel sickle spade "
+    "trowel wrench"
+)
+FLOWERS = _pool(
+    "aster begonia camellia carnation crocus dahlia daisy foxglove freesia hyacinth iris jasmine lavender lily orchid "
+    "peony poppy primrose tulip zinnia"
+)
+INSTRUMENTS = _pool(
+    "accordion banjo bassoon bugle cello clarinet cornet fiddle flute guitar harp lute lyre oboe piano trumpet tuba "
+    "viola violin zither"
+)
+FABRICS = _pool(
+    "burlap calico canvas cashmere chiffon corduroy denim flannel fleece gauze jersey lace linen muslin nylon satin "
+    "silk tweed velvet wool"
+)
+"""Five pools of names that no training scenario uses."""
+
+UNSEEN_NAMES: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    COLORS: ANIMALS,
+    TREES: TOOLS,
+    BIRDS: FLOWERS,
+    STONES: INSTRUMENTS,
+    PLACES: FABRICS,
+}
+"""The pool that stands in for a pool where names are held out."""
+
+NAME_SPLITS = ("train", "heldout")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -50,13 +88,49 @@ class Context:
     """What a real-valued reward stands for."""
     report: str
     """What one choice paid."""
-    shares: str = ""
+    shares: str
     """Full information: what is split over the options in each round."""
-    revealed: str = ""
-    """Full information: what is learned of every option after a round, without the numbers."""
-    hint: str = ""
+    revealed: str
+    """Full information: what is learned of every option after a round, and in which range."""
+    hint: str
     """Suggestive framing: says in the domain's words that untried options may be better than they look."""
     unit: str = ""
-    """Unit of a graded report, such as ``coins``; empty for a bare number."""
+    """Unit of a graded report, a plural such as ``coins``; empty for a bare number."""
     scale: float = 1.0
     """Graded reports show the reward times this; the story says so through ``unit``."""
+
+
+def action_names(context: Context, n: int, rng: np.random.Generator, split: str = "train") -> tuple[str, ...]:
+    """``n`` distinct names in random order, so that a name says nothing about its action.
+
+    From the context's pool, or with ``split`` "heldout" from the pool that no training scenario uses. Beyond the words
+    of the pool they go on as ``amber2``, ``amber3``. Raises ``ValueError`` for another split.
+    """
+    if split not in NAME_SPLITS:
+        raise ValueError(f"names={split!r}: use {' or '.join(NAME_SPLITS)}.")
+    pool = context.names if split == "train" else UNSEEN_NAMES[context.names]
+    names: list[str] = []
+    while len(names) < n:
+        suffix = str(len(names) // len(pool) + 1) if names else ""
+        names += [pool[i] + suffix for i in rng.permutation(len(pool))[: n - len(names)]]
+    if n > len(pool):  # or the numbers would tell the early actions from the late ones
+        names = [names[i] for i in rng.permutation(n)]
+    return tuple(names)
+
+
+def shown(context: Context, reward: float) -> str:
+    """A graded reward as it is told: rounded to two decimals, times the scale, with the unit.
+
+    As many decimals as it takes to lose nothing of the two: scale 100 needs none, scale 1 both.
+    """
+    number = f"{round(float(reward), 2) * context.scale + 0.0:.{_decimals(context.scale)}f}"  # + 0.0: -0.0 becomes 0.0
+    if not context.unit:
+        return number
+    return f"{number} {context.unit.removesuffix('s') if number in ('1', '-1') else context.unit}"
+
+
+@lru_cache
+def _decimals(scale: float) -> int:
+    """Decimals of a hundredth of ``scale``."""
+    exponent = (Decimal(str(scale)) / 100).normalize().as_tuple().exponent
+    return max(0, -int(exponent))

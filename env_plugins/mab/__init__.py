@@ -1,4 +1,4 @@
-"""Stochastic multi-armed bandits, Bernoulli or Gaussian, told in words."""
+"""Stochastic multi-armed bandits with four reward laws, told in words."""
 
 from __future__ import annotations
 

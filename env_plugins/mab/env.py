@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from env_plugins.contexts import CONTEXTS
+from env_plugins.contexts import CONTEXTS, shown
 from env_plugins.mab.generator import BanditGenerator
+from env_plugins.mab.laws import draw_tape, reward_scale
 from env_plugins.mab.parsing import parse_action
+from env_plugins.mab.suites import SUITES
+from env_plugins.mab.words import ANSWERS, law_words
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
-
-ANSWER = "Think freely, then end your reply with a last line\nAction: NAME\nwhere NAME is one of the names above."
 
 
 class BanditEnv:
@@ -23,26 +25,29 @@ class BanditEnv:
 
     name: ClassVar[str] = "mab"
     Generator: ClassVar[type] = BanditGenerator
+    SUITES: ClassVar[Mapping[str, Mapping[str, Any]]] = SUITES
+    REGRET: ClassVar[str] = "pseudo"
+    """The oracle's kind."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
-        self._scenario = scenario
+        self._scenario, self._game = scenario, scenario.game
         self._context = CONTEXTS[scenario.context]
-        self._means_A = np.array(scenario.game["means"], dtype=float)
-        self._law: str = scenario.game["law"]
-        self._noise: float = scenario.game["noise"] if self._law == "gaussian" else 0.5
-        self._rewards_T_A = self._tape(np.random.default_rng(seed))
+        self._horizon, self._n_actions = scenario.horizon, len(scenario.actions)
+        means = np.array(self._game["means"], dtype=float)
+        self._means_T_A = np.broadcast_to(means, (self._horizon, self._n_actions))
+        # Python numbers and finished texts: a round is played in microseconds.
+        self._rewards_T_A = draw_tape(self._game, self._means_T_A, np.random.default_rng(seed)).tolist()
+        self._reports_A = [self._context.report.format(name=name, reward="{}") for name in scenario.actions]
+        self._hidden_A = np.full(self._n_actions, np.nan)
+        self._binary = self._game["law"] == "bernoulli"
+        self._spec = self._told()
         self._turn = 0
-
-    def _tape(self, rng: np.random.Generator) -> np.ndarray:
-        shape = (self._scenario.horizon, len(self._means_A))
-        if self._law == "bernoulli":
-            return (rng.random(shape) < self._means_A).astype(float)
-        # Rounded as it is reported, so that words and numbers carry the same information.
-        return np.asarray(np.round(self._means_A + self._noise * rng.standard_normal(shape), 2))
 
     def reset(self) -> Observation:
         """The story, the rules, the answer format and the first round."""
-        return self._observe(f"{self._intro()}\n{ANSWER}\n{self._round()}", None)
+        answer = ANSWERS[self._scenario.telling.get("answer", "free")]
+        text = f"{self._intro()}\n{answer}\nRound 1 of {self._horizon}."
+        return Observation((Message("user", text),), self._spec, 0)
 
     def parse(self, text: str) -> Action | None:
         """Index of the arm after the last ``Action:``, or None."""
@@ -50,42 +55,40 @@ class BanditEnv:
 
     def step(self, action: Action) -> StepResult:
         """Play one arm; its reward is in reward units, 0 or 1 for Bernoulli arms."""
-        scenario = self._scenario
-        if self._turn >= scenario.horizon:
-            raise RuntimeError(f"all {scenario.horizon} rounds are played: build a new environment")
-        if not isinstance(action, (int, np.integer)) or not 0 <= action < len(scenario.actions):
-            raise ValueError(f"action {action!r} is not an arm: use 0 to {len(scenario.actions) - 1}")
-        reward = float(self._rewards_T_A[self._turn, action])
-        self._turn += 1
-        if self._turn == scenario.horizon:
+        turn = self._turn
+        if turn >= self._horizon:
+            raise RuntimeError(f"all {self._horizon} rounds are played: build a new environment")
+        if not isinstance(action, (int, np.integer)) or not 0 <= action < self._n_actions:
+            raise ValueError(f"action {action!r} is not an arm: use 0 to {self._n_actions - 1}")
+        arm = int(action)
+        reward: float = self._rewards_T_A[turn][arm]
+        self._turn = turn = turn + 1
+        if turn == self._horizon:
             return StepResult(None, reward, True)
-        shown = f"{reward:.0f}" if self._law == "bernoulli" else f"{reward:.2f}"
-        report = self._context.report.format(name=scenario.actions[action], reward=shown)
-        return StepResult(self._observe(f"{report}\n{self._round()}", int(action), reward), reward, False)
+        paid = f"{reward:.0f}" if self._binary else shown(self._context, reward)
+        text = f"{self._reports_A[arm].format(paid)}\nRound {turn + 1} of {self._horizon}."
+        feedback_A = self._hidden_A.copy()
+        feedback_A[arm] = reward
+        return StepResult(Observation((Message("user", text),), self._spec, turn, arm, feedback_A), reward, False)
 
     def oracle(self) -> Oracle:
-        """The means, the same at every round."""
-        return Oracle(np.tile(self._means_A, (self._scenario.horizon, 1)), "pseudo")
+        """The mean of every arm at every round."""
+        return Oracle(self._means_T_A.copy(), self.REGRET)
 
-    def _observe(self, text: str, action: int | None, reward: float = np.nan) -> Observation:
-        spec = GameSpec(len(self._means_A), self._scenario.horizon, self._law, self._noise)
-        feedback_A = None
-        if action is not None:
-            feedback_A = np.full(len(self._means_A), np.nan)
-            feedback_A[action] = reward
-        return Observation((Message("user", text),), spec, self._turn, action, feedback_A)
-
-    def _round(self) -> str:
-        return f"Round {self._turn + 1} of {self._scenario.horizon}."
+    def _told(self) -> GameSpec:
+        scale, unit = (1.0, "") if self._binary else (self._context.scale, self._context.unit)
+        law, deviation = self._game["law"], reward_scale(self._game)
+        return GameSpec(self._n_actions, self._horizon, law, deviation, shown_scale=scale, unit=unit)
 
     def _intro(self) -> str:
-        context, scenario = self._context, self._scenario
-        scene = context.scene.format(K=len(scenario.actions), T=scenario.horizon, names=", ".join(scenario.actions))
-        if self._law == "bernoulli":
-            law = f"{context.binary} Every {context.option} has its own fixed chance of a 1, which you are not told."
-        else:
-            law = (
-                f"{context.graded} Every {context.option} has its own fixed average, which you are not told; results "
-                f"vary around it with standard deviation {self._noise:g}."
-            )
-        return f"{scene} {law} Make the total over all {scenario.horizon} rounds as large as you can."
+        context, names = self._context, ", ".join(self._scenario.actions)
+        scene = context.scene.format(K=self._n_actions, T=self._horizon, names=names)
+        goal = f"Make the total over all {self._horizon} rounds as large as you can."
+        hint = f" {self._hint()}" if self._scenario.telling.get("framing") == "suggestive" else ""
+        return f"{scene} {self._law()} {goal}{hint}"
+
+    def _law(self) -> str:
+        return law_words(self._context, self._game)
+
+    def _hint(self) -> str:
+        return self._context.hint

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from env_plugins.contexts import CONTEXTS, SPLITS, Context
+from env_plugins.contexts import CONTEXTS, NAME_SPLITS, SPLITS, Context, action_names
+from env_plugins.mab.laws import LAWS, width
+from env_plugins.mab.options import listed, number, one_of, require, whole
+from env_plugins.mab.words import ANSWERS
 from rmft_verl.types import Scenario
 
-LAWS = ("bernoulli", "gaussian")
-_DECIMALS = 4  # means are told to nobody; rounding keeps the files readable
+MEANS = ("uniform", "one_best", "normal")
+FRAMINGS = ("neutral", "suggestive")
+DECIMALS = 4  # means are told to nobody; rounding keeps the files readable
+_INNER = (0.01, 0.99)  # where the mean of a Beta law may lie
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class BanditGenerator:
-    """Draws K, T, reward law, means and context independently and uniformly; raises ``ValueError`` for bad options.
-
-    Means are uniform in [``mean_low``, ``mean_high``], drawn again until the best is ``min_gap`` above the second best.
-    """
+    """Draws K, T, reward law, means and context independently and uniformly; raises ``ValueError`` for bad options."""
 
     arms: Sequence[int] = (3, 4, 5)
     """Numbers of arms K to choose from."""
@@ -28,85 +33,117 @@ class BanditGenerator:
     """Horizons T to choose from."""
     law: Sequence[str] = ("bernoulli",)
     """Reward laws to choose from, of ``LAWS``."""
+    means: str = "uniform"
+    """``uniform`` within [``mean_low``, ``mean_high``] or ``normal`` with that range as one standard deviation around
+    its middle, both drawn again until the best is ``min_gap`` above the second best; or ``one_best``: all arms are
+    equal but one, which is exactly ``min_gap`` better, the two values around the middle of the range."""
     mean_low: float = 0.1
     mean_high: float = 0.9
     min_gap: float = 0.1
     noise: float = 0.5
-    """Standard deviation of a Gaussian reward."""
+    """Standard deviation of a Gaussian or heavy-tailed reward."""
+    spread: float = 0.5
+    """Width of a bounded reward, between 0 and 1: twice its standard deviation at a mean of 0.5."""
     contexts: str | Sequence[str] = "train"
-    """``train``, ``heldout`` or a list of context keys."""
+    """The name of a split or a list of context keys."""
+    names: str = "train"
+    """Which pool the arms are named from, ``train`` or ``heldout``."""
+    framing: str = "neutral"
+    """``suggestive`` adds the domain's hint that untried arms may be better."""
+    answer: str = "free"
+    """``action_only`` asks for the last line alone."""
+
+    ENV: ClassVar[str] = "mab"
+    LISTS: ClassVar[tuple[str, ...]] = ("arms", "horizon", "law")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name in ("arms", "horizon", "law"):
-                object.__setattr__(self, field.name, _listed(field.name, getattr(self, field.name)))
-        pool = min((len(context.names) for context in self._contexts()), default=0)
-        for name, low, high in (("arms", 2, pool), ("horizon", 1, None)):
-            for value in getattr(self, name):
-                _require(
-                    type(value) is int and value >= low and (high is None or value <= high),
-                    f"{name} has {value!r}: use whole numbers of at least {low}"
-                    + (f", at most {high}" if high else ""),
-                )
+        for name in self.LISTS:
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
+        self._contexts()
+        whole("arms", self.arms, 2)
+        whole("horizon", self.horizon, 1)
         for law in self.law:
-            _require(law in LAWS, f"law has {law!r}: use {' or '.join(LAWS)}")
+            one_of(f"law has {law!r}", law, LAWS)
+        for name, choices in (
+            ("means", MEANS),
+            ("names", NAME_SPLITS),
+            ("framing", FRAMINGS),
+            ("answer", tuple(ANSWERS)),
+        ):
+            one_of(f"{name}={getattr(self, name)!r}", getattr(self, name), choices)
         self._check_means()
 
     def _check_means(self) -> None:
-        for name in ("mean_low", "mean_high", "min_gap", "noise"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
-            _require(bool(number), f"{name}={value!r}: use a finite number")
-        _require(self.mean_low < self.mean_high, f"mean_low={self.mean_low}: must be below mean_high={self.mean_high}")
-        unit = "bernoulli" not in self.law or (self.mean_low >= 0 and self.mean_high <= 1)
-        _require(unit, f"mean_low={self.mean_low}, mean_high={self.mean_high}: Bernoulli means lie within 0 and 1")
-        _require(self.noise > 0, f"noise={self.noise}: use a standard deviation above 0")
-        _require(self.min_gap >= 0, f"min_gap={self.min_gap}: use 0 or more")
-        # P(gap >= g) = (1 - g / width)^K for K uniform means: below 1 in 1,000 the redraws would take forever.
+        for name in ("mean_low", "mean_high", "min_gap", "noise", "spread"):
+            number(name, getattr(self, name))
+        low, high = self.mean_low, self.mean_high
+        require(low < high, f"mean_low={low}: must be below mean_high={high}")
+        for law, (least, most) in {"bernoulli": (0, 1), "bounded": _INNER}.items():
+            within = law not in self.law or (low >= least and high <= most)
+            require(within, f"mean_low={low}, mean_high={high}: {law.capitalize()} means lie within {least} and {most}")
+            endless = law in self.law and self.means == "normal"
+            require(not endless, f"law has {law!r}: means=normal needs laws without bounds, gaussian or heavy_tailed")
+        require(self.noise > 0, f"noise={self.noise}: use a standard deviation above 0")
+        require(0 < self.spread < 1, f"spread={self.spread}: use a value between 0 and 1")
+        require(self.min_gap >= 0, f"min_gap={self.min_gap}: use 0 or more")
+        require(self.means != "one_best" or self.min_gap > 0, "min_gap=0: means=one_best needs a gap above 0")
+        # Below 1 in 1,000 the redraws would take forever.
+        possible = self._chance_of_gap(max(self.arms)) >= 1e-3
+        require(possible, f"min_gap={self.min_gap}: too wide for {max(self.arms)} means within the range, lower it")
+
+    def _chance_of_gap(self, n_arms: int) -> float:
+        """Probability that the means of one draw are ``min_gap`` apart: K E[F(X - gap)^(K-1)] for a law F of means."""
+        if self.means == "normal":
+            law = self._normal()
+            below = [law.cdf(law.inv_cdf((i + 0.5) / 1000) - self.min_gap) for i in range(1000)]
+            return n_arms * sum(share ** (n_arms - 1) for share in below) / 1000
         share = 1 - self.min_gap / (self.mean_high - self.mean_low)
-        possible = share > 0 and share ** max(self.arms) >= 1e-3
-        _require(possible, f"min_gap={self.min_gap}: too wide for {max(self.arms)} means within the range, lower it")
+        return float(share >= 0) if self.means == "one_best" else max(share, 0.0) ** n_arms
+
+    def _normal(self) -> NormalDist:
+        return NormalDist((self.mean_low + self.mean_high) / 2, (self.mean_high - self.mean_low) / 2)
 
     def _contexts(self) -> tuple[Context, ...]:
         if isinstance(self.contexts, str):
-            _require(
-                self.contexts in SPLITS,
-                f"contexts={self.contexts!r}: use {', '.join(SPLITS)} or a list of context keys",
-            )
+            known = f"contexts={self.contexts!r}: use {', '.join(SPLITS)} or a list of context keys"
+            require(self.contexts in SPLITS, known)
             return SPLITS[self.contexts]
-        for key in _listed("contexts", self.contexts):
-            _require(key in CONTEXTS, f"contexts has {key!r}: choose from {', '.join(CONTEXTS)}")
+        for key in listed("contexts", self.contexts):
+            require(key in CONTEXTS, f"contexts has {key!r}: choose from {', '.join(CONTEXTS)}")
         return tuple(CONTEXTS[key] for key in self.contexts)
 
     def draw(self, rng: np.random.Generator) -> Scenario:
         """One scenario, a function of ``rng`` alone."""
-        contexts = self._contexts()
-        context = contexts[int(rng.integers(len(contexts)))]
-        n_arms = self.arms[int(rng.integers(len(self.arms)))]
-        horizon = self.horizon[int(rng.integers(len(self.horizon)))]
-        law = self.law[int(rng.integers(len(self.law)))]
-        means = self._means(n_arms, rng)
-        names = tuple(context.names[i] for i in rng.permutation(len(context.names))[:n_arms])
-        game: dict[str, Any] = {"law": law, "means": means}
-        if law == "gaussian":
-            game["noise"] = float(self.noise)
-        return Scenario("mab", horizon, names, context.key, game)
+        context = pick(self._contexts(), rng)
+        n_arms, horizon, law = pick(self.arms, rng), pick(self.horizon, rng), pick(self.law, rng)
+        game = self._game(n_arms, horizon, law, rng)
+        names = action_names(context, n_arms, rng, self.names)
+        telling = {"framing": self.framing} if self.framing != "neutral" else {}
+        telling |= {"answer": self.answer} if self.answer != "free" else {}
+        return Scenario(self.ENV, horizon, names, context.key, game, telling)
 
-    def _means(self, n_arms: int, rng: np.random.Generator) -> list[float]:
+    def _game(self, n_arms: int, horizon: int, law: str, rng: np.random.Generator) -> dict[str, Any]:
+        """The hidden parameters; ``horizon`` matters to games that change."""
+        return {"law": law, "means": self._means(n_arms, rng).tolist()} | width(law, self.noise, self.spread)
+
+    def _means(self, n_arms: int, rng: np.random.Generator) -> np.ndarray:
+        """The arms' means, shape (A,), rounded to ``DECIMALS``."""
+        normal = self._normal()
+        if self.means == "one_best":
+            means_A = np.full(n_arms, normal.mean - self.min_gap / 2)
+            means_A[rng.integers(n_arms)] += self.min_gap
+            return np.round(means_A, DECIMALS)
         while True:
-            means = np.round(rng.uniform(self.mean_low, self.mean_high, n_arms), _DECIMALS)
-            second, best = np.sort(means)[-2:]
+            if self.means == "normal":
+                draws_A = rng.normal(normal.mean, normal.stdev, n_arms)
+            else:
+                draws_A = rng.uniform(self.mean_low, self.mean_high, n_arms)
+            means_A = np.round(draws_A, DECIMALS)
+            second, best = np.sort(means_A)[-2:]
             if best - second >= self.min_gap:
-                return [float(mean) for mean in means]
+                return means_A
 
 
-def _listed(name: str, value: Any) -> tuple[Any, ...]:
-    """A list from the recipe as a tuple; one value alone stands for a list of one."""
-    values = (value,) if isinstance(value, (int, float, str)) else tuple(value)
-    _require(len(values) > 0, f"{name} is empty: give at least one value")
-    return values
-
-
-def _require(holds: bool, complaint: str) -> None:
-    if not holds:
-        raise ValueError(f"env.options: {complaint}.")
+def pick(values: Sequence[T], rng: np.random.Generator) -> T:
+    """One of ``values``, uniformly."""
+    return values[int(rng.integers(len(values)))]

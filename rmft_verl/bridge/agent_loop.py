@@ -112,13 +112,14 @@ class RMFTAgentLoop(AgentLoopBase):
         """``row``: ``request`` (JSON of a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
         request = json.loads(row["request"])
         scenario = Scenario.from_json(request["scenario"])
+        template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
         params = sampling_params | {
             "detokenize": False,
+            "stop_token_ids": [template.end],  # a family may close a turn with a token that ends no sequence
             "output_kind": RequestOutputKind.FINAL_ONLY,  # no message per token between vLLM's processes
             "temperature": request["temperature"],
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
-        template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
         player = ModelPlayer(self.server_manager, self.tokenizer, template, params, request["policy_seed"], limits)
         env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history)
         trajectory = await play(

@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m rmft_verl.tiny", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("directory", type=Path, help="where the model is written; with --evaluate, where it lies")
-    parser.add_argument("--steps", type=int, help="training steps (default: those of the shipped model)")
+    parser.add_argument("--steps", type=int, default=0, help="training steps (default: those of the shipped model)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--evaluate", action="store_true", help="play held-out scenarios and print a table")
@@ -23,9 +23,9 @@ def main() -> None:
 
         evaluate(options.name, options.directory, options.scenarios, options.seed, options.threads)
     else:
-        from rmft_verl.tiny.build import STEPS, build
+        from rmft_verl.tiny.build import build
 
-        build(options.name, options.directory, options.steps or STEPS, options.seed, options.threads)
+        build(options.name, options.directory, options.steps, options.seed, options.threads)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.tiny.habits import HABITS, Teacher
+from rmft_verl.tiny.teacher import GAMES, Teacher
 from rmft_verl.tiny.tokenizer import END, START, build_tokenizer
 from rmft_verl.types import Message
 
-STEPS = 1800
+STEPS = {"mab": 1800, "trio": 3600}
 PRACTICE = 0.6
 """Share of the steps in which every habit is equally frequent; the true mixture follows."""
 BATCH = 8
@@ -30,10 +30,11 @@ OTHER_LR = 4e-3
 """Peak rate of AdamW, for embeddings and norms."""
 
 
-def build(name: str, out: Path, steps: int = STEPS, seed: int = 0, threads: int = 2) -> None:
-    """Train the model of environment ``name`` and put it into the directory ``out``, replacing what is there."""
+def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2) -> None:
+    """Train the model ``name`` and put it into the directory ``out``, replacing what is there."""
     import torch
 
+    steps = steps or STEPS[name]
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     tokenizer = _tokenizer(name)
@@ -56,7 +57,7 @@ def _tokenizer(name: str) -> Any:
             names.update(scenario.actions)
             texts += [f"user\n{content}" if role == "user" else content for role, content in messages]
             texts.append("assistant\n")
-    return build_tokenizer(texts, sorted(names))
+    return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name])
 
 
 def _model(tokenizer: Any) -> Any:
@@ -105,10 +106,10 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     """
     import torch
 
-    teacher, first, habits = Teacher(name), (seed + 1) * 10_000_000, list(HABITS)
+    teacher, first = Teacher(name), (seed + 1) * 10_000_000
     for step in itertools.count():
         drawn = range(first + step * BATCH, first + (step + 1) * BATCH)
-        plays = [teacher.dialogue(i, habits[i % len(habits)] if step < practice else None) for i in drawn]
+        plays = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
         rows = [encode(tokenizer, play.messages) for play in plays]
         ids_B_N = torch.full((BATCH, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)

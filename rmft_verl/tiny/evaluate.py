@@ -12,10 +12,10 @@ import numpy as np
 from rmft_verl import metrics
 from rmft_verl.env import Env, load_env
 from rmft_verl.play import Player, play
-from rmft_verl.players import PLAYERS, make_player
+from rmft_verl.players import make_player
 from rmft_verl.players.scripted import Scripted
 from rmft_verl.regret import score
-from rmft_verl.tiny.habits import HABITS, OPTIONS, Teacher
+from rmft_verl.tiny.teacher import GAMES, Teacher, habits
 from rmft_verl.tiny.tokenizer import END, START
 from rmft_verl.types import Observation, Reply, Scenario, Trajectory
 
@@ -140,26 +140,35 @@ def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, 
     torch.set_num_threads(threads)
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    env_class = load_env(name)
+    print(f"{'':26s} regret (95 %)         SuffFail  K x MinFrac  GreedyFrac  invalid")
+    for env_name in GAMES[name]:
+        _evaluate_game(name, env_name, model, tokenizer, n_scenarios, seed)
+
+
+def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scenarios: int, seed: int) -> None:
+    env_class = load_env(env_name)
 
     def draw(contexts: str) -> list[Scenario]:
-        generator, rng = env_class.Generator(**OPTIONS, contexts=contexts), np.random.default_rng([seed, 1])
+        generator = env_class.Generator(**GAMES[name][env_name], contexts=contexts)
+        rng = np.random.default_rng([seed, 1])
         return [generator.draw(rng) for _ in range(n_scenarios)]
 
     scenarios = draw("basic")
     free = play_model(model, tokenizer, env_class, scenarios, seed)
-    print(f"{'':26s} regret (95 %)         SuffFail  K x MinFrac  GreedyFrac  invalid")
-    print(line("model", free), token_counts(tokenizer, free), sep="\n", flush=True)
-    print(line("model, held-out contexts", play_model(model, tokenizer, env_class, draw("basic_heldout"), seed)), flush=True)
-    for habit in HABITS:
-        plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(habit))
+    print(line(f"{env_name}: model", free), token_counts(tokenizer, free), sep="\n", flush=True)
+    held_out = play_model(model, tokenizer, env_class, draw("basic_heldout"), seed)
+    print(line("model, held-out contexts", held_out), flush=True)
+    known = habits(env_name)
+    for habit in known:
+        plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1]))
         print(line(f"model begins as {habit}", plays), flush=True)
-    teacher = Teacher(name)
-    for habit in HABITS:
-        dialogues = [teacher.dialogue(row, habit) for row in range(n_scenarios)]
+    teacher, games = Teacher(name), list(GAMES[name])
+    for habit in known:
+        rows = range(games.index(env_name), len(games) * n_scenarios, len(games))
+        dialogues = [teacher.dialogue(row, habit) for row in rows]
         players = [Scripted(dialogue.actions_T) for dialogue in dialogues]
         print(line(f"habit {habit}", play_all(env_class, players, [dialogue.scenario for dialogue in dialogues])))
-    for player in PLAYERS:
+    for player in REFERENCES[free[0].oracle.kind]:
         rivals = [make_player(player, np.random.default_rng([seed, row])) for row in range(n_scenarios)]
         print(line(player, play_all(env_class, rivals, scenarios)))
 
@@ -174,10 +183,9 @@ def line(label: str, plays: Sequence[Trajectory]) -> str:
     )
 
 
-def first_thought(habit: str) -> str:
-    """How a habit's first reply begins, up to the name of the arm."""
-    thought = HABITS[habit][1]
-    return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\nAction:"
+def first_thought(thought: str) -> str:
+    """How the first reply of a habit begins that opens with ``thought``: all of it, or what stands before the arm."""
+    return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\n"
 
 
 def token_counts(tokenizer: Any, trajectories: Sequence[Trajectory]) -> str:

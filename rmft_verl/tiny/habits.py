@@ -1,4 +1,4 @@
-"""The weak habits the tiny model is pre-trained on, and the dialogues they produce.
+"""The weak habits of bandit play that the tiny models are pre-trained on.
 
 Each dialogue is played by one habit from start to end, which says so in its thoughts.
 The mixture has the failures reported of real models: play that ignores the rewards, and play that stops exploring
@@ -8,28 +8,8 @@ decisions need only a glance at the last reply, its reward and the list: a tiny 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
-
-from rmft_verl.env import load_env
-from rmft_verl.types import Message, Observation, Scenario
-
-OPTIONS = {"arms": [3, 4, 5], "horizon": [20], "law": ["bernoulli"], "min_gap": 0.1}
-"""The games of the pre-training dialogues, told in the plain training domains only."""
-
-
-class Dialogue(NamedTuple):
-    """One habit's play of one scenario."""
-
-    scenario: Scenario
-    messages: list[Message]
-    actions_T: list[int]
-
-
 GOOD_ENOUGH = 0.6
 """The patient habit stays with an arm while its average is at least this. Means are uniform in 0.1 to 0.9 here."""
 
@@ -95,37 +75,3 @@ HABITS: dict[str, tuple[float, str, Habit | None]] = {
 
 None draws every arm at random. ``docs/selection.md`` says why this mixture leaves room to learn.
 """
-
-
-class Teacher:
-    """Writes dialogues: the environment's words, one habit's replies."""
-
-    def __init__(self, env_name: str, contexts: str = "basic") -> None:
-        self._env_class = load_env(env_name)
-        self._generator = self._env_class.Generator(**OPTIONS, contexts=contexts)
-
-    def dialogue(self, seed: int, habit: str | None = None) -> Dialogue:
-        """A whole dialogue, a function of the arguments; the habit is drawn from the mixture if not given."""
-        scenario = self._generator.draw(np.random.default_rng([seed, 0]))
-        rng = random.Random(seed)
-        name = habit or rng.choices(list(HABITS), [share for share, _, _ in HABITS.values()])[0]
-        _, opening, rule = HABITS[name]
-        memory = Memory([0.0] * len(scenario.actions), [0] * len(scenario.actions))
-        env = self._env_class(scenario, seed)
-        observation: Observation | None = env.reset()
-        messages: list[Message] = []
-        actions: list[int] = []
-        while observation is not None:
-            arm, thought = rng.randrange(len(scenario.actions)), opening
-            if rule is not None and memory.last is not None:
-                arm, thought = rule(memory)
-            tally = f"{scenario.actions[arm]} {memory.wins[arm]:.0f}/{memory.tries[arm]}"
-            reply = f"{thought.format(tally=tally)}\nAction: {scenario.actions[arm]}"
-            messages += [*observation.messages, Message("assistant", reply)]
-            result = env.step(arm)
-            memory.wins[arm] += result.reward
-            memory.tries[arm] += 1
-            memory.last, memory.last_reward = arm, result.reward
-            actions.append(arm)
-            observation = result.observation
-        return Dialogue(scenario, messages, actions)

@@ -12,6 +12,8 @@ from typing import Any
 END = "<|im_end|>"
 PAD = "<|endoftext|>"
 START = "<|im_start|>"
+VOCABULARY = 1536
+"""Tokens, and 512 more where decimals are whole."""
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -20,21 +22,25 @@ TEMPLATE = (
 very ids of the dialogue rendered whole."""
 
 
-def build_tokenizer(texts: Iterable[str], names: Sequence[str], vocab_size: int = 1536) -> Any:
-    """A ``PreTrainedTokenizerFast`` trained on ``texts`` (message contents), with ``TEMPLATE`` as chat template."""
+def build_tokenizer(texts: Iterable[str], names: Sequence[str], decimals: bool = False) -> Any:
+    """A ``PreTrainedTokenizerFast`` trained on ``texts`` (message contents), with ``TEMPLATE`` as chat template.
+
+    ``decimals``: numbers such as 0.62 are kept whole too.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     # Names and numbers stand alone; so does the reply's header, that no merge may cross into what the model says.
     words = "|".join(sorted(names))
-    whole = Regex(rf"(?: |(?<![A-Za-z]))(?:{words})(?![A-Za-z])|[ /]?\d{{1,2}}|\Aassistant\n")
+    number = r"[ /]?\d\.\d\d|[ /]?\d{1,2}" if decimals else r"[ /]?\d{1,2}"
+    whole = Regex(rf"(?: |(?<![A-Za-z]))(?:{words})(?![A-Za-z])|{number}|\Aassistant\n")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(whole, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=VOCABULARY + 512 * decimals,
         special_tokens=[PAD, START, END],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

@@ -19,7 +19,7 @@ from rmft_verl.regret import score
 from rmft_verl.run import start_backend
 from rmft_verl.selection import select
 from rmft_verl.tracking import FileTracker
-from rmft_verl.trainer import kept_metrics, rollout_metrics
+from rmft_verl.iteration_metrics import kept_metrics, rollout_metrics
 from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
 

@@ -1,4 +1,4 @@
-"""Token exactness: what the sampler was given and gave is what is trained on, under four chat templates.
+"""Token exactness: what the sampler was given and gave is what is trained on, under five chat templates.
 
 The templates below render as the published ones do for user and assistant messages; the tokenizers are built here.
 """
@@ -31,6 +31,10 @@ GEMMA2 = (
     "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
     "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+PHI35 = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}<|endoftext|>{% endif %}"
+)
 
 
 def byte_tokenizer(template: str, special: list[str], end: str) -> PreTrainedTokenizerFast:
@@ -61,12 +65,18 @@ def gemma2() -> tuple[Any, dict[str, Any]]:
     return byte_tokenizer(GEMMA2, special, "<eos>"), {}
 
 
+def phi35() -> tuple[Any, dict[str, Any]]:
+    """A dialogue rendered whole ends with the end of sequence; a reply does not."""
+    special = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"]
+    return byte_tokenizer(PHI35, special, "<|endoftext|>"), {}
+
+
 def shipped() -> tuple[Any, dict[str, Any]]:
     return AutoTokenizer.from_pretrained(tiny.path("mab")), {}
 
 
 def template_end(tokenizer: Any) -> int:
-    ends = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+    ends = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
     return next(tokenizer.convert_tokens_to_ids(end) for end in ends if end in tokenizer.get_vocab())
 
 
@@ -74,7 +84,7 @@ REPLIES = ["Try amber.\nAction: amber", "odd <|im_end| text\nAction: slate", "St
 OBSERVATIONS = ["Pick amber or slate.\nRound 1 of 3.", "amber paid 1.\nRound 2 of 3.", "slate paid 0.\nRound 3 of 3."]
 
 
-@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2, phi35])
 def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> None:
     tokenizer, kwargs = family()
     dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))
@@ -102,7 +112,7 @@ def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> Non
     assert row["loss_mask"].values().tolist() == mask
 
 
-@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2, phi35])
 def test_text_reads_as_the_template_renders_it(family: Any) -> None:
     """For replies without special tokens the growing ids decode to the template's own rendering of the dialogue."""
     tokenizer, kwargs = family()
@@ -120,7 +130,7 @@ def test_text_reads_as_the_template_renders_it(family: Any) -> None:
     assert tokenizer.decode(dialogue.ids).replace(thinking, "") == rendered.replace(thinking, "")
 
 
-@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2])
+@pytest.mark.parametrize("family", [shipped, qwen3, llama3, gemma2, phi35])
 def test_a_reply_that_was_cut_is_closed_by_the_template_and_not_trained_on(family: Any) -> None:
     tokenizer, kwargs = family()
     dialogue = Dialogue(ChatTemplate(tokenizer, kwargs))

@@ -1,9 +1,10 @@
-"""Does it learn, and does it matter which trajectories are kept? Three arms of mab_tiny over seeds, on the real stack.
+"""Does it learn, and does it matter which trajectories are kept? Arms of a recipe over seeds, on the real stack.
 
-    python tests/experiments/learns.py [--seeds 0 1 2] [--root runs/learns] [--out docs/results] [--report-only]
+    python tests/experiments/learns.py [--recipe mab_tiny] [--arms lowest_8 random_8 lowest_2] [--seeds 0 1 2]
+                                       [--root runs/learns] [--out docs/results] [--report-only]
 
-Runs what is missing below ROOT (one run is minutes on two cores), then writes OUT/learns.md, OUT/learns.json and
-OUT/learns.png from the runs' files. Every run is measured on the same held-out scenarios and draws.
+Runs what is missing below ROOT/RECIPE (one run is minutes on two cores), then writes OUT/RECIPE/table.md, numbers.json,
+regret.png and each run's metrics from the runs' files. Every run is measured on the same held-out scenarios and draws.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from rmft_verl import metrics
 from rmft_verl.env import load_env
-from rmft_verl.evaluate import REFERENCES, evaluate_players
+from rmft_verl.evaluate import evaluate_players, references
 from rmft_verl.recipe import load_config
 from rmft_verl.run_dir import RunDir
 from rmft_verl.tracking import read_metrics
@@ -26,32 +27,36 @@ from rmft_verl.trainer import HELD_OUT_SEED, held_out_scenarios
 from rmft_verl.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
-BASE = ["recipe=mab_tiny", "eval.every=5"]
-ARMS: dict[str, list[str]] = {
-    "lowest regret, 8 of 16": ["selection.keep=8"],
-    "random, 8 of 16": ["selection.keep=8", "selection.rule=random"],
-    "lowest regret, 2 of 16": ["selection.keep=2", "update.epochs=8"],  # as many trained tokens as with 8
+ARMS: dict[str, tuple[str, str, list[str]]] = {
+    "lowest_8": ("lowest regret, 8 of 16", "#0072B2", ["selection.keep=8"]),
+    "random_8": ("random, 8 of 16", "#999999", ["selection.keep=8", "selection.rule=random"]),
+    # as many trained tokens as with 8
+    "lowest_2": ("lowest regret, 2 of 16", "#D55E00", ["selection.keep=2", "update.epochs=8"]),
 }
-COLORS = ("#0072B2", "#999999", "#D55E00")
+"""Arm -> its name in tables, its color, its overrides."""
+
+
+def overrides(recipe: str) -> list[str]:
+    return [f"recipe={recipe}", "eval.every=5"]
 
 
 def directory(root: Path, arm: str, seed: int) -> Path:
-    return root / f"{arm.replace(',', '').replace(' ', '_')}_seed{seed}"
+    return root / f"{arm}_seed{seed}"
 
 
 def finished(path: Path) -> bool:
     return (path / "report" / "table.json").exists()
 
 
-def run(root: Path, arm: str, seed: int) -> None:
+def run(recipe: str, root: Path, arm: str, seed: int) -> None:
     """Train unless it was done before; a run that was cut off starts anew."""
     path = directory(root, arm, seed)
     if finished(path):
         return
     shutil.rmtree(path, ignore_errors=True)
-    command = [sys.executable, "-m", "rmft_verl.main", *BASE, *ARMS[arm], f"seed={seed}", f"root={root}"]
-    print(f"== {arm}, seed {seed}", flush=True)
-    subprocess.run([*command, f"name={path.name}"], check=True)
+    command = [sys.executable, "-m", "rmft_verl.main", *overrides(recipe), *ARMS[arm][2]]
+    print(f"== {recipe}, {arm}, seed {seed}", flush=True)
+    subprocess.run([*command, f"seed={seed}", f"root={root}", f"name={path.name}"], check=True)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -80,8 +85,32 @@ def line(name: str, numbers: dict[str, float], change: str) -> str:
     return "| " + " | ".join((*cells, f"{numbers['invalid_rate']:.2%}")) + " |"
 
 
-def summarize(runs: dict[str, dict[int, dict[str, Any]]], out: Path) -> None:
-    """The table and its numbers. A change is paired by scenario; its interval is a bootstrap over scenarios."""
+Runs = dict[str, dict[int, dict[str, Any]]]
+"""Arm -> seed -> what ``read`` returns."""
+
+
+def summarize(recipe: str, runs: Runs, out: Path) -> None:
+    """One table and its numbers for each environment of the recipe."""
+    plays = [play for by_seed in runs.values() for one in by_seed.values() for play in one["base"]]
+    names = sorted({play.scenario.env for play in plays})
+    lines: list[str] = []
+    numbers: dict[str, Any] = {}
+    for name in names:
+        part = {arm: {seed: only(name, one) for seed, one in by_seed.items()} for arm, by_seed in runs.items()}
+        numbers[name], rows = table(recipe, part)
+        lines += ([f"On `{name}`:", ""] if len(names) > 1 else []) + [*rows, ""]
+    (out / "table.md").write_text("\n".join(lines))
+    (out / "numbers.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    print("\n".join(lines))
+
+
+def only(env_name: str, one: dict[str, Any]) -> dict[str, Any]:
+    """A run's plays in one environment."""
+    return {key: [play for play in one[key] if play.scenario.env == env_name] for key in ("base", "trained")}
+
+
+def table(recipe: str, runs: Runs) -> tuple[dict[str, Any], list[str]]:
+    """Numbers and rows. A change is paired by scenario; its interval is a bootstrap over scenarios."""
     lines = [
         "| player | held-out normalized regret | change against base | SuffFailFreq | K x MinFrac | invalid |",
         "|---|---|---|---|---|---|",
@@ -98,29 +127,30 @@ def summarize(runs: dict[str, dict[int, dict[str, Any]]], out: Path) -> None:
         numbers[arm] = describe(trained) | {"change": list(change), "by_seed": seeds}
         each = ", ".join(f"{value:+.0%}" for value in seeds)
         text = f"{change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] (seeds {each})"
-        lines.append(line(arm, numbers[arm], text))
-    config = load_config(BASE)
+        lines.append(line(ARMS[arm][0], numbers[arm], text))
+    config = load_config(overrides(recipe))
     env_class = load_env(config.env.name)
-    scenarios = held_out_scenarios(config, env_class)
-    for name, plays in evaluate_players(env_class, REFERENCES, scenarios, 3, HELD_OUT_SEED).items():
+    played = {play.scenario.id for play in bases}
+    scenarios = [scenario for scenario in held_out_scenarios(config, env_class) if scenario.id in played]
+    names = references(env_class, scenarios, [play.oracle.kind for play in bases])
+    for name, plays in evaluate_players(env_class, names, scenarios, 3, HELD_OUT_SEED).items():
         numbers[name] = describe(plays)
         lines.append(line(name, numbers[name], ""))
-    (out / "learns.md").write_text("\n".join(lines) + "\n")
-    (out / "learns.json").write_text(json.dumps(numbers, indent=2) + "\n")
-    print("\n".join(lines))
+    return numbers, lines
 
 
-def draw(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
+def draw(runs: Runs, path: Path) -> None:
     """Regret of each iteration's rollouts (fresh scenarios) and of what was kept of them, one thin line a seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for (arm, by_seed), color in zip(runs.items(), COLORS, strict=False):
+    for arm, by_seed in runs.items():
+        name, color, _ = ARMS[arm]
         for seed, one in by_seed.items():
             rows = [row for row in one["rows"] if row["iteration"] > 0]
             for panel, key in zip(panels, ("rollout/normalized_regret", "kept/normalized_regret"), strict=True):
-                label = arm if seed == min(by_seed) else None
+                label = name if seed == min(by_seed) else None
                 panel.plot([r["iteration"] for r in rows], [r[key] for r in rows], "o-", color=color, ms=3, label=label)
     for panel, title in zip(panels, ("all rollouts of the iteration", "kept for training"), strict=True):
         panel.set_title(title, fontsize=10)
@@ -135,27 +165,30 @@ def draw(runs: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", default="mab_tiny")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--root", type=Path, default=Path("runs/learns"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--report-only", action="store_true", help="from the finished runs, without running more")
     options = parser.parse_args()
+    root, out = options.root / options.recipe, options.out / options.recipe
     if not options.report_only:
-        for arm in ARMS:
-            for seed in options.seeds:
-                run(options.root, arm, seed)
+        for seed in options.seeds:
+            for arm in options.arms:
+                run(options.recipe, root, arm, seed)
     runs = {
-        arm: {seed: read(path) for seed in options.seeds if finished(path := directory(options.root, arm, seed))}
-        for arm in ARMS
+        arm: {seed: read(path) for seed in options.seeds if finished(path := directory(root, arm, seed))}
+        for arm in options.arms
     }
     runs = {arm: by_seed for arm, by_seed in runs.items() if by_seed}
-    options.out.mkdir(parents=True, exist_ok=True)
-    summarize(runs, options.out)
-    draw(runs, options.out / "learns.png")
+    out.mkdir(parents=True, exist_ok=True)
+    summarize(options.recipe, runs, out)
+    draw(runs, out / "regret.png")
     for arm, by_seed in runs.items():
         for seed in by_seed:
-            source = directory(options.root, arm, seed)
-            shutil.copyfile(source / "metrics.jsonl", options.out / f"{source.name}.jsonl")
+            source = directory(root, arm, seed)
+            shutil.copyfile(source / "metrics.jsonl", out / f"{source.name}.jsonl")
 
 
 if __name__ == "__main__":

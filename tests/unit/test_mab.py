@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from env_plugins.contexts import CONTEXTS
 from env_plugins.mab import BanditEnv, BanditGenerator
-from env_plugins.contexts import CONTEXTS, SPLITS
 from env_plugins.mab.parsing import parse_action
-from rmft_verl.env import check_env, load_env
-from rmft_verl.types import Scenario
+from rmft_verl.check import check_env
+from rmft_verl.env import load_env
+from rmft_verl.types import Observation, Scenario
 
 NAMES = ("amber", "blue", "red")
 SCENARIO = Scenario("mab", 3, NAMES, "buttons", {"law": "bernoulli", "means": [0.2, 0.9, 0.5]})
@@ -154,60 +157,43 @@ def test_step_refuses_what_is_no_arm(action: Any) -> None:
         env.step(action)
 
 
-def test_contexts_are_many_and_distinct() -> None:
-    assert len(SPLITS["basic"]) == 12 and len(SPLITS["basic_heldout"]) == 4
-    for context in CONTEXTS.values():
-        assert len(set(context.names)) == len(context.names) >= 20
-        assert all(name.isalpha() and name.islower() for name in context.names)
-        assert context.option not in context.names
-        scene = context.scene.format(K=3, T=20, names="amber, blue, red")
-        assert all(part in scene for part in (" 3 ", "20 ", "amber, blue, red"))
-    assert len({context.scene for context in CONTEXTS.values()}) == len(CONTEXTS)
+def test_published_results_rest_on_these_bytes() -> None:
+    """Fifty scenarios of recipes/mab_tiny.yaml and everything said and paid in them, as first released."""
+    digest = hashlib.sha256()
+    generator = BanditGenerator(arms=[3, 4, 5], horizon=[20], law=["bernoulli"], min_gap=0.1, contexts="basic")
+    for seed in range(50):
+        scenario = generator.draw(np.random.default_rng(seed))
+        digest.update(json.dumps(scenario.to_json()).encode())
+        env = BanditEnv(scenario, seed)
+        observation: Observation | None = env.reset()
+        while observation is not None:
+            turn, feedback_A = observation.turn, observation.feedback_A
+            digest.update(repr([tuple(message) for message in observation.messages]).encode())
+            feedback = None if feedback_A is None else feedback_A.tolist()
+            digest.update(repr((turn, observation.last_action, feedback)).encode())
+            result = env.step((seed + turn * turn) % len(scenario.actions))
+            digest.update(repr((result.reward, result.done)).encode())
+            observation = result.observation
+        digest.update(repr(env.oracle().expected_T_A.tolist()).encode())
+    assert digest.hexdigest() == "752b9e979526a79fab0eeb6b39be53fde31ba95f2ddad3076437b2fa0c0462f7"
 
 
-def test_draws_respect_the_options() -> None:
-    generator = BanditGenerator(arms=[2, 4], horizon=[5, 6], min_gap=0.3, mean_low=0.2, mean_high=0.8)
-    scenarios = [generator.draw(np.random.default_rng(seed)) for seed in range(200)]
-    assert {len(scenario.actions) for scenario in scenarios} == {2, 4}
-    assert {scenario.horizon for scenario in scenarios} == {5, 6}
-    assert {scenario.context for scenario in scenarios} == {context.key for context in SPLITS["train"]}
-    for scenario in scenarios:
-        means = np.sort(scenario.game["means"])
-        assert means[-1] - means[-2] >= 0.3 and means[0] >= 0.2 and means[-1] <= 0.8
-        assert set(scenario.actions) <= set(CONTEXTS[scenario.context].names)
+def test_more_arms_than_words() -> None:
+    generator = BanditGenerator(arms=[45], horizon=[500], min_gap=0, contexts=["buttons"])
+    scenario = generator.draw(np.random.default_rng(0))
+    assert len(set(scenario.actions)) == 45
+    env = BanditEnv(scenario, 0)
+    assert [env.parse(f"Action: {name}") for name in scenario.actions] == list(range(45))
 
 
-def test_names_say_nothing() -> None:
-    generator = BanditGenerator(arms=[3], contexts=["buttons"])
-    scenarios = [generator.draw(np.random.default_rng(seed)) for seed in range(3000)]
-    best = [scenario.actions[int(np.argmax(scenario.game["means"]))] for scenario in scenarios]
-    counts = [best.count(name) for name in CONTEXTS["buttons"].names]
-    assert min(counts) > 100 and max(counts) < 200  # 150 expected, standard deviation 12
-    positions = [int(np.argmax(scenario.game["means"])) for scenario in scenarios]
-    assert all(900 < positions.count(position) < 1100 for position in range(3))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"arms": [1]}, r"arms has 1: use whole numbers of at least 2, at most 20"),
-        ({"arms": [21]}, r"arms has 21"),
-        ({"arms": [2.5]}, r"arms has 2\.5"),
-        ({"arms": []}, r"arms is empty"),
-        ({"horizon": [0]}, r"horizon has 0: use whole numbers of at least 1"),
-        ({"law": ["poisson"]}, r"law has 'poisson': use bernoulli or gaussian"),
-        ({"contexts": "tests"}, r"contexts='tests': use basic, "),
-        ({"contexts": ["casino"]}, r"contexts has 'casino': choose from buttons, "),
-        ({"contexts": []}, r"contexts is empty"),
-        ({"min_gap": 0.9}, r"min_gap=0\.9: too wide for 5 means"),
-        ({"min_gap": -0.1}, r"min_gap=-0\.1"),
-        ({"min_gap": "big"}, r"min_gap='big': use a finite number"),
-        ({"mean_low": 0.9, "mean_high": 0.1}, r"mean_low=0\.9: must be below mean_high"),
-        ({"mean_high": 1.5}, r"Bernoulli means lie within 0 and 1"),
-        ({"noise": 0.0}, r"noise=0\.0"),
-    ],
-)
-def test_bad_options_are_one_clear_line(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        BanditGenerator(**options)
-    assert "\n" not in str(error.value)
+def test_told_otherwise() -> None:
+    generator = BanditGenerator(contexts=["buttons"], names="heldout", framing="suggestive", answer="action_only")
+    scenario = generator.draw(np.random.default_rng(0))
+    assert scenario.telling == {"framing": "suggestive", "answer": "action_only"}
+    assert not set(scenario.actions) & set(CONTEXTS["buttons"].names)
+    told = BanditEnv(scenario, 0).reset().messages[0].content
+    plain = BanditEnv(Scenario(*list(vars(scenario).values())[:5]), 0).reset().messages[0].content
+    assert CONTEXTS["buttons"].hint in told and CONTEXTS["buttons"].hint not in plain
+    assert "Reply with one line and nothing else:\nAction: NAME\n" in told and "Think freely" not in told
+    assert told.splitlines()[-1] == plain.splitlines()[-1] == "Round 1 of 20."
+    assert BanditGenerator(contexts=["buttons"]).draw(np.random.default_rng(0)).telling == {}

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.regret import earned, pseudo_regret, regret_curve, score, uniform_regret
+from rmft_verl.regret import (
+    dynamic_regret,
+    earned,
+    external_regret,
+    pseudo_regret,
+    regret_curve,
+    score,
+    uniform_regret,
+    variation_budget,
+)
 from rmft_verl.types import Oracle, StopReason, Trajectory
 
 MEANS_T_A = np.array([[0.2, 0.8], [0.2, 0.8], [0.2, 0.8]])
@@ -60,3 +69,29 @@ def test_a_failed_episode_stays_unscored() -> None:
 def test_an_unknown_oracle_kind_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="sideways"):
         regret_curve(Oracle(MEANS_T_A, "sideways"), [0, 0, 0])
+
+
+REVEALED_T_A = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.5, 0.0]])
+
+
+def test_external_regret_is_against_the_best_action_so_far() -> None:
+    # Cumulative rewards: (1, 0), (1, 1), (1, 2), (1.5, 2). Earned: 0.25, then 0.5, then 1, then 0.
+    policies = [(0.25, 0.75), (0.5, 0.5), (0.0, 1.0), (0.0, 1.0)]
+    assert external_regret(REVEALED_T_A, policies) == pytest.approx([0.75, 0.25, 0.25, 0.25])
+
+
+def test_external_regret_of_a_player_that_outruns_every_fixed_action_is_negative() -> None:
+    follows = [(1.0, 0.0), (0.0, 1.0), (0.0, 1.0), (1.0, 0.0)]
+    assert external_regret(REVEALED_T_A, follows)[-1] == pytest.approx(2 - 3.5)
+
+
+def test_dynamic_regret_follows_the_drift() -> None:
+    drifting_T_A = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.7]])
+    assert dynamic_regret(drifting_T_A, [0, 0, 0]) == pytest.approx([0.0, 0.0, 0.5])
+    assert dynamic_regret(drifting_T_A, [1, 0, 1]) == pytest.approx([0.8, 0.8, 0.8])
+
+
+def test_the_variation_budget_adds_up_the_largest_steps() -> None:
+    drifting_T_A = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.7], [0.3, 0.3]])
+    assert variation_budget(drifting_T_A) == pytest.approx(0.0 + 0.7 + 0.4)
+    assert variation_budget(drifting_T_A[:1]) == 0.0

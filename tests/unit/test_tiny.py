@@ -10,7 +10,8 @@ import pytest
 
 from rmft_verl.env import load_env
 from rmft_verl.tiny import NAMES, path
-from rmft_verl.tiny.habits import HABITS, Memory, Teacher
+from rmft_verl.tiny.habits import HABITS, Memory
+from rmft_verl.tiny.teacher import Teacher
 from rmft_verl.types import Message
 
 
@@ -71,8 +72,8 @@ def test_a_dialogue_of_each_habit_parses_and_repeats() -> None:
 def test_a_first_thought_stops_before_the_arm() -> None:
     from rmft_verl.tiny.evaluate import first_thought
 
-    assert first_thought("patient") == "Test for a good one:"
-    assert first_thought("stick") == "I keep to one.\nAction:"
+    assert first_thought("Test for a good one: {tally}.") == "Test for a good one:"
+    assert first_thought("I keep to one.") == "I keep to one.\n"
 
 
 @pytest.fixture(scope="module")

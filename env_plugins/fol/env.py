@@ -1,0 +1,109 @@
+"""Full-information online learning told in words: one growing dialogue, one line with all rewards a round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from env_plugins.contexts import CONTEXTS, shown
+from env_plugins.fol.games import rewarder
+from env_plugins.fol.generator import FullInformationGenerator
+from env_plugins.fol.parsing import parse_policy
+from env_plugins.fol.suites import SUITES
+from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
+
+_POLICY = (
+    "Policy: NAME SHARE, NAME SHARE, ...\nwith each of the names above and its share as a number; the shares sum to 1."
+)
+ANSWERS = {
+    "free": f"Think freely, then end your reply with a last line\n{_POLICY}",
+    "action_only": f"Reply with one line and nothing else:\n{_POLICY}",
+}
+"""Answer style -> how it is asked for."""
+
+RULES = (
+    "What a round brings is the average of these numbers, each weighted by the share you gave it. The numbers may "
+    "change from round to round, in any way. Make the total over all {T} rounds as large as you can."
+)
+SCALE = 0.5
+"""The largest standard deviation of a reward in [0, 1]: all that the player is told of it."""
+TOLERANCE = 1e-6
+"""How far the sum of an action may be from 1."""
+
+
+class FullInformationEnv:
+    """Each round the player gives a distribution over K actions, earns <pi, R> and is shown the whole vector R.
+
+    R lies in [0, 1]. Except against the adversary and in matrix games, the sequence is part of the scenario: all its
+    rollouts meet the same one whatever their seed, so that their regrets differ by play and not by luck. Matrix games
+    depend on the play alone; ``seed`` breaks only the adversary's ties.
+    """
+
+    name: ClassVar[str] = "fol"
+    Generator: ClassVar[type] = FullInformationGenerator
+    SUITES: ClassVar[Mapping[str, Mapping[str, Any]]] = SUITES
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self._scenario = scenario
+        self._context = CONTEXTS[scenario.context]
+        self._rewarder = rewarder(scenario.game, seed)
+        self._revealed: list[np.ndarray] = []
+        n_actions, context = len(scenario.actions), self._context
+        self._spec = GameSpec(n_actions, scenario.horizon, "bounded", SCALE, True, context.scale, context.unit)
+
+    def reset(self) -> Observation:
+        """The story, the rules, the answer format and the first round."""
+        answer = ANSWERS[self._scenario.telling.get("answer", "free")]
+        return Observation((Message("user", f"{self._intro()}\n{answer}\n{self._round()}"),), self._spec, 0)
+
+    def parse(self, text: str) -> Action | None:
+        """The point of the simplex after the last ``Policy:``, or None."""
+        return parse_policy(text, self._scenario.actions)
+
+    def step(self, action: Action) -> StepResult:
+        """Play one distribution; the reward is its expected reward <pi, R>, in [0, 1]."""
+        horizon = self._scenario.horizon
+        if len(self._revealed) >= horizon:
+            raise RuntimeError(f"all {horizon} rounds are played: build a new environment")
+        policy_A = self._checked(action)
+        rewards_A = self._reveal(policy_A)
+        reward, turn = float(policy_A @ rewards_A), len(self._revealed)
+        if turn == horizon:
+            return StepResult(None, reward, True)
+        words = Message("user", f"{self._report(rewards_A)}\n{self._round()}")
+        return StepResult(Observation((words,), self._spec, turn, action, rewards_A.copy()), reward, False)
+
+    def oracle(self) -> Oracle:
+        """The revealed reward vectors; rounds that were not played are revealed as to uniform play."""
+        n_actions = self._spec.n_actions
+        while len(self._revealed) < self._spec.horizon:
+            self._reveal(np.full(n_actions, 1.0 / n_actions))
+        return Oracle(np.array(self._revealed), "external")
+
+    def _reveal(self, policy_A: np.ndarray) -> np.ndarray:
+        rewards_A = self._rewarder.reveal(policy_A)
+        self._revealed.append(rewards_A)
+        return rewards_A
+
+    def _checked(self, action: Action) -> np.ndarray:
+        n_actions = self._spec.n_actions
+        fits = isinstance(action, tuple) and len(action) == n_actions
+        policy_A = np.array(action if fits else np.nan, dtype=float)
+        if not (np.all(policy_A >= 0) and abs(policy_A.sum() - 1) <= TOLERANCE):
+            raise ValueError(f"action {action!r} is no distribution: use a tuple of {n_actions} shares that sum to 1")
+        return policy_A
+
+    def _report(self, rewards_A: np.ndarray) -> str:
+        pairs = zip(self._scenario.actions, rewards_A, strict=True)
+        return ", ".join(f"{name} {shown(self._context, float(reward))}" for name, reward in pairs)
+
+    def _round(self) -> str:
+        return f"Round {len(self._revealed) + 1} of {self._scenario.horizon}."
+
+    def _intro(self) -> str:
+        context, scenario = self._context, self._scenario
+        scene = context.shares.format(K=len(scenario.actions), T=scenario.horizon, names=", ".join(scenario.actions))
+        hint = f" {context.hint}" if scenario.telling.get("framing") == "suggestive" else ""
+        return f"{scene} {context.revealed} {RULES.format(T=scenario.horizon)}{hint}"

@@ -1,0 +1,57 @@
+"""What one iteration says: the rows of metrics.jsonl, by metric name (docs/metrics.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmft_verl import metrics
+from rmft_verl.types import Trajectory
+
+
+def held_out_metrics(played: Sequence[Trajectory]) -> dict[str, float]:
+    """What an evaluation says; where several environments are mixed, of each of them as well."""
+    regret = metrics.normalized_regret_interval(played)
+    return _regret_by_environment(played) | {
+        "heldout/normalized_regret": regret.value,
+        "heldout/normalized_regret_low": regret.low,
+        "heldout/normalized_regret_high": regret.high,
+        "heldout/regret": metrics.mean_regret(played),
+        "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "heldout/min_fraction": metrics.scaled_min_fraction(played),
+        "heldout/greedy_fraction": metrics.greedy_fraction(played),
+        "heldout/invalid_rate": metrics.invalid_rate(played),
+    }
+
+
+def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
+    """What the training rollouts say before selection."""
+    sampled = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
+    return {
+        "rollout/normalized_regret": metrics.normalized_regret(played),
+        "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "rollout/invalid_rate": metrics.invalid_rate(played),
+        "rollout/cut_rate": metrics.cut_rate(played),
+        "rollout/valid": float(np.mean([t.valid for t in played])),
+        "rollout/tokens": float(sampled),
+        "rollout/tokens_per_second": sampled / seconds,
+    }
+
+
+def kept_metrics(kept: Sequence[Trajectory], played: Sequence[Trajectory]) -> dict[str, float]:
+    """What selection did."""
+    return {
+        "kept/normalized_regret": metrics.normalized_regret(kept),
+        "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
+        "kept/min_fraction": metrics.scaled_min_fraction(kept),
+        "kept/share": len(kept) / len(played),
+    }
+
+
+def _regret_by_environment(played: Sequence[Trajectory]) -> dict[str, float]:
+    names = sorted({trajectory.scenario.env for trajectory in played})
+    parts = {name: [trajectory for trajectory in played if trajectory.scenario.env == name] for name in names}
+    if len(parts) == 1:
+        return {}
+    return {f"heldout/normalized_regret/{name}": metrics.normalized_regret(plays) for name, plays in parts.items()}

@@ -1,0 +1,92 @@
+"""The weak habits of full-information play: which shares to give, from the last results and the last shares alone.
+
+Some ignore what is revealed, some run after the last winner, one learns slowly; none adds anything up, because a tiny
+model cannot. Shares are whole hundredths.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+STEP = 15
+"""Hundredths that the habit ``shift`` moves a round."""
+
+
+@dataclass
+class Shares:
+    """What a habit goes by. ``last`` are the hundredths it gave, ``revealed`` the results that followed."""
+
+    last: list[int]
+    revealed: Sequence[float] = ()
+
+    @property
+    def best(self) -> int:
+        return max(range(len(self.last)), key=lambda a: self.revealed[a])
+
+    @property
+    def worst(self) -> int:
+        return min(range(len(self.last)), key=lambda a: self.revealed[a])
+
+
+def even(n_actions: int) -> list[int]:
+    """Equal hundredths, the first actions taking what is left over."""
+    each, over = divmod(100, n_actions)
+    return [each + (a < over) for a in range(n_actions)]
+
+
+def all_on(action: int, n_actions: int) -> list[int]:
+    return [100 * (a == action) for a in range(n_actions)]
+
+
+def _even(shares: Shares) -> tuple[list[int], str]:
+    return even(len(shares.last)), "Even shares."
+
+
+def _stick(shares: Shares) -> tuple[list[int], str]:
+    return shares.last, "I keep to one."
+
+
+def _chase(shares: Shares) -> tuple[list[int], str]:
+    return all_on(shares.best, len(shares.last)), "Back the last winner."
+
+
+def _contrary(shares: Shares) -> tuple[list[int], str]:
+    return all_on(shares.worst, len(shares.last)), "The last loser is due."
+
+
+def _shift(shares: Shares) -> tuple[list[int], str]:
+    """A step towards the last winner, taken from the others as far as they have it."""
+    after, wanted = list(shares.last), STEP
+    for action in sorted(range(len(after)), key=lambda a: shares.revealed[a]):
+        if action != shares.best:
+            given = min(wanted, after[action])
+            after[action] -= given
+            after[shares.best] += given
+            wanted -= given
+    return after, "A step towards the last winner."
+
+
+PolicyHabit = Callable[[Shares], tuple[list[int], str]]
+"""Shares, from the second round on -> hundredths and thought."""
+
+POLICY_HABITS: dict[str, tuple[float, str, PolicyHabit]] = {
+    "even": (0.25, "Even shares.", _even),
+    "stick": (0.20, "I keep to one.", _stick),
+    "chase": (0.20, "Back the last winner.", _chase),
+    "contrary": (0.15, "The last loser is due.", _contrary),
+    "shift": (0.20, "A step towards the last winner.", _shift),
+}
+"""Name -> share of the dialogues, thought of the first round, rule for the rounds after it."""
+
+
+def opening(habit: str, n_actions: int, rng: random.Random) -> list[int]:
+    """The shares of the first round: all on one action drawn at random, or even where the habit begins so."""
+    return even(n_actions) if habit in ("even", "shift") else all_on(rng.randrange(n_actions), n_actions)
+
+
+def reply(thought: str, hundredths: Sequence[int], names: Sequence[str]) -> str:
+    """What the habit says."""
+    shares = ", ".join(f"{name} {share / 100:.2f}" for name, share in zip(names, hundredths, strict=True))
+    return f"{thought}\nPolicy: {shares}"
