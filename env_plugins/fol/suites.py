@@ -7,20 +7,22 @@ from typing import Any
 from env_plugins.fol.games import NAMES
 
 TRAIN: dict[str, Any] = {
-    "actions": [2, 3, 4],
-    "horizon": [25],
+    "actions": [2, 3],
+    "horizon": [10],
     "sequence": ["uniform_gap", "gaussian_gap", "linear", "sine", "switch"],
     "contexts": "basic",
     "names": "train",
 }
-"""A small mixture to train on; the generalization suites change one thing about it each."""
+"""A small mixture to train on (recipes/fol_tiny.yaml); the generalization suites change one thing about it each."""
 
 SUITES: dict[str, dict[str, Any]] = {
+    "train": TRAIN,
     **{name: TRAIN | {"sequence": [name]} for name in NAMES},
     "gap_sequences": TRAIN | {"sequence": ["uniform_gap", "gaussian_gap"]},
     "heldout_domain": TRAIN | {"contexts": "basic_heldout"},
     "heldout_names": TRAIN | {"names": "heldout"},
-    "longer": TRAIN | {"horizon": [75]},
-    "wider": TRAIN | {"actions": [6, 8, 10]},
+    "longer": TRAIN | {"horizon": [30]},
+    "wider": TRAIN | {"actions": [4, 6]},
+    "unseen_law": TRAIN | {"sequence": ["alternating", "adversary", "matrix_game"]},
 }
 """One suite per sequence, those with one best action, and what a player trained on ``TRAIN`` has not seen."""

@@ -12,9 +12,10 @@ TRAIN: dict[str, Any] = {
     "contexts": "basic",
     "names": "train",
 }
-"""A small law to train on; the generalization suites change one thing about it each."""
+"""A small law to train on (recipes/mab_tiny.yaml); the generalization suites change one thing about it each."""
 
 _GENERALIZATION: dict[str, dict[str, Any]] = {
+    "train": TRAIN,
     "heldout_domain": TRAIN | {"contexts": "basic_heldout"},
     "heldout_names": TRAIN | {"names": "heldout"},
     "longer": TRAIN | {"horizon": [60]},

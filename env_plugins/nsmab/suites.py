@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 TRAIN: dict[str, Any] = {
-    "arms": [3, 4],
-    "horizon": [30],
+    "arms": [2, 3, 4],
+    "horizon": [20],
     "law": ["bernoulli"],
-    "min_gap": 0.2,
-    "contexts": "basic",
     "drift": ["abrupt", "gradual", "seasonal"],
-    "changes": [1, 2],
-    "step": 0.1,
-    "period": [20],
+    "contexts": "basic",
 }
-"""A small law to train on; the suites below change one thing about it each."""
+"""A small law to train on (recipes/nsmab_tiny.yaml); the suites below change one thing about it each."""
 
 SUITES: dict[str, dict[str, Any]] = {
+    "train": TRAIN,
     "abrupt": TRAIN | {"drift": ["abrupt"]},
     "gradual": TRAIN | {"drift": ["gradual"]},
     "seasonal": TRAIN | {"drift": ["seasonal"]},
     "stationary": TRAIN | {"drift": ["stationary"]},
     "heldout_domain": TRAIN | {"contexts": "basic_heldout"},
-    "longer": TRAIN | {"horizon": [90], "changes": [3, 6]},
-    "wider": TRAIN | {"arms": [6, 8]},
+    "longer": TRAIN | {"horizon": [60], "changes": [3, 6, 9]},
+    "wider": TRAIN | {"arms": [4, 6, 8]},
+    "unseen_law": TRAIN | {"law": ["gaussian"]},
 }
 """One kind of drift at a time, the control without any, and what a player trained on ``TRAIN`` has not seen."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("mab",)
-"""The shipped models, each named after the environment whose dialogues it speaks."""
+NAMES = ("mab", "trio")
+"""The shipped models: ``mab`` speaks that environment's dialogues, ``trio`` those of mab, nsmab and fol."""
 
 
 def path(name: str) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from rmft_verl import metrics
 from rmft_verl.env import Env, load_env
 from rmft_verl.play import Player, play
-from rmft_verl.players import make_player
+from rmft_verl.players import PLAYERS, can_play, make_player
 from rmft_verl.players.scripted import Scripted
 from rmft_verl.regret import score
 from rmft_verl.tiny.teacher import GAMES, Teacher, habits
@@ -133,7 +133,7 @@ def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequenc
 
 
 def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, threads: int = 2) -> None:
-    """Print a table: the model, the model with a habit's first thought forced, the habits, the baseline players."""
+    """Print a table a game: the model, the model with a habit's first thought forced, the habits, the players."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -158,9 +158,9 @@ def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scena
     print(line(f"{env_name}: model", free), token_counts(tokenizer, free), sep="\n", flush=True)
     held_out = play_model(model, tokenizer, env_class, draw("basic_heldout"), seed)
     print(line("model, held-out contexts", held_out), flush=True)
-    known = habits(env_name)
+    known, answer = habits(env_name), "Policy" if free[0].oracle.kind == "external" else "Action"
     for habit in known:
-        plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1]))
+        plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1], answer))
         print(line(f"model begins as {habit}", plays), flush=True)
     teacher, games = Teacher(name), list(GAMES[name])
     for habit in known:
@@ -168,7 +168,8 @@ def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scena
         dialogues = [teacher.dialogue(row, habit) for row in rows]
         players = [Scripted(dialogue.actions_T) for dialogue in dialogues]
         print(line(f"habit {habit}", play_all(env_class, players, [dialogue.scenario for dialogue in dialogues])))
-    for player in REFERENCES[free[0].oracle.kind]:
+    spec = env_class(scenarios[0], 0).reset().spec
+    for player in (name for name in PLAYERS if can_play(name, spec)):
         rivals = [make_player(player, np.random.default_rng([seed, row])) for row in range(n_scenarios)]
         print(line(player, play_all(env_class, rivals, scenarios)))
 
@@ -183,9 +184,9 @@ def line(label: str, plays: Sequence[Trajectory]) -> str:
     )
 
 
-def first_thought(thought: str) -> str:
-    """How the first reply of a habit begins that opens with ``thought``: all of it, or what stands before the arm."""
-    return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\n"
+def first_thought(thought: str, answer: str) -> str:
+    """How the first reply of a habit begins that opens with ``thought``: up to the name of the first action."""
+    return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\n{answer}:"
 
 
 def token_counts(tokenizer: Any, trajectories: Sequence[Trajectory]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
 GOOD_ENOUGH = 0.6
 """The patient habit stays with an arm while its average is at least this. Means are uniform in 0.1 to 0.9 here."""
 

@@ -11,6 +11,7 @@ import pytest
 from rmft_verl.env import load_env
 from rmft_verl.tiny import NAMES, path
 from rmft_verl.tiny.habits import HABITS, Memory
+from rmft_verl.tiny.policies import POLICY_HABITS, Shares, even
 from rmft_verl.tiny.teacher import Teacher
 from rmft_verl.types import Message
 
@@ -27,7 +28,7 @@ def test_a_shipped_model_is_whole_and_small(name: str) -> None:
 
 
 def test_an_unknown_model_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no tiny model is called 'nano': choose from mab\."):
+    with pytest.raises(ValueError, match=r"no tiny model is called 'nano': choose from mab, trio\."):
         path("nano")
 
 
@@ -69,11 +70,34 @@ def test_a_dialogue_of_each_habit_parses_and_repeats() -> None:
     assert " 0/0.\nAction: " in teacher.dialogue(5, "greedy").messages[1].content
 
 
+def test_the_teacher_of_three_games_takes_turns_and_its_replies_parse() -> None:
+    teacher = Teacher("trio")
+    plays = [teacher.practice(seed) for seed in range(18)]
+    assert [play.scenario.env for play in plays] == ["mab", "nsmab", "fol"] * 6
+    for play in plays:
+        env = load_env(play.scenario.env)(play.scenario, 0)
+        for message, action in zip(play.messages[1::2], play.actions_T, strict=True):
+            assert env.parse(message.content) == pytest.approx(action)
+    thoughts = {play.messages[1].content.partition("\n")[0] for play in plays[2::3]}
+    assert len(thoughts) == len(POLICY_HABITS)
+
+
+def test_habits_of_full_information_give_what_they_say() -> None:
+    shares = Shares([50, 30, 20], [0.9, 0.1, 0.5])
+    assert POLICY_HABITS["chase"][2](shares)[0] == [100, 0, 0]
+    assert POLICY_HABITS["contrary"][2](shares)[0] == [0, 100, 0]
+    assert POLICY_HABITS["shift"][2](shares)[0] == [65, 15, 20]  # from the worst first
+    assert POLICY_HABITS["shift"][2](Shares([95, 3, 2], [0.9, 0.1, 0.5]))[0] == [100, 0, 0]
+    assert POLICY_HABITS["even"][2](shares)[0] == even(3) == [34, 33, 33]
+    assert POLICY_HABITS["stick"][2](shares)[0] == [50, 30, 20]
+    assert sum(share for share, _, _ in POLICY_HABITS.values()) == pytest.approx(1.0)
+
+
 def test_a_first_thought_stops_before_the_arm() -> None:
     from rmft_verl.tiny.evaluate import first_thought
 
-    assert first_thought("Test for a good one: {tally}.") == "Test for a good one:"
-    assert first_thought("I keep to one.") == "I keep to one.\n"
+    assert first_thought("Test for a good one: {tally}.", "Action") == "Test for a good one:"
+    assert first_thought("I keep to one.", "Policy") == "I keep to one.\nPolicy:"
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +166,7 @@ def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
     env_class = load_env("mab")
-    scenarios = [env_class.Generator().draw(np.random.default_rng(seed)) for seed in range(24)]
+    scenarios = [env_class.Generator(contexts="basic").draw(np.random.default_rng(seed)) for seed in range(24)]
     trajectories = play_model(model, tokenizer, env_class, scenarios, 0)
     assert [trajectory.error for trajectory in trajectories] == [""] * 24
     assert invalid_rate(trajectories) <= 0.03  # 480 turns; 0.01 expected at most
