@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rmft_verl.envs_command import add_envs
+from rmft_verl.main import complain
 from rmft_verl.types import RunError
 
 
@@ -17,12 +19,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rmft_verl.main import main as train
 
         return train(given[1:])
-    options = _parser().parse_args(given)
     try:
+        if given[:1] == ["eval"]:
+            from rmft_verl.evaluation import command
+
+            command(given[1:])
+            return 0
+        options = _parser().parse_args(given)
         options.run(options)
     except RunError as error:
-        print(f"rmft-verl: {error}", file=sys.stderr)
-        return 2
+        return complain("rmft-verl", error)
     return 0
 
 
@@ -30,19 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rmft-verl", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
+    commands.add_parser("eval", help="players on environments: TARGET... --players P...; eval --help says more")
 
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
     recipes.set_defaults(run=_recipes)
 
-    envs = commands.add_parser("envs", help="list environments, or check one that you wrote")
-    actions = envs.add_subparsers(required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="every environment and where it comes from")
-    listing.set_defaults(run=_envs_list)
-    checking = actions.add_parser("check", help="the conformance test for plug-in authors")
-    checking.add_argument("name")
-    checking.set_defaults(run=_envs_check)
-    for action in (listing, checking):
-        action.add_argument("--env-dir", action="append", default=[], metavar="DIR", help="a folder of drop-ins")
+    add_envs(commands)
 
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
@@ -60,20 +59,6 @@ def _recipes(options: argparse.Namespace) -> None:
 
     for name, path in sorted(find_recipes().items()):
         print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
-
-
-def _envs_list(options: argparse.Namespace) -> None:
-    from rmft_verl.env import find_envs
-
-    for name, where in sorted(find_envs(options.env_dir).items()):
-        print(f"{name:16} {where}")
-
-
-def _envs_check(options: argparse.Namespace) -> None:
-    from rmft_verl.env import check_env, load_env
-
-    check_env(load_env(options.name, options.env_dir))
-    print(f"{options.name}: conforms")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The environment protocol, the plug-in loader and the conformance check."""
+"""The environment protocol and the plug-in loader."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -18,9 +18,15 @@ from rmft_verl.types import Action, Observation, Oracle, RunError, Scenario, Ste
 
 ENTRY_POINT_GROUP = "rmft_verl.environments"
 
+VERBOSE = "RMFT_VERBOSE"
+"""Environment variable: 1 shows the traceback above the one line of an error."""
+
 
 class EnvLoadError(RunError):
-    """An environment plug-in is missing, ambiguous, broken or not conformant. The message says which and what to do."""
+    """An environment plug-in is missing, ambiguous, broken or not conformant. The message says which and what to do.
+
+    What the plug-in itself raised is the ``__cause__``, with its traceback.
+    """
 
 
 class Generator(Protocol):
@@ -61,10 +67,13 @@ class Env(Protocol):
 
 
 def load_env(name: str, env_dirs: Sequence[str] = ()) -> type[Env]:
-    """The environment class called ``name``: ``pkg.module:Class``, a drop-in folder's, or an installed plug-in's.
+    """The environment class called ``name``.
 
-    Raises ``EnvLoadError`` naming what was found and what to change.
+    ``name`` is an installed plug-in, a drop-in in ``env_dirs``, ``pkg.module:Class``, or the path of a drop-in (with a
+    slash or ending in .py). Raises ``EnvLoadError`` naming what was found and what to change.
     """
+    if "/" in name or name.endswith(".py"):
+        return _checked(name, _load_folder(_drop_in(name)))
     if ":" in name:
         return _checked(name, _load_path(name))
     found = find_envs(env_dirs)
@@ -73,7 +82,7 @@ def load_env(name: str, env_dirs: Sequence[str] = ()) -> type[Env]:
             f"env.name={name!r}: no such environment. Known: {', '.join(sorted(found)) or 'none'}. "
             "Install a plug-in, name its folder in env_dirs, or write pkg.module:Class."
         )
-    return _checked(name, _load_path(found[name]) if ":" in found[name] else _load_folder(name, Path(found[name])))
+    return _checked(name, _load_path(found[name]) if ":" in found[name] else _load_folder(Path(found[name])))
 
 
 def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
@@ -102,27 +111,73 @@ def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
+def suites(env_class: type[Env]) -> Mapping[str, Mapping[str, Any]]:
+    """Named sets of instances for evaluation: name -> Generator options; empty if the plug-in has no ``SUITES``."""
+    return env_class.SUITES if hasattr(env_class, "SUITES") else {}
+
+
+def blame(error: BaseException, source: str = "") -> str:
+    """One line for what a plug-in raised: ``FILE:LINE: ValueError: text``, the innermost line of its own code.
+
+    What the plug-in called is not its own: frames of other folders are passed over. ``source`` stands in if no line of
+    it ran.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _ours(frame.filename)]
+    if not frames:
+        return f"{source}: {text}" if source else text
+    folder = Path(frames[0].filename).parent
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+    return f"{own[-1].filename}:{own[-1].lineno}: {text}"
+
+
+def _ours(filename: str) -> bool:
+    """Whether a frame belongs to what loads and plays plug-ins."""
+    return filename.startswith("<") or any(
+        Path(filename).is_relative_to(folder) for folder in (Path(__file__).parent, Path(importlib.__file__).parent)
+    )
+
+
+def _broken(name: str, error: BaseException, source: str = "") -> EnvLoadError:
+    return EnvLoadError(
+        f"environment {name!r} cannot be loaded: {blame(error, source)}. Mend that, or leave the plug-in out "
+        f"({VERBOSE}=1 shows the whole traceback)."
+    )
+
+
 def _load_path(path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise EnvLoadError(f"environment {path!r} cannot be loaded:\n{traceback.format_exc()}") from error
+    except (Exception, SystemExit) as error:
+        raise _broken(path, error) from error
 
 
-def _load_folder(name: str, path: Path) -> Any:
+def _drop_in(path: str) -> Path:
+    found = Path(path).expanduser().resolve()
+    if not (found.suffix == ".py" and found.is_file()) and not (found / "__init__.py").is_file():
+        raise EnvLoadError(f"no environment at {path!r}: name a .py file or a folder with an __init__.py.")
+    return found
+
+
+def _load_folder(path: Path) -> Any:
     """The one class in the drop-in that has a ``Generator``."""
+    name = path.stem if path.suffix == ".py" else path.name
     module_name = f"rmft_verl_dropin_{name}"
     source = path if path.suffix == ".py" else path / "__init__.py"
     spec = importlib.util.spec_from_file_location(module_name, source, submodule_search_locations=[str(path)])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    for loaded in [key for key in sys.modules if key.startswith(f"{module_name}.")]:
+        del sys.modules[loaded]  # another folder's, or from before it was mended
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise EnvLoadError(f"environment {name!r} ({source}) cannot be loaded:\n{traceback.format_exc()}") from error
+        raise _broken(name, error, str(source)) from error
     own = [value for value in vars(module).values() if inspect.isclass(value) and hasattr(value, "Generator")]
     # A folder re-exports the class of a submodule; a class imported from elsewhere is only a parent.
     classes = [value for value in own if value.__module__.startswith(module_name)]
@@ -134,54 +189,9 @@ def _load_folder(name: str, path: Path) -> Any:
 
 
 def _checked(name: str, env_class: Any) -> type[Env]:
-    missing = [part for part in ("Generator", "reset", "parse", "step", "oracle") if not hasattr(env_class, part)]
+    missing = [
+        part for part in ("name", "Generator", "reset", "parse", "step", "oracle") if not hasattr(env_class, part)
+    ]
     if missing:
         raise EnvLoadError(f"environment {name!r} lacks {', '.join(missing)}: see docs/write_an_env.md.")
     return env_class  # type: ignore[no-any-return]
-
-
-def check_env(env_class: type[Env], options: dict[str, Any] | None = None, episodes: int = 20) -> None:
-    """The conformance test for plug-in authors: raises ``EnvLoadError`` with the first rule that is broken.
-
-    Checked: equal seeds give equal scenarios and equal observations; scenarios survive JSON; no reply makes ``parse``
-    raise; the episode lasts the horizon; rewards are finite; the oracle has one row a round.
-    """
-    generator = env_class.Generator(**(options or {}))
-    for seed in range(episodes):
-        scenario = generator.draw(np.random.default_rng(seed))
-        _require(scenario == generator.draw(np.random.default_rng(seed)), "draw(rng) must depend on rng alone")
-        _require(Scenario.from_json(scenario.to_json()).id == scenario.id, "a scenario must survive JSON")
-        first, second = _transcript(env_class, scenario, seed), _transcript(env_class, scenario, seed)
-        _require(first == second, "equal seeds must give equal observations")
-
-
-def _transcript(env_class: type[Env], scenario: Scenario, seed: int) -> list[str]:
-    env, rng = env_class(scenario, seed), np.random.default_rng(seed)
-    observation: Observation | None = env.reset()
-    lines: list[str] = []
-    rounds = 0
-    for text in ("", "nonsense", "\x00\udcff", "Action: " * 1000, "```json\n{", "Action: \u202e\n" * 50):
-        try:
-            env.parse(text)
-        except Exception as error:
-            raise EnvLoadError(f"not a conformant environment: parse({text[:20]!r}) raised {error!r}.") from error
-    while observation is not None:
-        spec = observation.spec
-        lines += [message.content for message in observation.messages]
-        uniform = (1.0 / spec.n_actions,) * spec.n_actions
-        result = env.step(uniform if spec.full_information else int(rng.integers(spec.n_actions)))
-        _require(np.isfinite(result.reward), "rewards must be finite numbers")
-        _require(result.done == (result.observation is None), "done must mean that no observation follows")
-        observation, rounds = result.observation, rounds + 1
-    _require(rounds == scenario.horizon, f"the episode lasted {rounds} rounds, the horizon is {scenario.horizon}")
-    oracle = env.oracle()
-    _require(
-        oracle.expected_T_A.shape == (scenario.horizon, len(scenario.actions)),
-        f"oracle.expected_T_A has shape {oracle.expected_T_A.shape}, not (horizon, actions)",
-    )
-    return lines
-
-
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise EnvLoadError(f"not a conformant environment: {rule}.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
+from rmft_verl.env import VERBOSE
 from rmft_verl.types import RunError
 
 
@@ -23,9 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             run(config)
     except RunError as error:
-        print(f"rmft_verl: {error}", file=sys.stderr)
-        return 2
+        return complain("rmft_verl", error)
     return 0
+
+
+def complain(program: str, error: RunError) -> int:
+    """Show an error as one line, below its traceback if ``RMFT_VERBOSE`` is 1; returns the exit status."""
+    if os.environ.get(VERBOSE) == "1":
+        traceback.print_exception(error)
+    print(f"{program}: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -58,17 +58,17 @@ async def _rounds(
 ) -> StopReason:
     observation: Observation | None = env.reset()
     while observation is not None:
-        asked, tries = observation, 2 if on_invalid == "reask" else 1
-        for attempt in range(tries):
+        asked = observation
+        while True:
             reply = await player.act(asked)
             if reply.exhausted:
                 return StopReason.LENGTH
             action = reply.action if reply.action is not None else env.parse(reply.text)
-            parsed = action is not None
-            if parsed or attempt == tries - 1:
+            if action is not None or on_invalid != "reask" or asked is not observation:
                 break
             turns.append(Turn(asked.messages, reply.text, None, None, False, reply.cut))
             asked = dataclasses.replace(observation, messages=(CLARIFY,), fresh=False)
+        parsed = action is not None
         if action is None:
             if on_invalid == "end":
                 turns.append(Turn(asked.messages, reply.text, None, None, False, reply.cut))

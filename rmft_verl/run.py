@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from rmft_verl.config import Config
 from rmft_verl.console import Screen
 from rmft_verl.env import Env, load_env
-from rmft_verl.evaluate import REFERENCES, EvalTable, evaluate_players
-from rmft_verl.metrics import relative_change
+from rmft_verl.evaluate import evaluate_players, references
+from rmft_verl.metrics import relative_change, scored
 from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.report import write_report
 from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.table import EvalTable
 from rmft_verl.tracking import FileTracker, Tracker, Trackers, read_metrics, start_wandb
 from rmft_verl.trainer import HELD_OUT_SEED, Trainer, held_out_scenarios
 from rmft_verl.trajectory_file import read_trajectories
@@ -114,8 +115,9 @@ def _write_report(
 ) -> EvalTable:
     """Base and trained beside the reference players, on the same held-out scenarios and draws."""
     held_out = held_out_scenarios(config, env_class)
-    references = evaluate_players(env_class, REFERENCES, held_out, config.eval.rollouts, HELD_OUT_SEED)
-    sets = {"base": base, "trained": trained} | references
+    names = references(env_class, held_out, (play.oracle.kind for play in scored(trained)))
+    played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)
+    sets = {"base": base, "trained": trained} | played
     return write_report(directory.report, sets, read_metrics(directory.metrics))
 
 
@@ -123,7 +125,7 @@ def _close(
     config: Config, directory: RunDir, table: EvalTable, sets: dict[str, list[Trajectory]], screen: Screen
 ) -> None:
     change = relative_change(sets["base"], sets["trained"])
-    screen.console.print(table)
+    screen.console.print(table.text(), markup=False)
     screen.console.print(
         f"normalized regret, trained against base: {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] "
         f"(95 % bootstrap over {config.eval.scenarios} held-out scenarios)"

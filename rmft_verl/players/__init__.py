@@ -1,7 +1,7 @@
 """Players that read numbers instead of words: what a language model is compared with.
 
 Each is single-use (one per episode) and learns the rules of the game from ``Observation.spec``. Adding one is one file,
-one line in ``PLAYERS`` and one test.
+one line in ``BANDIT`` or ``FULL_INFORMATION`` and one test.
 """
 
 from __future__ import annotations
@@ -11,21 +11,60 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rmft_verl.players import thompson
+from rmft_verl.players.arms import UNIT_LAWS
+from rmft_verl.players.discounted_ucb import DiscountedUCB
+from rmft_verl.players.eps_greedy import EpsGreedy
+from rmft_verl.players.exp3 import EXP3
+from rmft_verl.players.ftl import FTL
+from rmft_verl.players.ftpl import FTPL
+from rmft_verl.players.ftrl_l2 import FTRLL2
 from rmft_verl.players.greedy import Greedy
+from rmft_verl.players.hedge import Hedge
+from rmft_verl.players.restarted_exp3 import RestartedEXP3
+from rmft_verl.players.sw_ucb import SlidingWindowUCB
 from rmft_verl.players.thompson import Thompson
 from rmft_verl.players.ucb1 import UCB1
+from rmft_verl.players.ucb1_auer import UCB1Auer
 from rmft_verl.players.uniform import Uniform
+from rmft_verl.types import GameSpec
 
 if TYPE_CHECKING:
     from rmft_verl.play import Player
 
-PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {
-    "uniform": Uniform,
+BANDIT: dict[str, Callable[[np.random.Generator], Player]] = {
     "greedy": Greedy,
+    "eps_greedy": EpsGreedy,
     "ucb1": UCB1,
+    "ucb1_auer": UCB1Auer,
     "thompson": Thompson,
+    "exp3": EXP3,
+    "sw_ucb": SlidingWindowUCB,
+    "discounted_ucb": DiscountedUCB,
+    "restarted_exp3": RestartedEXP3,
 }
+"""Players of arms, of which only the reward of the one pulled is revealed."""
+
+FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
+    "ftl": FTL,
+    "hedge": Hedge,
+    "ftrl_l2": FTRLL2,
+    "ftpl": FTPL,
+}
+"""Players of points of the simplex, for games that reveal all rewards."""
+
+PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {"uniform": Uniform, **BANDIT, **FULL_INFORMATION}
 """Players that need nothing but a generator. ``OraclePlayer`` and ``Scripted`` are built by hand."""
+
+LAWS = {"thompson": thompson.LAWS, "exp3": UNIT_LAWS, "restarted_exp3": UNIT_LAWS}
+"""The reward laws of the players that do not play all of them."""
+
+
+def can_play(name: str, spec: GameSpec) -> bool:
+    """Whether the player ``name`` of ``PLAYERS`` plays such games; where it does not, ``act`` raises ``ValueError``."""
+    if name in (BANDIT if spec.full_information else FULL_INFORMATION):
+        return False
+    return name not in LAWS or spec.reward_law in LAWS[name]
 
 
 def make_player(name: str, rng: np.random.Generator) -> Player:

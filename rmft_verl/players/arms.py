@@ -1,39 +1,69 @@
-"""What a bandit algorithm remembers: how often each arm was pulled and what it paid."""
+"""What a bandit algorithm remembers: how often each arm was pulled and what it paid.
+
+Plain floats and lists: with the few arms of these games they are several times faster than arrays.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from rmft_verl.types import Observation
+
+UNIT_LAWS = ("bernoulli", "bounded")
+"""Reward laws within 0 and 1."""
+
+
+def pulled(observation: Observation) -> tuple[int, float] | None:
+    """Arm and reward of the round before; None in the first round. ``ValueError`` where actions are not arms."""
+    arm, feedback_A = observation.last_action, observation.feedback_A
+    if observation.spec.full_information or isinstance(arm, tuple):
+        raise ValueError("this player plays bandits; the game reveals all rewards (full_information=True)")
+    return None if arm is None or feedback_A is None else (arm, feedback_A.item(arm))
 
 
 class Arms:
     """Pull counts and reward sums of one episode, shape (A,) each; empty before the first observation."""
 
     def __init__(self) -> None:
-        self.counts_A = np.zeros(0)
-        self.sums_A = np.zeros(0)
+        self.counts_A: list[float] = []
+        self.sums_A: list[float] = []
 
     def see(self, observation: Observation) -> None:
         """Take in the round before. ``ValueError`` where actions are not arms."""
-        if observation.spec.full_information:
-            raise ValueError("this player plays bandits; the game reveals all rewards (full_information=True)")
-        arm, feedback_A = observation.last_action, observation.feedback_A
-        if arm is None or feedback_A is None:
-            self.counts_A = np.zeros(observation.spec.n_actions)
-            self.sums_A = np.zeros(observation.spec.n_actions)
-        elif not isinstance(arm, tuple):
-            self.counts_A[arm] += 1
-            self.sums_A[arm] += feedback_A[arm]
+        last = pulled(observation)
+        if last is None:
+            self.clear(observation.spec.n_actions)
+        else:
+            self.add(*last)
+
+    def clear(self, n_actions: int) -> None:
+        self.counts_A = [0.0] * n_actions
+        self.sums_A = [0.0] * n_actions
+
+    def add(self, arm: int, reward: float) -> None:
+        self.counts_A[arm] += 1
+        self.sums_A[arm] += reward
 
     @property
-    def means_A(self) -> np.ndarray:
+    def means_A(self) -> list[float]:
         """Empirical mean of each arm, infinite where never pulled: whoever maximizes tries every arm first."""
-        tried_A = self.counts_A > 0
-        return np.divide(self.sums_A, self.counts_A, out=np.full_like(self.sums_A, np.inf), where=tried_A)
+        return [total / n if n else math.inf for total, n in zip(self.sums_A, self.counts_A, strict=True)]
+
+    def upper_bounds_A(self, width: float, numerator: float) -> list[float]:
+        """mean_a + width sqrt(numerator / n_a), infinite where never pulled."""
+        sqrt = math.sqrt
+        return [
+            total / n + width * sqrt(numerator / n) if n else math.inf
+            for total, n in zip(self.sums_A, self.counts_A, strict=True)
+        ]
 
 
-def argmax(values_A: np.ndarray, rng: np.random.Generator) -> int:
+def argmax(values_A: list[float], rng: np.random.Generator) -> int:
     """Index of the largest value, ties broken uniformly by ``rng``."""
-    best = np.flatnonzero(values_A == values_A.max())
-    return int(best[0] if len(best) == 1 else rng.choice(best))
+    largest = max(values_A)
+    if values_A.count(largest) == 1:
+        return values_A.index(largest)
+    best = [a for a, value in enumerate(values_A) if value == largest]
+    return best[int(rng.integers(len(best)))]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from rmft_verl.players.arms import Arms, argmax
-from rmft_verl.types import Observation, Reply
+from rmft_verl.players.arms import UNIT_LAWS, Arms, argmax, pulled
+from rmft_verl.types import GameSpec, Observation, Reply
+
+LAWS = (*UNIT_LAWS, "gaussian", "heavy_tailed")
 
 
 class Thompson:
-    """Posterior sampling (Thompson 1933), for the reward laws ``bernoulli`` and ``gaussian``.
+    """Posterior sampling (Thompson 1933), ties at random. ``ValueError`` for reward laws not in ``LAWS``.
 
-    Bernoulli: independent Beta(1, 1) priors, as in Krishnamurthy et al. 2024. Gaussian: known standard deviation
-    ``GameSpec.reward_scale`` and the limit of an ever wider normal prior, so the posterior of an arm is
+    ``bernoulli``: independent Beta(1, 1) priors, as in Krishnamurthy et al. 2024. ``bounded``: the same after a coin of
+    chance r has turned each reward r into 0 or 1 (Agrawal and Goyal 2012, algorithm 2). ``gaussian``: known standard
+    deviation ``GameSpec.reward_scale`` and the limit of an ever wider normal prior, so the posterior of an arm is
     N(mean_a, sd^2 / n_a) once it was pulled, and every arm is pulled once first, in random order: unlike a wide but
-    proper prior, this does not depend on where the rewards lie. ``ValueError`` for other laws.
+    proper prior, this does not depend on where the rewards lie. ``heavy_tailed``: as if they were Gaussian, which they
+    are not: the posterior is too sure of itself after an outlier.
     """
 
     name = "thompson"
@@ -24,13 +30,28 @@ class Thompson:
         self._arms = Arms()
 
     async def act(self, observation: Observation) -> Reply:
-        self._arms.see(observation)
-        counts_A, sums_A, spec = self._arms.counts_A, self._arms.sums_A, observation.spec
-        if spec.reward_law == "bernoulli":
-            draw_A = self._rng.beta(1 + sums_A, 1 + counts_A - sums_A)
-        elif spec.reward_law == "gaussian":
-            noise_A = spec.reward_scale * self._rng.standard_normal(spec.n_actions)
-            draw_A = self._arms.means_A + noise_A / np.sqrt(np.maximum(counts_A, 1))
-        else:
-            raise ValueError(f"thompson knows reward_law bernoulli and gaussian, not {spec.reward_law!r}")
-        return Reply(action=argmax(draw_A, self._rng))
+        spec = observation.spec
+        if spec.reward_law not in LAWS:
+            raise ValueError(f"thompson knows reward_law {', '.join(LAWS)}, not {spec.reward_law!r}: use ucb1")
+        self._see(observation)
+        draws_A = self._beta_draws() if spec.reward_law in UNIT_LAWS else self._normal_draws(spec)
+        return Reply(action=argmax(draws_A, self._rng))
+
+    def _see(self, observation: Observation) -> None:
+        last = pulled(observation)
+        if last is None:
+            self._arms.clear(observation.spec.n_actions)
+            return
+        arm, reward = last
+        if observation.spec.reward_law == "bounded":
+            reward = float(self._rng.random() < reward)
+        self._arms.add(arm, reward)
+
+    def _beta_draws(self) -> list[float]:
+        beta = self._rng.beta
+        return [beta(1 + wins, 1 + n - wins) for wins, n in zip(self._arms.sums_A, self._arms.counts_A, strict=True)]
+
+    def _normal_draws(self, spec: GameSpec) -> list[float]:
+        noise_A = self._rng.standard_normal(spec.n_actions).tolist()
+        posterior_A = zip(self._arms.means_A, noise_A, self._arms.counts_A, strict=True)
+        return [mean + spec.reward_scale * noise / math.sqrt(max(n, 1)) for mean, noise, n in posterior_A]

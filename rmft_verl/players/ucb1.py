@@ -15,7 +15,9 @@ class UCB1:
     """argmax_a mean_a + 2 sd sqrt(C / n_a), untried arms first in random order, ties at random.
 
     The UCB baseline of Krishnamurthy et al. 2024 (experimental setup): a constant C where Auer et al. 2002 have
-    2 log t. ``sd`` is ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, which makes the rule the published one.
+    2 log t (``ucb1_auer``). ``sd`` is ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, which makes the rule the
+    published one. The bonus does not grow, so an unlucky arm may be dropped for good: good at short horizons, without
+    a logarithmic bound at long ones.
     """
 
     name = "ucb1"
@@ -26,5 +28,5 @@ class UCB1:
 
     async def act(self, observation: Observation) -> Reply:
         self._arms.see(observation)
-        bonus_A = 2 * observation.spec.reward_scale * np.sqrt(EXPLORATION / np.maximum(self._arms.counts_A, 1))
-        return Reply(action=argmax(self._arms.means_A + bonus_A, self._rng))
+        bounds_A = self._arms.upper_bounds_A(2 * observation.spec.reward_scale, EXPLORATION)
+        return Reply(action=argmax(bounds_A, self._rng))

@@ -8,7 +8,7 @@ from rmft_verl.types import Observation, Reply
 
 
 class Uniform:
-    """Pulls an arm at random, whatever it has seen."""
+    """Pulls an arm at random, whatever it has seen; in full-information games the center of the simplex."""
 
     name = "uniform"
 
@@ -16,4 +16,7 @@ class Uniform:
         self._rng = rng
 
     async def act(self, observation: Observation) -> Reply:
-        return Reply(action=int(self._rng.integers(observation.spec.n_actions)))
+        n_actions = observation.spec.n_actions
+        if observation.spec.full_information:
+            return Reply(action=(1 / n_actions,) * n_actions)
+        return Reply(action=int(self._rng.integers(n_actions)))

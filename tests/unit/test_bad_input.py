@@ -46,13 +46,14 @@ def test_an_unknown_recipe_names_those_there_are(capsys: pytest.CaptureFixture[s
     assert "mab_tiny" in capsys.readouterr().err
 
 
-def test_a_plug_in_that_raises_on_import_shows_its_traceback(
+def test_a_plug_in_that_raises_on_import_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module_here\n")
     assert main(["recipe=mab_qwen3", "dry_run=true", "env.name=broken", f"env_dirs=[{tmp_path}]"]) == 2
     said = capsys.readouterr().err
-    assert "broken" in said and "no_such_module_here" in said
+    assert "broken.py:1: ModuleNotFoundError" in said and "no_such_module_here" in said
+    assert said.count("\n") == 1
 
 
 def test_the_plan_of_the_gpu_recipe_needs_neither_gpu_nor_weights(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmft_verl.env import check_env, load_env
+from rmft_verl.check import check_env
+from rmft_verl.env import load_env
 from rmft_verl.play import play_now
 from rmft_verl.players import make_player
 from rmft_verl.recipe import load_config

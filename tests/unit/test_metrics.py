@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
+from toy_bandit import toy_trajectory
 
 from rmft_verl import metrics
-from rmft_verl.evaluate import evaluate_players
-from rmft_verl.types import Oracle, StopReason, Trajectory
+from rmft_verl.regret import score
+from rmft_verl.types import Action, Oracle, StopReason, Trajectory
 
 TWO = (0.0, 1.0)
 """Means of two arms: each pull of arm 0 costs 1, uniform play costs T / 2."""
@@ -16,6 +16,19 @@ TWO = (0.0, 1.0)
 
 def unscored(trajectory: Trajectory) -> Trajectory:
     return dataclasses.replace(trajectory, regret=None)
+
+
+def told(rewards: list[list[float]], actions: list[Action], kind: str = "external", context: str = "a") -> Trajectory:
+    """A scored play in which the oracle is ``rewards``, by default a full-information game's."""
+    played = toy_trajectory([0.0] * len(rewards[0]), actions, horizon=len(rewards), context=context)
+    return score(dataclasses.replace(played, oracle=Oracle(np.array(rewards), kind)))
+
+
+TOLD = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+"""Action 1 is the best fixed action and earns 2 of 3; uniform play earns 1.5; switching along earns 3."""
+FIXED: list[Action] = [(0.0, 1.0)] * 3
+EVEN: list[Action] = [(0.5, 0.5)] * 3
+ALONG: list[Action] = [(1.0, 0.0), (0.0, 1.0), (0.0, 1.0)]
 
 
 # ---- behavior -------------------------------------------------------------------------------------------------------
@@ -100,9 +113,81 @@ def test_rates_are_shares_of_replies() -> None:
     assert np.isnan(metrics.invalid_rate([toy_trajectory(TWO, [], horizon=2, stop=StopReason.LENGTH)]))
 
 
+def test_equal_arms_have_no_median_reward() -> None:
+    equal = toy_trajectory([0.5, 0.5], [0, 1], [1.0, 1.0])
+    assert np.isnan(metrics.median_reward([equal]))
+    assert metrics.median_reward([equal, toy_trajectory([0.2, 0.6], [0, 1], [0.2, 0.2])]) == pytest.approx(0.0)
+    assert np.isnan(metrics.median_reward([toy_trajectory(TWO, [], horizon=2, stop=StopReason.LENGTH)]))
+
+
+def test_median_reward_of_drifting_arms_is_on_the_scale_of_the_rounds_played() -> None:
+    drift = [[0.0, 0.4], [1.0, 0.0], [9.0, 0.0]]
+    played = dataclasses.replace(
+        toy_trajectory(TWO, [1, 0], [0.4, 0.3], horizon=3), oracle=Oracle(np.array(drift), "dynamic")
+    )
+    assert metrics.median_reward([played]) == pytest.approx(0.7 / 1.4)
+
+
+def test_coverage_counts_the_arms_tried_so_far() -> None:
+    played = toy_trajectory([0.1, 0.2, 0.3], [0, 0, 2, 1])
+    assert metrics.coverage_curve(played) == pytest.approx([1 / 3, 1 / 3, 2 / 3, 1])
+    stuck = toy_trajectory([0.1, 0.2, 0.3], [0, 0, 0], horizon=4)
+    assert metrics.action_coverage([played, stuck]) == pytest.approx((1 + 1 / 3) / 2)
+    assert metrics.action_coverage([played, stuck], t=3) == pytest.approx((2 / 3 + 1 / 3) / 2)
+
+
+@pytest.mark.parametrize("t", [0, 5])
+def test_a_round_outside_the_game_is_refused(t: int) -> None:
+    played = toy_trajectory(TWO, [0, 1, 0, 1])
+    for metric in (metrics.suffix_failure_frequency, metrics.action_coverage):
+        with pytest.raises(ValueError, match=f"t={t} is no round of a game of 4"):
+            metric([played], t)
+
+
+def test_best_arm_frequency_of_arms_and_of_policies() -> None:
+    assert metrics.best_arm_mass(toy_trajectory(TWO, [1, 0, 1], horizon=4)).tolist() == [1, 0, 1, 0]
+    policies = told(TOLD, [(0.5, 0.5), (0.2, 0.8), (1.0, 0.0)])
+    assert metrics.best_arm_mass(policies) == pytest.approx([0.5, 0.8, 0.0])  # action 1 is the best fixed one
+    assert metrics.best_arm_frequency([toy_trajectory(TWO, [1, 0, 1, 1]), policies]) == pytest.approx(
+        (0.75 + 1.3 / 3) / 2
+    )
+
+
+def test_the_best_arm_of_a_drifting_bandit_is_that_of_its_round() -> None:
+    assert metrics.best_arm_mass(told(TOLD, [0, 0, 1], kind="dynamic")).tolist() == [1, 0, 1]
+    assert metrics.best_arm_mass(told(TOLD, [0, 0, 1], kind="external")).tolist() == [0, 0, 1]
+
+
+def test_equally_good_fixed_actions_share_the_mass() -> None:
+    # 0.1 + 0.2 and 0.3 + 0 differ by rounding only.
+    assert metrics.best_arm_mass(told([[0.1, 0.3], [0.2, 0.0]], [(0.4, 0.6), (1.0, 0.0)])).tolist() == [1, 1]
+
+
 def test_mixtures_have_no_arm_metrics() -> None:
-    with pytest.raises(ValueError, match="simplex"):
-        metrics.min_fraction(toy_trajectory(TWO, [(0.5, 0.5)]))
+    for metric in (metrics.min_fraction, metrics.suffix_failure, metrics.greedy_choices, metrics.coverage_curve):
+        with pytest.raises(ValueError, match="simplex"):
+            metric(toy_trajectory(TWO, [(0.5, 0.5)]))
+
+
+ARM_METRICS = (
+    metrics.suffix_failure_frequency,
+    metrics.scaled_min_fraction,
+    metrics.greedy_fraction,
+    metrics.median_reward,
+    metrics.action_coverage,
+    metrics.action_entropy,
+)
+
+
+@pytest.mark.parametrize("metric", ARM_METRICS)
+def test_sets_of_mixed_games_are_judged_by_their_bandits(metric) -> None:
+    bandits = [toy_trajectory([0.1, 0.8, 0.5], [1, 1, 0, 2], [1.0, 0.0, 1.0, 0.0])]
+    unborn = told(TOLD, [])  # full information, ended before its first round
+    failed = dataclasses.replace(bandits[0], oracle=Oracle(np.full((4, 3), np.nan), "none"), regret=None)
+    value = metric(bandits)
+    assert metric([told(TOLD, EVEN), *bandits, unborn, failed]) == value and np.isfinite(value)
+    for none in ([told(TOLD, EVEN), unborn], [failed], []):
+        assert np.isnan(metric(none))
 
 
 # ---- regret ---------------------------------------------------------------------------------------------------------
@@ -139,6 +224,48 @@ def test_unscored_trajectories_are_left_out() -> None:
 def test_equal_arms_have_no_normalized_regret() -> None:
     with pytest.raises(ValueError, match="equally good"):
         metrics.normalized_regret([toy_trajectory([0.5, 0.5], [0, 1])])
+
+
+def test_external_regret_is_normalized_against_the_best_fixed_action() -> None:
+    assert metrics.normalized_regret([told(TOLD, FIXED)]) == 0.0
+    assert metrics.normalized_regret([told(TOLD, EVEN)]) == pytest.approx(1.0)
+    assert metrics.normalized_regret([told(TOLD, ALONG)]) == pytest.approx(-2.0)  # -1 / 0.5
+
+
+def test_a_scenario_without_stakes_widens_the_ratio_but_does_not_break_it() -> None:
+    even = [[1.0, 0.0], [0.0, 1.0]]
+    idle = told(even, [(0.0, 1.0), (1.0, 0.0)], context="b")  # regret 1, uniform regret 0
+    assert metrics.normalized_regret([told(TOLD, FIXED), idle]) == pytest.approx(1 / 0.5)
+    value, low, high = metrics.normalized_regret_interval([told(TOLD, FIXED), idle])
+    assert value == pytest.approx(2.0) and np.isnan(low) and np.isnan(high)  # one resample in four holds idle alone
+    with pytest.raises(ValueError, match="uniform play has no regret in any scenario"):
+        metrics.normalized_regret([idle])
+
+
+def test_rounding_is_no_scale() -> None:
+    # 20 rounds of 0.1 and of 0.1 in another order of summation: uniform regret is 1e-16, not 0.
+    nearly = told([[0.1, 0.1 + 1e-15]] * 20, [(1.0, 0.0)] * 20)
+    with pytest.raises(ValueError, match="equally good"):
+        metrics.normalized_regret([nearly])
+
+
+def test_mean_curves_count_each_scenario_once() -> None:
+    often = [toy_trajectory(TWO, [0, 0])] * 3  # 1, 2
+    once = toy_trajectory(TWO, [1, 0], context="other")  # 0, 1
+    assert metrics.mean_regret_curve([*often, once]) == pytest.approx([0.5, 1.5])
+    assert metrics.mean_regret_curve([told(TOLD, ALONG)]) == pytest.approx([0, -1, -1])
+    with pytest.raises(ValueError, match="horizons 2, 3"):
+        metrics.mean_regret_curve([once, toy_trajectory(TWO, [0, 0, 0])])
+
+
+def test_the_band_is_the_interval_of_each_round() -> None:
+    # Half of 200 scenarios have the curve 1, 2 and half 0, 0: standard errors 0.5 / sqrt(200) and 1 / sqrt(200).
+    plays = [toy_trajectory(TWO, [0, 0] if i % 2 else [1, 1], context=str(i)) for i in range(200)]
+    band = metrics.regret_band(plays)
+    assert band.value_T == pytest.approx([0.5, 1.0])
+    assert band.low_T == pytest.approx([0.5 - 1.96 * 0.0354, 1 - 1.96 * 0.0707], abs=0.015)
+    assert band.high_T == pytest.approx([0.5 + 1.96 * 0.0354, 1 + 1.96 * 0.0707], abs=0.015)
+    assert np.isnan(metrics.regret_band(plays[:1]).low_T).all()
 
 
 def test_the_interval_matches_the_normal_approximation() -> None:
@@ -199,43 +326,16 @@ def test_relative_change_leaves_out_a_scenario_that_failed_on_one_side() -> None
         metrics.relative_change(before[1:], after[1:])
 
 
-# ---- published rows -------------------------------------------------------------------------------------------------
+def test_a_change_from_no_regret_is_absolute() -> None:
+    # Two scenarios each: regret 0 (fixed) or 0.5 (even) or -1 (along), uniform regret 0.5.
+    def plays(a: list[Action], b: list[Action]) -> list[Trajectory]:
+        return [told(TOLD, a), told(TOLD, b, context="b")]
 
-HARD, EASY = (0.6, 0.4, 0.4, 0.4, 0.4), (0.75, 0.25, 0.25, 0.25)
-PUBLISHED = {
-    ("hard", "thompson"): (0.47, 0.01, 0.28, 0.62),
-    ("hard", "ucb1"): (0.55, 0.02, 0.18, 0.76),
-    ("hard", "greedy"): (0.40, 0.48, 0.05, 1.00),
-    ("easy", "thompson"): (0.84, 0.00, 0.14, 0.88),
-    ("easy", "ucb1"): (0.88, 0.00, 0.09, 0.94),
-    ("easy", "greedy"): (0.92, 0.19, 0.04, 1.00),
-}
-"""MedianReward, SuffFailFreq(T/2), K x MinFrac, GreedyFrac at T = 100 (Krishnamurthy et al. 2024, 1000 replicates)."""
-
-
-@pytest.fixture(scope="module")
-def replicates() -> dict[tuple[str, str], list[Trajectory]]:
-    plays = {}
-    for label, means in (("hard", HARD), ("easy", EASY)):
-        players = ("thompson", "ucb1", "greedy")
-        for name, trajectories in evaluate_players(ToyBandit, players, [toy_scenario(means, 100)], 300, 0).items():
-            plays[label, name] = trajectories
-    return plays
-
-
-@pytest.mark.parametrize(("label", "player"), sorted(PUBLISHED))
-def test_the_published_rows_are_reproduced(
-    replicates: dict[tuple[str, str], list[Trajectory]], label: str, player: str
-) -> None:
-    plays = replicates[label, player]
-    median, suffix, scaled, greedy = PUBLISHED[label, player]
-    # Rescaled rewards have a per-run standard deviation of up to 0.35 (hard) and 0.15 (easy), a median 1.25 times the
-    # standard error of a mean, and values come in steps of 0.05 and 0.02: three standard errors, plus half a step.
-    assert metrics.median_reward(plays) == pytest.approx(median, abs=0.12 if label == "hard" else 0.05)
-    # Three standard errors of the difference between a share of 300 and one of 1000, plus the rounding.
-    error = 3 * np.sqrt(max(suffix, 0.005) * (1 - suffix) * (1 / 300 + 1 / 1000)) + 0.005
-    assert metrics.suffix_failure_frequency(plays) == pytest.approx(suffix, abs=error)
-    # Per-run standard deviations below 0.17 and 0.15: three standard errors of the difference, plus the rounding.
-    # Without counting new arms as greedy GreedyFrac would be low by K / T = 0.05.
-    assert metrics.scaled_min_fraction(plays) == pytest.approx(scaled, abs=0.035)
-    assert metrics.greedy_fraction(plays) == pytest.approx(greedy, abs=0.03)
+    fixed, along, even = plays(FIXED, FIXED), plays(ALONG, ALONG), plays(EVEN, EVEN)
+    for before in (fixed, along):
+        with pytest.raises(ValueError, match=r"not above 0\. Use absolute_change"):
+            metrics.relative_change(before, even)
+    assert metrics.absolute_change(fixed, even) == pytest.approx((1.0, 1.0, 1.0))
+    assert metrics.absolute_change(even, along) == pytest.approx((-3.0, -3.0, -3.0))
+    value, low, high = metrics.relative_change(plays(FIXED, EVEN), along)
+    assert value == pytest.approx(-2.0 / 0.5 - 1) and np.isnan(low) and np.isnan(high)

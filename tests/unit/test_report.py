@@ -11,7 +11,8 @@ import pytest
 from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
 
 from rmft_verl.evaluate import REFERENCES, evaluate_players
-from rmft_verl.report import mean_curve, write_report
+from rmft_verl.figures import mean_curve
+from rmft_verl.report import write_report
 from rmft_verl.types import StopReason, Trajectory
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -30,7 +31,7 @@ ROWS: list[dict[str, Any]] = [
 def sets(horizons: tuple[int, ...] = (6,)) -> dict[str, list[Trajectory]]:
     rng = np.random.default_rng(0)
     scenarios = [toy_scenario([round(float(m), 3) for m in rng.random(3)], horizon) for horizon in horizons * 5]
-    played = evaluate_players(ToyBandit, (*REFERENCES, "oracle"), scenarios, episodes=1, seed=0)
+    played = evaluate_players(ToyBandit, (*REFERENCES["pseudo"], "oracle"), scenarios, episodes=1, seed=0)
     return {"base": played["uniform"], "trained": played["ucb1"], **played}
 
 
@@ -61,7 +62,7 @@ def test_a_report_is_four_files(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") == table.text()
     assert json.loads((tmp_path / "report" / "table.json").read_text(encoding="utf-8")) == table.to_json()
-    assert [row.player for row in table.rows] == ["base", "trained", *REFERENCES, "oracle"]
+    assert [row.player for row in table.rows] == ["base", "trained", *REFERENCES["pseudo"], "oracle"]
     for name in ("learning.png", "regret_curves.png"):
         assert (tmp_path / "report" / name).read_bytes().startswith(PNG)
 

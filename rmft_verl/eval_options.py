@@ -1,0 +1,77 @@
+"""The command line of ``rmft-verl eval``: what can be asked, and the values that are refused."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rmft_verl.players.api import DEFAULT_KEY
+from rmft_verl.types import RunError
+
+REFERENCES = "references"
+"""Stands for the reference players of a target's kind of game."""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, checked as far as they can be alone; ``generator_options`` are those of ``--option``."""
+    options = parser().parse_args(arguments)
+    _check_numbers(options)
+    options.generator_options = _generator_options(options.option)
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command, without what is heavy to check."""
+    parser = argparse.ArgumentParser(
+        prog="rmft-verl eval",
+        description="Players times targets: files, one table, figures. Run again, it plays only what is missing.",
+    )
+    add = parser.add_argument
+    add("target", nargs="+", metavar="TARGET", help="ENV, or ENV:SUITE for a named set of its instances")
+    text = "algorithms, oracle, references (the default), api:MODEL, model"
+    add("--players", nargs="+", default=[REFERENCES], metavar="P", help=text)
+    add("--scenarios", type=int, default=200, metavar="N", help="scenarios of each target (200)")
+    add("--episodes", type=int, default=1, metavar="E", help="episodes of each player in each scenario (1)")
+    add("--seed", type=int, default=0, help="of the scenarios and the draws (0)")
+    add("--option", nargs="+", action="extend", default=[], metavar="key=value", help="options of the generators")
+    add("--env-dir", action="append", default=[], metavar="DIR", help="a folder of drop-in environments")
+    add("--out", type=Path, metavar="DIR", help="where the files go (evals/NAME-TIME); one with files is continued")
+    model = parser.add_argument_group("player model (through verl)").add_mutually_exclusive_group()
+    model.add_argument("--recipe", nargs="+", metavar=("NAME", "key=value"), help="model, context, hardware: a recipe")
+    model.add_argument("--run", type=Path, metavar="RUN", help="the trained model of a run, as it was trained")
+    api = parser.add_argument_group("players api:MODEL (OpenAI-compatible endpoints)").add_argument
+    api("--base-url", default="", metavar="URL", help="such as http://localhost:8000/v1; default OPENAI_BASE_URL")
+    api("--api-key-env", default=DEFAULT_KEY, metavar="NAME", help=f"variable that holds the key ({DEFAULT_KEY})")
+    api("--concurrency", type=int, default=8, metavar="N", help="episodes at once (8)")
+    api("--max-tokens", type=int, default=512, metavar="N", help="most tokens of a reply (512)")
+    api("--temperature", type=float, metavar="X", help="default: the endpoint's own")
+    api("--timeout", type=float, default=120.0, metavar="SECONDS", help="silence after which a request fails (120)")
+    api("--price-in", type=float, metavar="DOLLARS", help="per million prompt tokens")
+    api("--price-out", type=float, metavar="DOLLARS", help="per million reply tokens")
+    api("--yes", action="store_true", help="do not ask whether the cost is right")
+    return parser
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    lowest = {"scenarios": 1, "episodes": 1, "seed": 0, "concurrency": 1, "max_tokens": 1, "timeout": 0.001}
+    for key, low in (lowest | {"temperature": 0.0, "price_in": 0.0, "price_out": 0.0}).items():
+        value = vars(options)[key]
+        if value is not None and not low <= value < float("inf"):
+            raise RunError(f"--{key.replace('_', '-')} {value}: must be at least {low}")
+    if (options.price_in is None) != (options.price_out is None):
+        raise RunError("--price-in and --price-out: give both or neither")
+
+
+def _generator_options(pairs: Sequence[str]) -> dict[str, Any]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise RunError(f"--option {pair}: write key=value, for example --option horizon=[50]")
+    try:
+        options: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
+    except Exception as error:  # YAML's and OmegaConf's
+        raise RunError(f"--option {' '.join(pairs)}: {str(error).splitlines()[0]}") from error
+    return {str(key): value for key, value in options.items()}

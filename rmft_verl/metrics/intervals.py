@@ -1,0 +1,53 @@
+"""How sure an estimate is: bootstrap over whole scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 2000
+"""Bootstrap resamples: the Monte-Carlo error of a 2.5 % quantile is then about a tenth of the standard error."""
+
+
+class Interval(NamedTuple):
+    """An estimate with its 95 % bootstrap interval.
+
+    ``low`` and ``high`` are NaN where there is none: one scenario, or a ratio whose denominator a resample brings to 0.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Band(NamedTuple):
+    """A curve with its pointwise 95 % bootstrap interval, shape (T,) each; NaN bounds for one scenario."""
+
+    value_T: np.ndarray
+    low_T: np.ndarray
+    high_T: np.ndarray
+
+
+def bootstrap(
+    values_S: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile interval of ``statistic(mean over scenarios of values_S)`` under resampling of whole scenarios.
+
+    ``values_S``: shape (S, C), one row a scenario, its own episodes averaged already (they share a game, so they are no
+    independent samples). ``statistic`` maps the last axis of (..., C). Returns (low, high), NaN if S is 1 or if the
+    statistic of any resample is NaN. Efron and Tibshirani 1993, chapter 13.
+    """
+    n_scenarios = len(values_S)
+    rng = np.random.default_rng(seed)
+    weights_B_S = rng.multinomial(n_scenarios, np.full(n_scenarios, 1 / n_scenarios), size=RESAMPLES) / n_scenarios
+    low, high = np.quantile(statistic(weights_B_S @ values_S), (0.025, 0.975), axis=0)
+    if n_scenarios == 1:  # every resample is the same one: its zero width says nothing
+        return np.full_like(low, np.nan), np.full_like(high, np.nan)
+    return low, high
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """``above / below``, NaN where ``below`` is not above 0: no scale is there to measure on."""
+    return np.asarray(np.divide(above, below, out=np.full_like(below, np.nan, dtype=float), where=below > 0))

@@ -1,0 +1,205 @@
+"""A model behind an OpenAI-compatible endpoint: one chat request a round, the dialogue as the environment tells it.
+
+The openai client repeats a request after 408, 409, 429, 5xx, a timeout or a lost connection, up to ``RETRIES`` times,
+at growing intervals or when the server's Retry-After says; after a body that is no chat completion it is repeated here,
+as often. What still fails is an ``EndpointError``: data of its episode. The key comes from an environment variable and
+is taken out of every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from rmft_verl.types import Observation, Reply, RunError
+
+PREFIX = "api:"
+"""A player of this name is a model behind an endpoint: ``api:MODEL``."""
+
+OPENAI_URL = "https://api.openai.com/v1"
+DEFAULT_KEY = "OPENAI_API_KEY"
+
+NO_KEY = "no-key-was-set"
+"""Sent to a server of one's own where no key is set: such servers seldom ask, the client always sends one."""
+
+RETRIES = 8
+"""Repetitions of a request: with the client's waits, which end at 8 seconds, about 40 seconds of patience."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+"""Seconds before a useless body is asked for again; each wait is twice the one before."""
+
+
+class EndpointError(Exception):
+    """A request that failed for good. It ends its episode and no other."""
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """Which endpoint, and how it is asked."""
+
+    model: str
+    base_url: str = ""
+    """Empty: ``OPENAI_BASE_URL``, or OpenAI's own."""
+    api_key_env: str = DEFAULT_KEY
+    concurrency: int = 8
+    """Episodes played at once."""
+    max_tokens: int = 512
+    """Most tokens of one reply; a reply that reaches it is cut."""
+    temperature: float | None = None
+    """None: not sent, so the endpoint's default holds."""
+    timeout: float = 120.0
+    """Seconds of silence after which a request is given up."""
+
+    @property
+    def url(self) -> str:
+        return self.base_url or os.environ.get("OPENAI_BASE_URL", "") or OPENAI_URL
+
+    @property
+    def shown_url(self) -> str:
+        """The address without user, password and query: what may stand in a file."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def key(self) -> str:
+        """The key. ``RunError`` if there is none where OpenAI itself or a variable of the user's choice needs one."""
+        if key := os.environ.get(self.api_key_env, ""):
+            return key
+        if self.api_key_env == DEFAULT_KEY and self.url != OPENAI_URL:
+            return NO_KEY
+        raise RunError(
+            f"{PREFIX}{self.model}: the environment variable {self.api_key_env} is not set: put the key for "
+            f"{self.shown_url} into it, or name another with --api-key-env"
+        )
+
+    def check(self) -> None:
+        """``RunError`` if this cannot work, before anything is sent."""
+        if importlib.util.find_spec("openai") is None:
+            raise RunError(f"{PREFIX}{self.model} needs the openai package: pip install 'rmft_verl[api]'")
+        if not self.model:
+            raise RunError(f"player {PREFIX!r} names no model: write {PREFIX}MODEL")
+        if urlsplit(self.url).scheme not in ("http", "https"):
+            raise RunError(f"--base-url {self.url}: write the whole address, such as http://localhost:8000/v1")
+        self.key()
+
+
+@dataclass
+class Usage:
+    """What an endpoint has counted."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+    def dollars(self, price_in: float, price_out: float) -> float:
+        """Prices are in dollars per million tokens."""
+        return (self.prompt_tokens * price_in + self.reply_tokens * price_out) / 1e6
+
+
+class Endpoint:
+    """One client for all episodes of one event loop; close it in the same loop."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        import openai
+
+        self._openai = openai
+        self._settings = settings
+        self._key = settings.key()
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key, base_url=settings.url, max_retries=RETRIES, timeout=settings.timeout
+        )
+        # OpenAI's newer models refuse max_tokens, most other servers know nothing else.
+        cap = "max_completion_tokens" if settings.url == OPENAI_URL else "max_tokens"
+        self._options: dict[str, Any] = {"model": settings.model, cap: settings.max_tokens}
+        if settings.temperature is not None:
+            self._options["temperature"] = settings.temperature
+        self.usage = Usage()
+        self.refused = ""
+        """Set when the endpoint refused the key or the model: no request can succeed."""
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def take_usage(self) -> Usage:
+        """What has been counted since the last call."""
+        taken, self.usage = self.usage, Usage()
+        return taken
+
+    async def reply(self, messages: list[dict[str, str]]) -> Reply:
+        """The model's answer to a dialogue. ``EndpointError`` if there is none after all retries."""
+        wait, useless = FIRST_WAIT, b""
+        for attempt in range(RETRIES + 1):
+            if attempt:
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+            body = await self._ask(messages)
+            if body is None:
+                return Reply(exhausted=True)
+            reply = self._read(body)
+            if reply is not None:
+                return reply
+            useless = body
+        found = useless[:200].decode("utf-8", "replace")
+        raise self._error(f"{RETRIES + 1} answers were no chat completion, the last: {found!r}")
+
+    async def _ask(self, messages: list[dict[str, str]]) -> bytes | None:
+        """The body of the answer; None if the dialogue no longer fits the model's context."""
+        create: Any = self._client.chat.completions.with_raw_response.create
+        try:
+            response = await create(messages=messages, **self._options)
+        except self._openai.APIStatusError as error:
+            if error.status_code == 400 and "context" in str(error) and "length" in str(error):
+                return None
+            said = self._error(f"status {error.status_code}: {error.message}")
+            if error.status_code in (401, 403, 404):
+                self.refused = str(said)
+            raise said from None
+        except self._openai.APIConnectionError as error:  # timeouts too
+            cause = f" ({error.__cause__})" if str(error.__cause__ or "") else ""
+            raise self._error(f"{error.message}{cause} after {RETRIES} retries") from None
+        return bytes(response.content)
+
+    def _read(self, body: bytes) -> Reply | None:
+        """None if the body is no chat completion."""
+        try:
+            answer = json.loads(body)
+            choice = answer["choices"][0]
+            text, reason = choice["message"].get("content") or "", choice.get("finish_reason")
+            usage: Mapping[str, int] = answer.get("usage") or {}
+            counted = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return None
+        if not isinstance(text, str):
+            return None
+        self.usage.requests += 1
+        self.usage.prompt_tokens += counted[0]
+        self.usage.reply_tokens += counted[1]
+        # A lone surrogate could not be sent back in the next request.
+        return Reply(text=text.encode("utf-8", "replace").decode(), cut=reason == "length")
+
+    def _error(self, text: str) -> EndpointError:
+        """One line without the key, should the server have repeated it."""
+        line = " ".join(text.split())[:500].replace(self._key, "***")
+        return EndpointError(f"{self._settings.shown_url}: {line}")
+
+
+class ApiPlayer:
+    """The player of one episode: sends the whole dialogue every round, its own replies in it."""
+
+    def __init__(self, endpoint: Endpoint, model: str) -> None:
+        self.name = f"{PREFIX}{model}"
+        self._endpoint = endpoint
+        self._messages: list[dict[str, str]] = []
+
+    async def act(self, observation: Observation) -> Reply:
+        if observation.fresh:
+            self._messages = []
+        self._messages += [message._asdict() for message in observation.messages]
+        reply = await self._endpoint.reply(self._messages)
+        self._messages.append({"role": "assistant", "content": reply.text})
+        return reply

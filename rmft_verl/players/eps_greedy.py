@@ -1,0 +1,30 @@
+"""Greedy, but now and then an arm at random."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmft_verl.players.arms import Arms, argmax
+from rmft_verl.types import Observation, Reply
+
+EPSILON = 0.1
+"""Share of the rounds that explore: the common choice (Sutton and Barto 2018, section 2.3)."""
+
+
+class EpsGreedy:
+    """A uniform arm with probability ``EPSILON``, else that of best empirical mean, untried first, ties at random.
+
+    Its regret is linear, because it never stops exploring; Auer et al. 2002 (section 2) shrink epsilon to mend that.
+    """
+
+    name = "eps_greedy"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._arms = Arms()
+
+    async def act(self, observation: Observation) -> Reply:
+        self._arms.see(observation)
+        if self._rng.random() < EPSILON:
+            return Reply(action=int(self._rng.integers(observation.spec.n_actions)))
+        return Reply(action=argmax(self._arms.means_A, self._rng))

@@ -1,0 +1,29 @@
+"""Follow the leader: greedy play of full-information games."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmft_verl.players.totals import Totals, mixed
+from rmft_verl.types import Observation, Reply
+
+TIE = 1e-9
+"""Reward sums closer than this are equal: the rounding of floats must not break a tie."""
+
+
+class FTL:
+    """All on the action with the largest reward sum; leaders that tie share evenly, as all do in the first round.
+
+    Without regularization the regret is linear where the leader changes every round (Cesa-Bianchi and Lugosi 2006,
+    section 3.2).
+    """
+
+    name = "ftl"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._totals = Totals()
+
+    async def act(self, observation: Observation) -> Reply:
+        self._totals.see(observation)
+        leads_A = self._totals.sums_A >= self._totals.sums_A.max() - TIE
+        return mixed(leads_A / leads_A.sum())

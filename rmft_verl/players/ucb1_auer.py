@@ -1,0 +1,31 @@
+"""UCB1 as it was first published: the bonus grows with the logarithm of time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rmft_verl.players.arms import Arms, argmax
+from rmft_verl.types import Observation, Reply
+
+
+class UCB1Auer:
+    """argmax_a mean_a + 2 sd sqrt(2 log t / n_a), t the rounds played, untried arms first, ties at random.
+
+    UCB1 of Auer, Cesa-Bianchi and Fischer 2002 (figure 1): ``sd`` is ``GameSpec.reward_scale``, and with the 0.5 of
+    Bernoulli rewards 2 sd = 1 as there. There its expected pseudo-regret is at most the sum of
+    8 log T / gap_a + (1 + pi^2 / 3) gap_a over the arms with a gap (their theorem 1).
+    """
+
+    name = "ucb1_auer"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._arms = Arms()
+
+    async def act(self, observation: Observation) -> Reply:
+        self._arms.see(observation)
+        numerator = 2 * math.log(max(observation.turn, 1))
+        bounds_A = self._arms.upper_bounds_A(2 * observation.spec.reward_scale, numerator)
+        return Reply(action=argmax(bounds_A, self._rng))
