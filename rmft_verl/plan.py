@@ -122,7 +122,7 @@ class Shape:
 
 
 SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool]] = {
-    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied (the published config.json files)
+    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied: the published config.json
     "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 128, 3072, 151936, True),
     "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 128, 6144, 151936, True),
     "Qwen/Qwen3-4B": (2560, 36, 32, 8, 128, 9728, 151936, True),

@@ -12,6 +12,7 @@ import numpy as np
 
 from rmft_verl.backend import Backend
 from rmft_verl.evaluate import episode_seeds
+from rmft_verl.iteration_metrics import kept_metrics, rollout_metrics
 from rmft_verl.plan import make_generator
 from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.recipe import load_config
@@ -19,7 +20,6 @@ from rmft_verl.regret import score
 from rmft_verl.run import start_backend
 from rmft_verl.selection import select
 from rmft_verl.tracking import FileTracker
-from rmft_verl.iteration_metrics import kept_metrics, rollout_metrics
 from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
 

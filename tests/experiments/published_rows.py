@@ -126,8 +126,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     head = (
         f"Published / ours ± standard error (difference). Blocks of {BLOCK} replicates, seed {options.seed}, until the "
-        f"standard errors of the three shares are at most {options.precision}. Tolerances: MedianReward {TOLERANCES[0]}, "
-        f"the others {TOLERANCES[1]}. {verdict}\n\n"
+        f"standard errors of the three shares are at most {options.precision}. Tolerances: MedianReward "
+        f"{TOLERANCES[0]}, the others {TOLERANCES[1]}. {verdict}\n\n"
     )
     (options.out / "published_rows.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     return 0 if passed else 1
