@@ -147,7 +147,8 @@ class Estimate(NamedTuple):
     score: float
     standard_error: float
     effective: float
-    """The smallest effective number of particles of any round: 1 / sum of squared weights."""
+    """The smallest effective number of particles of any round: 1 / sum of squared weights. Below ten or so the standard
+    error is itself not to be trusted: take more paths."""
 
 
 def score_by_particles(
@@ -266,4 +267,4 @@ def _nodes(prior: Prior, plays_A: np.ndarray) -> int:
     """
     scale = prior.noise if prior.law == "gaussian" else 0.5
     rounds = float(plays_A.sum(axis=-1).max())
-    return 12 + math.ceil(4 * math.sqrt(rounds) * (prior.high - prior.low) / 2 / scale)
+    return 12 + math.ceil(5 * math.sqrt(rounds) * (prior.high - prior.low) / 2 / scale)

@@ -55,13 +55,19 @@ def both_regrets(prior: Prior, options: dict[str, Any], kind: int, count: int, r
     return np.concatenate(true), np.concatenate(expected)
 
 
+def in_errors(true_N: np.ndarray, expected_N: np.ndarray) -> float:
+    """The mean difference in units of its standard error."""
+    difference_N = expected_N - true_N
+    return float(difference_N.mean() / difference_N.std(ddof=1) * len(true_N) ** 0.5)
+
+
 def compared(label: str, true_N: np.ndarray, expected_N: np.ndarray) -> str:
     """Columns of a table: the means, their paired difference with its standard error, and the standard deviations."""
     difference_N = expected_N - true_N
     error = difference_N.std(ddof=1) / len(true_N) ** 0.5
     return (
         f"| {label} | {true_N.mean():.3f} "
-        f"| {difference_N.mean():+.4f} | {error:.4f} | {difference_N.mean() / error:+.1f} "
+        f"| {difference_N.mean():+.4f} | {error:.4f} | {in_errors(true_N, expected_N):+.1f} "
         f"| {true_N.std():.2f} | {expected_N.std():.2f} | {expected_N.std() / true_N.std():.2f} |"
     )
 
@@ -71,12 +77,15 @@ def unbiased(count: int) -> list[str]:
         "| law | policy | mean true regret | posterior - true | its s.e. | in s.e. | sd true | sd posterior | ratio |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    squares = []
     for i, (name, (prior, options)) in enumerate(LAWS.items()):
         for kind, policy in enumerate(POLICIES):
             pair = both_regrets(prior, options, kind, count, np.random.default_rng([i, kind]))
             lines.append(compared(f"{name} | {policy}", *pair))
+            squares.append(in_errors(*pair) ** 2)
             print(lines[-1], flush=True)
-    return lines
+    count_and_spread = f"{len(squares)} expected, standard deviation {(2 * len(squares)) ** 0.5:.0f}"
+    return [*lines, "", f"The squares of the column `in s.e.` add up to {sum(squares):.1f} ({count_and_spread})."]
 
 
 def numerical_error() -> list[str]:
@@ -115,7 +124,8 @@ def drifting() -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     generator, prior = DriftGenerator(**DRIFT), Prior("bernoulli", *RANGE, DRIFT["min_gap"], drifts=True)
-    paths_P_T_A = np.array([generator.draw(rng).game["means"] for rng in [np.random.default_rng(200)] * PARTICLES])
+    rng = np.random.default_rng(200)
+    paths_P_T_A = np.array([generator.draw(rng).game["means"] for _ in range(PARTICLES)])
     for kind, policy in enumerate(POLICIES):
         rng = np.random.default_rng([201, kind])
         means_N_T_A = np.array([generator.draw(rng).game["means"] for _ in range(DRIFT_PLAYS)])

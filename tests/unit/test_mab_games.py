@@ -134,6 +134,7 @@ def test_generalization_suites_change_one_thing_each() -> None:
         if options.keys() == TRAIN.keys()
     }
     assert changed == {
+        "train": set(),
         "heldout_domain": {"contexts"},
         "heldout_names": {"names"},
         "longer": {"horizon"},
