@@ -68,7 +68,9 @@ class PlainBackend:
 
     def rollout(self, requests: Sequence[RolloutRequest], version: int, on_progress: Any = None) -> list[Trajectory]:
         self.calls.append(("rollout", version))
-        return [dataclasses.replace(self._play(request), tokens=(dialogue([1, 2, 3], [0, 1, 1]),)) for request in requests]
+        return [
+            dataclasses.replace(self._play(request), tokens=(dialogue([1, 2, 3], [0, 1, 1]),)) for request in requests
+        ]
 
     def _play(self, request: RolloutRequest) -> Trajectory:
         player = make_player("uniform", np.random.default_rng(request.policy_seed))
