@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,9 @@ def describe(plays: list[Trajectory]) -> dict[str, float]:
 
 def line(name: str, numbers: dict[str, float], change: str) -> str:
     regret = f"{numbers['normalized_regret']:.3f} [{numbers['low']:.3f}, {numbers['high']:.3f}]"
-    cells = (name, regret, change, f"{numbers['suffix_failure']:.3f}", f"{numbers['scaled_min_fraction']:.3f}")
+    behavior = (numbers["suffix_failure"], numbers["scaled_min_fraction"])  # NaN where no arms are pulled
+    arms = ["" if math.isnan(value) else f"{value:.3f}" for value in behavior]
+    cells = (name, regret, change, *arms)
     return "| " + " | ".join((*cells, f"{numbers['invalid_rate']:.2%}")) + " |"
 
 
