@@ -70,7 +70,7 @@ async def _replicates(suite: str, player: str, count: int, seed: Sequence[int]) 
 def precise(row: tuple[str, str], precision: float, seed: int) -> np.ndarray:
     """Blocks of a row's replicates until the standard errors of its three shares are at most ``precision``."""
     blocks: list[np.ndarray] = []
-    while not blocks or errors(np.concatenate(blocks))[1:].max() > precision:
+    while not blocks or errors(np.concatenate(blocks)).max() > precision:
         blocks.append(replicates(*row, BLOCK, [seed, len(blocks)]))
     return np.concatenate(blocks)
 
@@ -81,8 +81,8 @@ def summary(values: np.ndarray) -> np.ndarray:
 
 
 def errors(values: np.ndarray) -> np.ndarray:
-    """Standard errors of ``summary``, shape (4,); of the median as if rewards were normal."""
-    return np.asarray(values.std(axis=0) / np.sqrt(len(values)) * [np.sqrt(np.pi / 2), 1, 1, 1])
+    """Standard errors of the three shares of ``summary``, shape (3,)."""
+    return np.asarray(values[:, 1:].std(axis=0) / np.sqrt(len(values)))
 
 
 def within(published: Sequence[float], ours: np.ndarray) -> list[bool]:
@@ -94,12 +94,14 @@ def within(published: Sequence[float], ours: np.ndarray) -> list[bool]:
 def line(row: tuple[str, str], values: np.ndarray) -> str:
     """The table's line."""
     published, ours = PUBLISHED[row], summary(values)
+    blocks = [summary(values[start : start + BLOCK]) for start in range(0, len(values), BLOCK)]
+    medians = [block[0] for block in blocks]  # far from normal: their range says more than an error
+    spread = [f"[{min(medians):.2f}, {max(medians):.2f}]", *(f"± {error:.3f}" for error in errors(values))]
     cells = [
-        f"{p:.2f} / {mean:.3f} ± {error:.3f} ({mean - p:+.3f}){'' if good else ' **outside**'}"
-        for p, mean, error, good in zip(published, ours, errors(values), within(published, ours), strict=True)
+        f"{p:.2f} / {our:.3f} {around} ({our - p:+.3f}){'' if good else ' **outside**'}"
+        for p, our, around, good in zip(published, ours, spread, within(published, ours), strict=True)
     ]
-    blocks = [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]
-    alone = sum(all(within(published, summary(block))) for block in blocks)
+    alone = sum(all(within(published, block)) for block in blocks)
     return "| " + " | ".join((*row, *cells, f"{alone} of {len(blocks)}")) + " |"
 
 
@@ -125,9 +127,9 @@ def main() -> int:
     print(verdict)
     options.out.mkdir(parents=True, exist_ok=True)
     head = (
-        f"Published / ours ± standard error (difference). Blocks of {BLOCK} replicates, seed {options.seed}, until the "
-        f"standard errors of the three shares are at most {options.precision}. Tolerances: MedianReward "
-        f"{TOLERANCES[0]}, the others {TOLERANCES[1]}. {verdict}\n\n"
+        f"Published / ours ± standard error, or [range of the blocks] (difference). Blocks of {BLOCK} replicates, seed "
+        f"{options.seed}, until the standard errors of the three shares are at most {options.precision}. Tolerances: "
+        f"MedianReward {TOLERANCES[0]}, the others {TOLERANCES[1]}. {verdict}\n\n"
     )
     (options.out / "published_rows.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     return 0 if passed else 1

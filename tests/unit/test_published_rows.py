@@ -26,13 +26,14 @@ def published_rows() -> Iterator[ModuleType]:
 def test_the_published_rows_are_reproduced(published_rows: ModuleType, suite: str, player: str) -> None:
     row = published_rows.summary(published_rows.replicates(suite, player, REPLICATES, [0]))
     median, suffix, scaled, greedy = published_rows.PUBLISHED[suite, player]
-    # Rescaled rewards have a per-run standard deviation of up to 0.35 (hard) and 0.15 (easy), a median 1.25 times the
-    # standard error of a mean, and values come in steps of 0.05 and 0.02: three standard errors, plus half a step.
-    assert row[0] == pytest.approx(median, abs=0.12 if suite == "hard" else 0.05)
+    # Medians of 300 and of 1000 replicates have standard deviations of 0.026 and 0.022 (hard), 0.010 and 0.009 (easy),
+    # and 0.063 and 0.047 for greedy on hard, measured over blocks: three standard errors of the difference.
+    reach = 0.24 if (suite, player) == ("hard", "greedy") else 0.10 if suite == "hard" else 0.04
+    assert row[0] == pytest.approx(median, abs=reach)
     # Three standard errors of the difference between a share of 300 and one of 1000, plus the rounding.
     error = 3 * np.sqrt(max(suffix, 0.005) * (1 - suffix) * (1 / REPLICATES + 1 / 1000)) + 0.005
     assert row[1] == pytest.approx(suffix, abs=error)
-    # Per-run standard deviations below 0.17 and 0.15: three standard errors of the difference, plus the rounding.
+    # Standard deviations of one play below 0.14 and 0.11: three standard errors of the difference, plus the rounding.
     # Without counting new arms as greedy GreedyFrac would be low by K / T = 0.05.
     assert row[2] == pytest.approx(scaled, abs=0.035)
     assert row[3] == pytest.approx(greedy, abs=0.03)
