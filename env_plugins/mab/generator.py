@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from env_plugins.contexts import CONTEXTS, NAME_SPLITS, SPLITS, Context, action_names
+from env_plugins.contexts import NAME_SPLITS, action_names
 from env_plugins.mab.laws import LAWS, width
-from env_plugins.mab.options import listed, number, one_of, require, whole
 from env_plugins.mab.words import ANSWERS
+from env_plugins.options import domains, listed, number, one_of, pick, require, whole
 from rmft_verl.types import Scenario
 
 MEANS = ("uniform", "one_best", "normal")
 FRAMINGS = ("neutral", "suggestive")
 DECIMALS = 4  # means are told to nobody; rounding keeps the files readable
 _INNER = (0.01, 0.99)  # where the mean of a Beta law may lie
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class BanditGenerator:
     def __post_init__(self) -> None:
         for name in self.LISTS:
             object.__setattr__(self, name, listed(name, getattr(self, name)))
-        self._contexts()
+        domains(self.contexts)
         whole("arms", self.arms, 2)
         whole("horizon", self.horizon, 1)
         for law in self.law:
@@ -103,18 +101,9 @@ class BanditGenerator:
     def _normal(self) -> NormalDist:
         return NormalDist((self.mean_low + self.mean_high) / 2, (self.mean_high - self.mean_low) / 2)
 
-    def _contexts(self) -> tuple[Context, ...]:
-        if isinstance(self.contexts, str):
-            known = f"contexts={self.contexts!r}: use {', '.join(SPLITS)} or a list of context keys"
-            require(self.contexts in SPLITS, known)
-            return SPLITS[self.contexts]
-        for key in listed("contexts", self.contexts):
-            require(key in CONTEXTS, f"contexts has {key!r}: choose from {', '.join(CONTEXTS)}")
-        return tuple(CONTEXTS[key] for key in self.contexts)
-
     def draw(self, rng: np.random.Generator) -> Scenario:
         """One scenario, a function of ``rng`` alone."""
-        context = pick(self._contexts(), rng)
+        context = pick(domains(self.contexts), rng)
         n_arms, horizon, law = pick(self.arms, rng), pick(self.horizon, rng), pick(self.law, rng)
         game = self._game(n_arms, horizon, law, rng)
         names = action_names(context, n_arms, rng, self.names)
@@ -142,8 +131,3 @@ class BanditGenerator:
             second, best = np.sort(means_A)[-2:]
             if best - second >= self.min_gap:
                 return means_A
-
-
-def pick(values: Sequence[T], rng: np.random.Generator) -> T:
-    """One of ``values``, uniformly."""
-    return values[int(rng.integers(len(values)))]

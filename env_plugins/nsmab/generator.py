@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from env_plugins.mab.generator import DECIMALS, BanditGenerator, pick
+from env_plugins.mab.generator import DECIMALS, BanditGenerator
 from env_plugins.mab.laws import width
-from env_plugins.mab.options import number, one_of, require, whole
 from env_plugins.nsmab.drift import abrupt, gradual, seasonal, variation, within_budget
+from env_plugins.options import number, one_of, pick, require, whole
 
 DRIFTS = ("abrupt", "gradual", "seasonal", "stationary")
 
