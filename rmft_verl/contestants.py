@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
-
 from rmft_verl.backend import Backend, OnProgress
 from rmft_verl.config import Config, EnvConfig
 from rmft_verl.eval_dir import EvalDir, file_name
 from rmft_verl.evaluate import play_request, play_requests
 from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage
 from rmft_verl.prepare import prepare
+from rmft_verl.recipe import reload_config
 from rmft_verl.regret import score
 from rmft_verl.run import start_backend
 from rmft_verl.run_dir import RunDir
@@ -165,16 +164,15 @@ class BackendModel:
             self._backend = None
 
 
-def trained_model(path: Path) -> tuple[Config, int]:
+def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     """The configuration of a run with its trained model in place of the base, and the updates that model has seen.
 
-    Raises ``RunError`` if the run has no final model.
+    ``overrides``: ``key=value`` over that configuration. Raises ``RunError`` if the run has no final model.
     """
     run = RunDir.open(path)
     final = run.checkpoints / "final"
     if not (final / "config.json").is_file():
         raise RunError(f"{path} has no final model: it stopped after {run.read_state().iteration} iterations")
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(run.config)))
-    assert isinstance(config, Config)
+    config = reload_config(run.config, overrides)
     model = dataclasses.replace(config.model, path=str(final))
     return dataclasses.replace(config, model=model), run.read_state().iteration

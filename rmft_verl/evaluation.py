@@ -138,7 +138,7 @@ def _contestant(name: str, options: argparse.Namespace, targets: Sequence[Target
             )
         )
     if options.run is not None:
-        config, version = trained_model(options.run)
+        config, version = trained_model(Path(options.run[0]), options.run[1:])
     elif options.recipe:
         config, version = load_config([f"recipe={options.recipe[0]}", *options.recipe[1:]]), 0
     else:

@@ -34,20 +34,32 @@ def load_config(arguments: Sequence[str]) -> Config:
 
     Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
     """
+    given = _parsed(arguments)
+    if "recipe" not in given:
+        return _merged([given])
+    recipes = find_recipes()
+    name = str(given.recipe)
+    if name not in recipes:
+        raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
+    return _merged([_read(recipes[name]), given])
+
+
+def reload_config(path: Path, arguments: Sequence[str]) -> Config:
+    """The configuration that a run has written, with ``key=value ...`` over it; raises as ``load_config``."""
+    return _merged([_read(path), _parsed(arguments)])
+
+
+def _parsed(arguments: Sequence[str]) -> DictConfig:
     for argument in arguments:
         if "=" not in argument:
             raise ConfigError(f"argument {argument!r}: write key=value, for example recipe=mab_tiny")
     try:
-        given = OmegaConf.from_dotlist(list(arguments))
+        return OmegaConf.from_dotlist(list(arguments))
     except Exception as error:
         raise ConfigError(f"arguments {' '.join(arguments)!r} cannot be parsed: {_first_line(error)}") from error
-    layers = [given]
-    if "recipe" in given:
-        recipes = find_recipes()
-        name = str(given.recipe)
-        if name not in recipes:
-            raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
-        layers.insert(0, _read(recipes[name]))
+
+
+def _merged(layers: Sequence[DictConfig]) -> Config:
     tree: Any = OmegaConf.structured(Config)
     for layer in layers:
         _refuse_unknown(layer)

@@ -153,6 +153,7 @@ def test_full_information_has_its_own_references_and_dashes_where_arms_are_count
         (["mab", "--price-in", "1"], ["--price-in", "--price-out"]),
         (["mab", "--players", "model"], ["model", "--recipe", "--run"]),
         (["mab", "--players", "model", "--run", "no/such/run"], ["no/such/run", "state.json"]),
+        (["mab", "--players", "model", "--run", "no/such/run", "model.context=9"], ["no/such/run"]),
         (["mab", "--players", "model", "--recipe", "nope"], ["nope", "mab_tiny"]),
         (["mab", "--players", "api:"], ["api:MODEL"]),
         (["mab", "--players", "api:m", "--base-url", "localhost:8000"], ["localhost:8000", "http://"]),
