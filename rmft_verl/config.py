@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rmft_verl.credit import CREDITS
 from rmft_verl.history import HISTORIES
 from rmft_verl.play import ON_INVALID
-from rmft_verl.selection import GROUP_KEYS, RULES
+from rmft_verl.players import PLAYERS
+from rmft_verl.scores import SCORES
+from rmft_verl.selection import GROUP_KEYS, count
 from rmft_verl.types import RunError
+
+LOSSES = ("sft", "dpo", "grpo")
 
 
 class ConfigError(RunError):
@@ -51,28 +56,50 @@ class RolloutConfig:
     """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
     on_invalid: str = "uniform"
     """What a reply without an action does: ``uniform``, ``reask`` or ``end``."""
+    player: str = "model"
+    """Who plays: the ``model``, or an algorithm whose play is imitated, such as ``ucb1``."""
     share_rewards: bool = False
     """The L rollouts of a scenario see one reward tape."""
 
 
 @dataclass
 class SelectionConfig:
-    rule: str = "lowest_regret"
-    """A key of ``selection.RULES``."""
-    keep: int = 8
-    """k: trajectories kept in each scenario."""
+    score: str = "regret"
+    """A key of ``scores.SCORES``: what plays are ranked by, the lowest first."""
+    further: float = 0.0
+    """Rounds of the continuation of ``posterior``, in horizons (docs/selection.md)."""
+    keep: float = 8
+    """k: trajectories kept in each scenario, or below 1 the share of ``rollout.rollouts`` that is kept."""
+    threshold: float | None = None
+    """The worst score per round that is kept, whatever ``keep`` says."""
     group_by: str = "scenario"
     """A key of ``selection.GROUP_KEYS``."""
 
 
 @dataclass
 class UpdateConfig:
+    loss: str = "sft"
+    """``sft`` on what was kept, ``dpo`` on pairs of the best and the worst, or ``grpo`` on every valid play."""
     lr: float = 1e-5
     epochs: int = 1
     batch: int = 64
     """Samples (dialogues, or prompts where every round has its own) in one optimizer step, over all GPUs."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    start: str = "current"
+    """What an iteration trains: the ``current`` model, or the ``base`` anew on the plays of the current one."""
+    train_on: str = "reply"
+    """SFT: the whole ``reply``, or only its last line, the ``action``."""
+    weighting: str = "token"
+    """SFT: every trained ``token`` counts alike, or every ``trajectory``."""
+    beta: float = 0.1
+    """DPO: strength of the pull towards the model that played."""
+    sft_term: float = 0.0
+    """DPO: weight of the cross-entropy of the chosen plays, added to the loss."""
+    margin: float = 0.0
+    """DPO: least difference of a pair's scores, in units of uniform play's regret; closer pairs are left out."""
+    credit: str = "regret"
+    """GRPO: a key of ``credit.CREDITS``, what the turns of a play are credited with."""
 
 
 @dataclass
@@ -150,27 +177,24 @@ def check(config: Config) -> None:
         if not (value >= low and math.isfinite(value)):
             raise ConfigError(f"{key}={value}: must be at least {low}")
     choices: dict[str, Sequence[str]] = {
-        "selection.rule": tuple(RULES),
+        "selection.score": tuple(SCORES),
         "selection.group_by": tuple(GROUP_KEYS),
+        "rollout.player": ("model", *PLAYERS),
         "rollout.history": HISTORIES,
         "rollout.on_invalid": ON_INVALID,
+        "update.loss": LOSSES,
+        "update.start": ("current", "base"),
+        "update.train_on": ("reply", "action"),
+        "update.weighting": ("token", "trajectory"),
+        "update.credit": tuple(CREDITS),
         "hardware.device": ("auto", "cuda", "cpu"),
         "tracking.wandb": ("online", "offline", "disabled", "auto"),
     }
     for key, allowed in choices.items():
         if _get(config, key) not in allowed:
             raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
-    keep, rollouts = config.selection.keep, config.rollout.rollouts
-    if keep > rollouts:
-        raise ConfigError(
-            f"selection.keep={keep} is more than rollout.rollouts={rollouts}: keep at most what is played, "
-            "or play more rollouts"
-        )
-    if config.rollout.history == "dialogue" and config.update.batch > keep * config.rollout.scenarios:
-        raise ConfigError(
-            f"update.batch={config.update.batch} is more than the selection.keep*rollout.scenarios="
-            f"{keep * config.rollout.scenarios} trajectories of an iteration: lower update.batch"
-        )
+    _check_selection(config)
+    _check_update(config)
     world = config.hardware.nodes * config.hardware.gpus_per_node
     if world % config.hardware.tensor_parallel:
         raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
@@ -183,14 +207,75 @@ def check(config: Config) -> None:
         )
 
 
+def _check_selection(config: Config) -> None:
+    selection, rollouts = config.selection, config.rollout.rollouts
+    if not selection.keep > 0:
+        raise ConfigError(f"selection.keep={selection.keep:g}: must be above 0")
+    if selection.keep >= 1 and selection.keep != int(selection.keep):
+        raise ConfigError(f"selection.keep={selection.keep}: write a whole number, or a share below 1")
+    if selection.keep > rollouts:
+        raise ConfigError(
+            f"selection.keep={selection.keep:g} is more than rollout.rollouts={rollouts}: keep at most what is played, "
+            "or play more rollouts"
+        )
+    if selection.further and selection.score != "posterior":
+        raise ConfigError(
+            f"selection.further={selection.further:g} belongs to selection.score=posterior, not "
+            f"{selection.score!r}: leave it out"
+        )
+
+
+def _check_update(config: Config) -> None:
+    update, rollout = config.update, config.rollout
+    per_scenario = samples_per_scenario(config)
+    if update.loss in ("dpo", "grpo") and rollout.rollouts < 2:
+        raise ConfigError(
+            f"update.loss={update.loss!r} compares plays of a scenario, and rollout.rollouts={rollout.rollouts}: "
+            "play 2 or more"
+        )
+    if update.loss == "dpo" and 2 * count(config.selection.keep, rollout.rollouts) > rollout.rollouts:
+        raise ConfigError(
+            f"selection.keep={config.selection.keep:g} pairs need twice as many plays, and rollout.rollouts="
+            f"{rollout.rollouts}: keep at most half"
+        )
+    if update.loss == "dpo" and rollout.history != "dialogue":
+        raise ConfigError(
+            f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
+        )
+    if update.loss != "sft" and update.train_on == "action":
+        raise ConfigError(
+            f"update.train_on='action' is an option of update.loss=sft, not {update.loss!r}: leave it out"
+        )
+    if update.loss == "grpo" and rollout.player != "model":
+        raise ConfigError(
+            f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
+            "use update.loss=sft to imitate a player"
+        )
+    if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:
+        raise ConfigError(
+            f"update.batch={update.batch} is more than the {per_scenario * rollout.scenarios} samples of an "
+            f"iteration ({per_scenario} of each of rollout.scenarios={rollout.scenarios}): lower update.batch"
+        )
+
+
+def samples_per_scenario(config: Config) -> int:
+    """Plays of a scenario that an update trains on, if all are valid."""
+    if config.update.loss == "grpo":
+        return config.rollout.rollouts
+    return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
+
+
 _LOWEST: dict[str, float] = {
     "iterations": 1,
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
-    "selection.keep": 1,
+    "selection.further": 0.0,
     "update.lr": 0.0,
+    "update.beta": 0.0,
+    "update.sft_term": 0.0,
+    "update.margin": 0.0,
     "update.epochs": 1,
     "update.batch": 1,
     "eval.scenarios": 1,

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rmft_verl import metrics
-from rmft_verl.types import Trajectory
+from rmft_verl.types import Scored, Trajectory
 
 
-def held_out_metrics(played: Sequence[Trajectory]) -> dict[str, float]:
-    """What an evaluation says; where several environments are mixed, of each of them as well."""
+def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
+    """What an evaluation says; where several environments are mixed, of each of them as well.
+
+    ``row``: the iteration's other metrics, if it had any: how much better its kept plays looked than the model plays.
+    """
     regret = metrics.normalized_regret_interval(played)
-    return _regret_by_environment(played) | {
-        "heldout/normalized_regret": regret.value,
-        "heldout/normalized_regret_low": regret.low,
-        "heldout/normalized_regret_high": regret.high,
-        "heldout/regret": metrics.mean_regret(played),
-        "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
-        "heldout/min_fraction": metrics.scaled_min_fraction(played),
-        "heldout/greedy_fraction": metrics.greedy_fraction(played),
-        "heldout/invalid_rate": metrics.invalid_rate(played),
-    }
+    kept = row.get("kept/normalized_regret")
+    gap = {} if kept is None else {"heldout/optimism_gap": regret.value - kept}
+    return (
+        gap
+        | _regret_by_environment(played)
+        | {
+            "heldout/normalized_regret": regret.value,
+            "heldout/normalized_regret_low": regret.low,
+            "heldout/normalized_regret_high": regret.high,
+            "heldout/regret": metrics.mean_regret(played),
+            "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
+            "heldout/min_fraction": metrics.scaled_min_fraction(played),
+            "heldout/greedy_fraction": metrics.greedy_fraction(played),
+            "heldout/invalid_rate": metrics.invalid_rate(played),
+        }
+    )
 
 
 def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
@@ -31,6 +40,7 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
     return {
         "rollout/normalized_regret": metrics.normalized_regret(played),
         "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "rollout/min_fraction": metrics.scaled_min_fraction(played),
         "rollout/invalid_rate": metrics.invalid_rate(played),
         "rollout/cut_rate": metrics.cut_rate(played),
         "rollout/valid": float(np.mean([t.valid for t in played])),
@@ -39,13 +49,16 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
     }
 
 
-def kept_metrics(kept: Sequence[Trajectory], played: Sequence[Trajectory]) -> dict[str, float]:
-    """What selection did."""
+def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[str, float]:
+    """What selection did to the plays it could choose from."""
+    score = {id(play.trajectory): play.score for play in scored}
     return {
+        "rollout/score": float(np.mean([play.score for play in scored])),
+        "kept/score": float(np.mean([score[id(play)] for play in kept])),
         "kept/normalized_regret": metrics.normalized_regret(kept),
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
-        "kept/share": len(kept) / len(played),
+        "kept/share": len(kept) / len(scored),
     }
 
 

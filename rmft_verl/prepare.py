@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import Config, ConfigError, samples_per_scenario
 from rmft_verl.env import Env, load_env
+from rmft_verl.fit import check_fit
 from rmft_verl.plan import (
     Budget,
     CountTokens,
@@ -21,6 +22,7 @@ from rmft_verl.plan import (
     measure_budget,
     memory_gib,
 )
+from rmft_verl.selection import count
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -58,6 +60,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     option_sets = option_sets or [config.env.options, config.env.options | config.env.eval_options]
     for options in option_sets:
         make_generator(env_class, options)
+    check_fit(config, env_class)
     model_path = resolve_model(config.model.path)
     runtime.installed()
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
@@ -134,7 +137,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
     config, budget = prepared.config, prepared.budget
     rollout, hardware = config.rollout, config.hardware
     played = rollout.scenarios * rollout.rollouts
-    kept = rollout.scenarios * config.selection.keep
+    kept = rollout.scenarios * samples_per_scenario(config)
     samples = kept * budget.horizon // budget.replies
     kind = "dialogues" if samples == kept else f"plays with up to {samples} prompts"
     how = "counted with the model's tokenizer" if prepared.counted else "estimated at 3 characters a token"
@@ -144,8 +147,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         "",
         f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
         f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens",
-        f"update: keep {config.selection.keep} of {rollout.rollouts} by {config.selection.rule} per "
-        f"{config.selection.group_by} = {kept} {kind}, {config.update.epochs} epochs of "
+        f"update: {config.update.loss}, {_chosen(config)} = {kept} {kind}, {config.update.epochs} epochs of "
         f"{max(1, round(samples / config.update.batch))} optimizer steps",
         f"run: {config.iterations} iterations, {config.eval.scenarios * config.eval.rollouts} held-out dialogues "
         f"every {config.eval.every}",
@@ -160,6 +162,15 @@ def plan_lines(prepared: Prepared) -> list[str]:
     lines += ["", "derived verl values:"]
     lines += [f"  {key} = {value}" for key, value in prepared.derived.items()]
     return lines
+
+
+def _chosen(config: Config) -> str:
+    """What an iteration trains on, in words."""
+    selection, rollouts = config.selection, config.rollout.rollouts
+    if config.update.loss == "grpo":
+        return f"all {rollouts} plays of a scenario, credited by {config.update.credit}"
+    ranked = f"{count(selection.keep, rollouts)} of {rollouts} by {selection.score} per {selection.group_by}"
+    return f"the lowest with the highest {ranked}" if config.update.loss == "dpo" else f"keep {ranked}"
 
 
 def _memory_lines(prepared: Prepared) -> list[str]:

@@ -22,13 +22,15 @@ from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
 from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.lesson import choose, favored
 from rmft_verl.plan import make_generator
 from rmft_verl.regret import score
 from rmft_verl.run_dir import RunDir, RunState
-from rmft_verl.selection import select
+from rmft_verl.scores import Scorer
+from rmft_verl.teacher import teach
 from rmft_verl.tracking import Tracker
 from rmft_verl.trajectory_file import write_trajectories
-from rmft_verl.types import RolloutRequest, RunError, Scenario, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, RunError, Scenario, Trajectory
 
 SCENARIO, REWARD, POLICY, SELECTION, UPDATE, HELD_OUT = range(6)
 """One stream of randomness per purpose: each is seeded by (purpose, run seed, iteration)."""
@@ -53,7 +55,9 @@ class Trainer:
         self._run = run
         self._tracker = tracker
         self._watch = watch
+        self._env_class = env_class
         self._generator = make_generator(env_class, config.env.options)
+        self._score = Scorer(config.selection.score, self._generator, config.selection.further)
         self.held_out = held_out_scenarios(config, env_class)
         self._seconds: dict[str, float] = {}
 
@@ -63,18 +67,17 @@ class Trainer:
         with self._phase("sync"):
             backend.sync(0)
         base = trained = self._evaluate(0)
-        self._log(0, held_out_metrics(base), report)
+        self._log(0, held_out_metrics(base, {}), report)
         for n in range(1, config.iterations + 1):
             played = self._play(n)
-            kept = self._select(played, n)
-            row = rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, played)
+            batch, row = self._select(played, n)
             with self._phase("update"):
-                row |= backend.update(kept, self._seed(UPDATE, n))
+                row |= backend.update(batch, self._seed(UPDATE, n))
             with self._phase("sync"):
                 row |= backend.sync(n)
             if n == config.iterations or n % config.eval.every == 0:
                 trained = self._evaluate(n)
-                row |= held_out_metrics(trained)
+                row |= held_out_metrics(trained, row)
             self._log(n, row, report)
             self._tracker.log_dialogues(played, n)
             self._run.write_state(RunState(n, self._run.read_state().wandb_id))
@@ -98,24 +101,26 @@ class Trainer:
             for member in range(rollout.rollouts)
         ]
         with self._phase("rollout", len(requests)) as on_progress:
-            return [score(t) for t in self._backend.rollout(requests, n - 1, on_progress)]
+            if rollout.player == "model":
+                played = self._backend.rollout(requests, n - 1, on_progress)
+            else:
+                played = self._backend.render(teach(self._env_class, rollout.player, rollout.history, requests))
+            return [score(trajectory) for trajectory in played]
 
-    def _select(self, played: Sequence[Trajectory], n: int) -> list[Trajectory]:
-        selection = self._config.selection
-        kept = select(
-            played,
-            rule=selection.rule,
-            keep=selection.keep,
-            by=selection.group_by,
-            rng=np.random.default_rng([SELECTION, self._config.seed, n]),
-        )
+    def _select(self, played: Sequence[Trajectory], n: int) -> tuple[Batch, dict[str, float]]:
+        """What the update trains on, and what the iteration says so far."""
+        rng = np.random.default_rng([SELECTION, self._config.seed, n])
+        with self._phase("score"):
+            scored = self._score(played, rng)
+        batch = choose(scored, self._config, rng)
+        kept = favored(batch)
         write_trajectories(self._run.trajectories("train", n), played, phase="train", iteration=n, kept=kept)
         if not kept:
             raise RunError(
-                f"iteration {n}: none of {len(played)} trajectories is valid, so there is nothing to learn from. "
+                f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
-        return kept
+        return batch, rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, scored)
 
     def _evaluate(self, n: int) -> list[Trajectory]:
         """The model with ``n`` updates on the held-out scenarios, with the draws every other player gets."""

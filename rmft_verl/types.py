@@ -3,7 +3,7 @@
     Generator.draw(rng) -> Scenario ; Env(scenario, seed)
     env.reset() -> Observation ; player.act(observation) -> Reply
     env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
-    play(env, player) -> Trajectory ; one Scenario played G times -> TrajectoryGroup
+    play(env, player) -> Trajectory ; plays that are ranked -> Scored
 
 Axis suffixes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Union
@@ -238,12 +238,31 @@ class Trajectory:
         return dialogue
 
 
-@dataclass(frozen=True)
-class TrajectoryGroup:
-    """The trajectories compared with one another when some are kept."""
+class Scored(NamedTuple):
+    """A valid play and what it is ranked by, lower is better (``scores``)."""
 
-    key: str
-    trajectories_G: tuple[Trajectory, ...]
+    trajectory: Trajectory
+    score: float
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two valid plays of one group, the first of which scores better (is of lower regret)."""
+
+    chosen: Trajectory
+    rejected: Trajectory
+
+
+@dataclass(frozen=True)
+class CreditedTrajectory:
+    """A valid play with what each of its turns is credited with, shape (T,); higher is better (``credit``)."""
+
+    trajectory: Trajectory
+    credit_T: np.ndarray
+
+
+Batch = Union[Sequence[Trajectory], Sequence[PreferencePair], Sequence[CreditedTrajectory]]
+"""What one update trains on."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ LEVELS = (
     {"regret", "posterior", "metrics", "env", "backend", "config"},
     {
         "selection",
+        "scores",
+        "credit",
+        "teacher",
         "players",
         "play",
         "history",
@@ -30,7 +33,20 @@ LEVELS = (
         "check",
         "scaffold",
     },
-    {"trainer", "evaluate", "iteration_metrics", "table", "figures", "report", "cost", "eval_dir", "prepare", "person"},
+    {
+        "trainer",
+        "lesson",
+        "fit",
+        "evaluate",
+        "iteration_metrics",
+        "table",
+        "figures",
+        "report",
+        "cost",
+        "eval_dir",
+        "prepare",
+        "person",
+    },
     {"run", "envs_command", "targets", "eval_options"},
     {"contestants"},
     {"evaluation"},
@@ -40,14 +56,17 @@ LEVELS = (
 
 SIDEWAYS = {
     "metrics": {"regret"},
-    "config": {"selection", "play", "history"},  # the names of the rules it offers; neither knows the configuration
+    # the names that it offers; none of them knows the configuration
+    "config": {"selection", "scores", "credit", "players", "play", "history"},
+    "credit": {"players"},  # UCB's constant
+    "teacher": {"players", "play", "history"},
     "plan": {"history"},
     "players": {"play"},  # the protocol they follow
     "trajectory_file": {"run_dir"},  # atomic writes
-    "trainer": {"evaluate", "iteration_metrics"},  # evaluate: the seeds of an evaluation
+    "trainer": {"evaluate", "iteration_metrics", "lesson"},  # evaluate: the seeds of an evaluation
     "report": {"table", "figures"},
     "person": {"evaluate"},  # which players a person is shown beside
-    "prepare": {"bridge", "tiny"},  # tiny: where the shipped models lie
+    "prepare": {"bridge", "tiny", "fit"},  # tiny: where the shipped models lie
     "run": {"bridge"},
     "cli": {"main", "bridge", "tiny"},
 }

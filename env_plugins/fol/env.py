@@ -62,6 +62,19 @@ class FullInformationEnv:
         """The point of the simplex after the last ``Policy:``, or None."""
         return parse_policy(text, self._scenario.actions)
 
+    def say(self, action: Action) -> str:
+        """The shortest reply that gives the shares, in whole hundredths, as an algorithm that is imitated says it.
+
+        Hundredths are rounded so that they sum to 1; the game is played with what was said.
+        """
+        assert isinstance(action, tuple)
+        exact_A = 100 * np.array(action)
+        floor_A = np.floor(exact_A + 1e-9)
+        up = np.argsort(floor_A - exact_A, kind="stable")[: round(100 - floor_A.sum())]
+        floor_A[up] += 1
+        shares = zip(self._scenario.actions, floor_A / 100, strict=True)
+        return "Policy: " + ", ".join(f"{name} {share:.2f}" for name, share in shares)
+
     def step(self, action: Action) -> StepResult:
         """Play one distribution; the reward is its expected reward <pi, R>, in [0, 1]."""
         horizon = self._scenario.horizon
@@ -97,7 +110,7 @@ class FullInformationEnv:
 
     def _report(self, rewards_A: np.ndarray) -> str:
         pairs = zip(self._scenario.actions, rewards_A, strict=True)
-        return ", ".join(f"{name} {shown(self._context, float(reward))}" for name, reward in pairs)
+        return "Results: " + ", ".join(f"{name} {shown(self._context, float(reward))}" for name, reward in pairs)
 
     def _round(self) -> str:
         return f"Round {len(self._revealed) + 1} of {self._scenario.horizon}."

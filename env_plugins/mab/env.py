@@ -53,6 +53,11 @@ class BanditEnv:
         """Index of the arm after the last ``Action:``, or None."""
         return parse_action(text, self._scenario.actions, self._context.option)
 
+    def say(self, action: Action) -> str:
+        """The shortest reply that names an arm, as an algorithm that is imitated says it."""
+        assert isinstance(action, int)
+        return f"Action: {self._scenario.actions[action]}"
+
     def step(self, action: Action) -> StepResult:
         """Play one arm; its reward is in reward units, 0 or 1 for Bernoulli arms."""
         turn = self._turn

@@ -111,6 +111,18 @@ class BanditGenerator:
         telling |= {"answer": self.answer} if self.answer != "free" else {}
         return Scenario(self.ENV, horizon, names, context.key, game, telling)
 
+    def prior(self, scenario: Scenario) -> dict[str, Any]:
+        """What a player of ``scenario`` may know of its means beforehand: keywords of ``posterior.Prior``.
+
+        ``ValueError`` for means or rewards that the posterior does not know.
+        """
+        law = scenario.game["law"]
+        require(self.means == "uniform", f"means={self.means!r}: posterior regret needs means=uniform")
+        require(law in ("bernoulli", "gaussian"), f"law={law!r}: posterior regret needs bernoulli or gaussian rewards")
+        noise = {"noise": float(self.noise)} if law == "gaussian" else {}
+        bounds = {"low": float(self.mean_low), "high": float(self.mean_high), "min_gap": float(self.min_gap)}
+        return {"law": law, **bounds, **noise}
+
     def _game(self, n_arms: int, horizon: int, law: str, rng: np.random.Generator) -> dict[str, Any]:
         """The hidden parameters; ``horizon`` matters to games that change."""
         return {"law": law, "means": self._means(n_arms, rng).tolist()} | width(law, self.noise, self.spread)

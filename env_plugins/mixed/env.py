@@ -22,12 +22,21 @@ class MixedGenerator:
     def __init__(self, **environments: Mapping[str, Any]) -> None:
         if not environments:
             raise ValueError("mixed has no environments: name at least one, such as {mab: {}, fol: {}}")
-        self._generators = [_generator(name, options) for name, options in environments.items()]
+        self._by_name = {name: _generator(name, options) for name, options in environments.items()}
 
     def draw(self, rng: np.random.Generator) -> Scenario:
         """One scenario, a function of ``rng`` alone."""
-        scenario: Scenario = self._generators[int(rng.integers(len(self._generators)))].draw(rng)
+        generators = list(self._by_name.values())
+        scenario: Scenario = generators[int(rng.integers(len(generators)))].draw(rng)
         return scenario
+
+    def prior(self, scenario: Scenario) -> Any:
+        """That of the scenario's environment; ``AttributeError`` if it has none."""
+        return self._by_name[scenario.env].prior(scenario)
+
+    def draw_means(self, scenario: Scenario, rng: np.random.Generator) -> Any:
+        """That of the scenario's environment; ``AttributeError`` if it has none."""
+        return self._by_name[scenario.env].draw_means(scenario, rng)
 
 
 class MixedEnv:
@@ -50,6 +59,10 @@ class MixedEnv:
 
     def oracle(self) -> Oracle:
         return self._env.oracle()
+
+    def say(self, action: Action) -> Any:
+        """As the scenario's environment says it; ``AttributeError`` if it does not."""
+        return self._env.say(action)  # type: ignore[attr-defined]
 
 
 @cache

@@ -12,6 +12,7 @@ from env_plugins.mab.generator import DECIMALS, BanditGenerator
 from env_plugins.mab.laws import width
 from env_plugins.nsmab.drift import abrupt, gradual, seasonal, variation, within_budget
 from env_plugins.options import number, one_of, pick, require, whole
+from rmft_verl.types import Scenario
 
 DRIFTS = ("abrupt", "gradual", "seasonal", "stationary")
 
@@ -57,6 +58,14 @@ class DriftGenerator(BanditGenerator):
             number("budget", self.budget)
             most = (max(self.horizon) - 1) * reach
             require(0 <= self.budget <= most, f"budget={self.budget}: means in this range vary between 0 and {most:g}")
+
+    def prior(self, scenario: Scenario) -> dict[str, Any]:
+        """As ``BanditGenerator.prior``, of means that drift: a posterior over them takes ``draw_means``."""
+        return super().prior(scenario) | {"drifts": True}
+
+    def draw_means(self, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
+        """Means of another game that every player is told the same of as of ``scenario``, shape (T, A)."""
+        return np.array(self._game(len(scenario.actions), scenario.horizon, scenario.game["law"], rng)["means"])
 
     def _game(self, n_arms: int, horizon: int, law: str, rng: np.random.Generator) -> dict[str, Any]:
         kind = pick(self.drift, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -28,6 +29,8 @@ MATRIX_LR = 5e-3
 """Peak rate of Muon, for the weights of the layers."""
 OTHER_LR = 4e-3
 """Peak rate of AdamW, for embeddings and norms."""
+ARC, DECIMAL_NORM = 2.0, 2.0
+"""Decimals begin on an arc of so many radians, with vectors of this length (of trained embeddings: about 3)."""
 
 
 def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2) -> None:
@@ -39,6 +42,8 @@ def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2)
     torch.set_num_threads(threads)
     tokenizer = _tokenizer(name)
     model = _model(tokenizer)
+    if "fol" in GAMES[name]:
+        _order_decimals(model, tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters:,} parameters, {len(tokenizer)} tokens", flush=True)
     _train(model, _batches(name, tokenizer, seed, practice=int(PRACTICE * steps)), steps)
@@ -79,6 +84,22 @@ def _model(tokenizer: Any) -> Any:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+def _order_decimals(model: Any, tokenizer: Any) -> None:
+    """Let the embeddings of 0.00 to 1.00 begin on an arc, in their order, so that comparing them is learned in minutes.
+
+    A large model knows the order of numbers from its pre-training; a tiny one would spend its own on finding it.
+    """
+    import torch
+
+    weight = model.model.embed_tokens.weight
+    with torch.no_grad():
+        axes = torch.linalg.qr(torch.randn(weight.shape[1], 2)).Q
+        for token, index in tokenizer.get_vocab().items():
+            if found := re.fullmatch(r"\D*(\d\.\d\d)", token):
+                angle = torch.tensor(ARC * (float(found.group(1)) - 0.5))
+                weight[index] += DECIMAL_NORM * (angle.cos() * axes[:, 0] + angle.sin() * axes[:, 1])
 
 
 def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:

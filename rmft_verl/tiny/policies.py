@@ -49,11 +49,11 @@ def _stick(shares: Shares) -> tuple[list[int], str]:
 
 
 def _chase(shares: Shares) -> tuple[list[int], str]:
-    return all_on(shares.best, len(shares.last)), "Back the last winner."
+    return all_on(shares.best, len(shares.last)), "Back the last winner, {best}."
 
 
 def _contrary(shares: Shares) -> tuple[list[int], str]:
-    return all_on(shares.worst, len(shares.last)), "The last loser is due."
+    return all_on(shares.worst, len(shares.last)), "The last loser is due, {worst}."
 
 
 def _shift(shares: Shares) -> tuple[list[int], str]:
@@ -65,11 +65,14 @@ def _shift(shares: Shares) -> tuple[list[int], str]:
             after[action] -= given
             after[shares.best] += given
             wanted -= given
-    return after, "A step towards the last winner."
+    return after, "A step towards the last winner, {best}."
 
 
 PolicyHabit = Callable[[Shares], tuple[list[int], str]]
-"""Shares, from the second round on -> hundredths and thought."""
+"""Shares, from the second round on -> hundredths and thought.
+
+``{best}`` and ``{worst}`` become the names of what paid most and least: a tiny model that has said a name finds the
+shares that follow from it."""
 
 POLICY_HABITS: dict[str, tuple[float, str, PolicyHabit]] = {
     "even": (0.25, "Even shares.", _even),

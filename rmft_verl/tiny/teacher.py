@@ -95,7 +95,9 @@ def _shares_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -
     observation: Observation | None = env.reset()
     while observation is not None:
         if observation.feedback_A is not None:
-            given, thought = rule(Shares(given, observation.feedback_A.tolist()))
+            shares = Shares(given, observation.feedback_A.tolist())
+            given, thought = rule(shares)
+            thought = thought.format(best=scenario.actions[shares.best], worst=scenario.actions[shares.worst])
         messages += [*observation.messages, Message("assistant", reply(thought, given, scenario.actions))]
         actions.append(tuple(share / 100 for share in given))
         observation = env.step(actions[-1]).observation

@@ -30,7 +30,7 @@ from rmft_verl.types import Trajectory
 
 ARMS: dict[str, tuple[str, str, list[str]]] = {
     "lowest_8": ("lowest regret, 8 of 16", "#0072B2", ["selection.keep=8"]),
-    "random_8": ("random, 8 of 16", "#999999", ["selection.keep=8", "selection.rule=random"]),
+    "random_8": ("random, 8 of 16", "#999999", ["selection.keep=8", "selection.score=random"]),
     # as many trained tokens as with 8
     "lowest_2": ("lowest regret, 2 of 16", "#D55E00", ["selection.keep=2", "update.epochs=8"]),
 }

@@ -1,0 +1,58 @@
+"""Do the environment and the method fit each other? Asked on drawn scenarios, before anything loads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import Env
+from rmft_verl.plan import PROBED_SCENARIOS, make_generator
+from rmft_verl.players import can_play
+from rmft_verl.posterior import Prior
+from rmft_verl.types import GameSpec, Scenario
+
+
+def check_fit(config: Config, env_class: type[Env]) -> None:
+    """Raise ``ConfigError`` where the score needs a prior, or the player or the credit a game, that is not there."""
+    generator, rng = make_generator(env_class, config.env.options), np.random.default_rng(0)
+    drawn: list[Scenario] = [generator.draw(rng) for _ in range(PROBED_SCENARIOS)]
+    games = [(scenario, env_class(scenario, 0).reset().spec) for scenario in drawn]
+    bandits = [scenario for scenario, spec in games if not spec.full_information]
+    name = config.env.name
+    if config.selection.score == "posterior":
+        _check_prior(name, generator, bandits)
+    if config.update.loss == "grpo" and config.update.credit == "ucb" and len(bandits) < len(games):
+        raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use regret or strategic")
+    if config.rollout.player != "model":
+        _check_teacher(config.rollout.player, name, env_class, games)
+
+
+def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
+    if not bandits:
+        raise ConfigError(
+            f"selection.score='posterior': {name} reveals all rewards, so there is no luck of exploration to remove; "
+            "use selection.score=regret"
+        )
+    try:
+        for scenario in bandits:
+            Prior(**generator.prior(scenario))  # type: ignore[attr-defined]
+    except AttributeError as error:
+        raise ConfigError(
+            f"selection.score='posterior': the generator of {name} has no prior(scenario); give it one "
+            "(docs/write_an_env.md) or use selection.score=regret"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"selection.score='posterior': {error}, or use selection.score=regret") from error
+
+
+def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:
+    if not hasattr(env_class, "say"):
+        raise ConfigError(
+            f"rollout.player={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
+            "(docs/write_an_env.md)"
+        )
+    unfit = next((scenario for scenario, spec in games if not can_play(player, spec)), None)
+    if unfit is not None:
+        raise ConfigError(
+            f"rollout.player={player!r} cannot play {unfit.env} with these options: choose another player"
+        )
