@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Union
 
-from rmft_verl.types import RolloutRequest, RunError, Trajectory
+from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, RunError, Trajectory
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of finished episodes and of sampled tokens since the last call."""
+
+Batch = Union[Sequence[Trajectory], Sequence[PreferencePair], Sequence[CreditedTrajectory]]
+"""What an update learns from: kept plays (``update.loss=sft``), pairs (``dpo``) or plays with credit (``grpo``)."""
 
 
 class StaleSamplerError(RunError):
@@ -25,8 +28,15 @@ class Backend(Protocol):
         """Play every request with the current weights, in order. Not yet scored."""
         ...
 
-    def update(self, kept: Sequence[Trajectory], seed: int) -> dict[str, float]:
-        """Train on the sampled tokens of ``kept``; returns loss, gradient norm, learning rate and token counts."""
+    def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Plays of an algorithm with ``tokens``: what the model would have read and, as its replies, ``Turn.text``."""
+        ...
+
+    def update(self, batch: Batch, seed: int) -> dict[str, float]:
+        """Train on the sampled tokens of ``batch``; returns loss, gradient norm, token counts and what the loss adds.
+
+        Raises ``RunError`` if the batch is too small for the GPUs or the training is not finite.
+        """
         ...
 
     def sync(self, version: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from rmft_verl.types import RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 an input that cannot be used (one line says why)."""
+    """Exit status: 0 done, 2 an input that cannot be used (one line says why), 1 if a run of ``compare`` failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:  # key=value pairs, which argparse need not see
         from rmft_verl.main import main as train
@@ -24,6 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from rmft_verl.evaluation import command
 
             command(given[1:])
+            return 0
+        if given[:1] == ["compare"]:
+            from rmft_verl.compare.command import command as compare
+
+            return compare(given[1:])
+        if given[:1] == ["rescore"]:
+            from rmft_verl.rescore import command as rescore
+
+            rescore(given[1:])
             return 0
         options = _parser().parse_args(given)
         options.run(options)
@@ -37,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
     commands.add_parser("eval", help="players on environments: TARGET... --players P...; eval --help says more")
+
+    commands.add_parser("compare", help="recipes or runs over seeds, one table: ARM...; compare --help says more")
+    commands.add_parser("rescore", help="what another rule would have kept: RUN score=...; rescore --help says more")
 
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
     recipes.set_defaults(run=_recipes)

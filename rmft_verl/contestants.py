@@ -176,3 +176,8 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     config = reload_config(run.config, overrides)
     model = dataclasses.replace(config.model, path=str(final))
     return dataclasses.replace(config, model=model), run.read_state().iteration
+
+
+def base_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
+    """The configuration of a run, whose model is the one it started from, without an update."""
+    return reload_config(RunDir.open(path).config, overrides), 0

@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("player model (through verl)").add_mutually_exclusive_group()
     model.add_argument("--recipe", nargs="+", metavar=("NAME", "key=value"), help="model, context, hardware: a recipe")
     model.add_argument("--run", nargs="+", metavar=("RUN", "key=value"), help="the trained model of a run")
+    model.add_argument("--base", nargs="+", metavar=("RUN", "key=value"), help="the model that a run started from")
     api = parser.add_argument_group("players api:MODEL (OpenAI-compatible endpoints)").add_argument
     api("--base-url", default="", metavar="URL", help="such as http://localhost:8000/v1; default OPENAI_BASE_URL")
     api("--api-key-env", default=DEFAULT_KEY, metavar="NAME", help=f"variable that holds the key ({DEFAULT_KEY})")

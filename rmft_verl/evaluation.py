@@ -13,7 +13,16 @@ from typing import Any
 
 from rmft_verl import __version__
 from rmft_verl.console import Screen
-from rmft_verl.contestants import MODEL, Algorithm, ApiModel, BackendModel, Contestant, Recorder, trained_model
+from rmft_verl.contestants import (
+    MODEL,
+    Algorithm,
+    ApiModel,
+    BackendModel,
+    Contestant,
+    Recorder,
+    base_model,
+    trained_model,
+)
 from rmft_verl.cost import estimate
 from rmft_verl.eval_dir import Episode, EvalDir, episode, file_name
 from rmft_verl.eval_options import REFERENCES, parse
@@ -139,10 +148,14 @@ def _contestant(name: str, options: argparse.Namespace, targets: Sequence[Target
         )
     if options.run is not None:
         config, version = trained_model(Path(options.run[0]), options.run[1:])
+    elif options.base is not None:
+        config, version = base_model(Path(options.base[0]), options.base[1:])
     elif options.recipe:
         config, version = load_config([f"recipe={options.recipe[0]}", *options.recipe[1:]]), 0
     else:
-        raise RunError("player 'model' needs --recipe NAME [key=value ...] or --run RUN: they say which model")
+        raise RunError(
+            "player 'model' needs --recipe NAME [key=value ...], --run RUN or --base RUN: they say which model"
+        )
     return BackendModel(config, version, targets, options.env_dir)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 from rmft_verl import metrics
 from rmft_verl.types import Scored, Trajectory
 
+MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
+"""Exploration has collapsed when suffix failures have risen by more, or K x MinFrac is less than this share of it."""
+
 
 def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
     """What an evaluation says; where several environments are mixed, of each of them as well.
@@ -60,6 +63,19 @@ def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[s
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
         "kept/share": len(kept) / len(scored),
     }
+
+
+def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
+    """One line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
+    failures, explored = "rollout/suffix_failure", "rollout/min_fraction"
+    more, less = row[failures] - first[failures], row[explored] / first[explored] if first[explored] > 0 else 1.0
+    if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, where no arms are pulled, warns of nothing
+        return ""
+    return (
+        f"exploration collapses: suffix failures {first[failures]:.2f} -> {row[failures]:.2f}, K x MinFrac "
+        f"{first[explored]:.2f} -> {row[explored]:.2f} since the first iteration. Keep more (selection.keep), or score "
+        "by selection.score=posterior with selection.further above 0 (docs/selection.md)"
+    )
 
 
 def _regret_by_environment(played: Sequence[Trajectory]) -> dict[str, float]:

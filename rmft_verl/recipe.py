@@ -30,7 +30,7 @@ def find_recipes() -> dict[str, Path]:
 
 
 def load_config(arguments: Sequence[str]) -> Config:
-    """The configuration that ``recipe=NAME key=value ...`` stands for.
+    """The configuration that ``recipe=NAME key=value ...`` stands for; ``NAME+METHOD`` lays one recipe over another.
 
     Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
     """
@@ -38,10 +38,12 @@ def load_config(arguments: Sequence[str]) -> Config:
     if "recipe" not in given:
         return _merged([given])
     recipes = find_recipes()
-    name = str(given.recipe)
-    if name not in recipes:
-        raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
-    return _merged([_read(recipes[name]), given])
+    layers: list[DictConfig] = []
+    for name in str(given.recipe).split("+"):
+        if name not in recipes:
+            raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
+        layers.append(_read(recipes[name]))
+    return _merged([*layers, given])
 
 
 def reload_config(path: Path, arguments: Sequence[str]) -> Config:

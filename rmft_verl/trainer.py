@@ -21,14 +21,14 @@ from rmft_verl.backend import Backend, OnProgress
 from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
-from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.iteration_metrics import collapse, held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.lesson import choose, favored
 from rmft_verl.plan import make_generator
 from rmft_verl.regret import score
 from rmft_verl.run_dir import RunDir, RunState
 from rmft_verl.scores import Scorer
 from rmft_verl.teacher import teach
-from rmft_verl.tracking import Tracker
+from rmft_verl.tracking import Tracker, warn
 from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import Batch, RolloutRequest, RunError, Scenario, Trajectory
 
@@ -60,6 +60,8 @@ class Trainer:
         self._score = Scorer(config.selection.score, self._generator, config.selection.further)
         self.held_out = held_out_scenarios(config, env_class)
         self._seconds: dict[str, float] = {}
+        self._first: dict[str, float] = {}
+        self._warned = False
 
     def train(self, report: ReportIteration) -> dict[str, list[Trajectory]]:
         """Run every iteration; returns the held-out plays of the base and of the trained model."""
@@ -120,7 +122,12 @@ class Trainer:
                 f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
-        return batch, rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, scored)
+        row = rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, scored)
+        self._first = self._first or row
+        if not self._warned and (line := collapse(self._first, row)):
+            self._warned = True
+            warn(line)
+        return batch, row
 
     def _evaluate(self, n: int) -> list[Trajectory]:
         """The model with ``n`` updates on the held-out scenarios, with the draws every other player gets."""

@@ -61,6 +61,11 @@ def write_trajectories(
 
 def read_trajectories(path: Path) -> list[Trajectory]:
     """The trajectories of a file, in the order written. Raises ``RunDirError``, naming it, if it is damaged."""
+    return [trajectory for trajectory, _ in read_with_kept(path)]
+
+
+def read_with_kept(path: Path) -> list[tuple[Trajectory, bool | None]]:
+    """As ``read_trajectories``, each with whether it was kept for training; None if the file does not say."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -74,7 +79,8 @@ def read_trajectories(path: Path) -> list[Trajectory]:
         rows = table.drop_columns(list(ARRAYS)).to_pylist()
         if found == 1:
             rows = [row | _lengths_of_format_1(row, arrays["token_ids_N"][i]) for i, row in enumerate(rows)]
-        return [_from_row(row, {name: column[i] for name, column in arrays.items()}) for i, row in enumerate(rows)]
+        each = [{name: column[i] for name, column in arrays.items()} for i in range(len(rows))]
+        return [(_from_row(row, own), row["kept"]) for row, own in zip(rows, each, strict=True)]
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunDirError(f"{path} cannot be read as trajectories ({reason}): restore it or remove it") from error

@@ -49,7 +49,7 @@ LEVELS = (
     },
     {"run", "envs_command", "targets", "eval_options"},
     {"contestants"},
-    {"evaluation"},
+    {"evaluation", "rescore", "compare"},
     {"main", "cli"},
 )
 """A module may import modules of the levels before its own."""

@@ -45,6 +45,14 @@ class ChatTemplate:
             self._later[message.content] = self._ids(self._behind_reply(message.content)[len(self._end_text) :])
         return ([] if ended else self._ids(self._end_text)) + self._later[message.content]
 
+    def reply(self, text: str) -> list[int]:
+        """Ids of a reply that says ``text`` and ends: for words that were not sampled."""
+        return [*self._ids(text), self.end]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The words of a part of a reply, without special tokens, as an environment reads them."""
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+
     def _behind_reply(self, content: str) -> str:
         turns = [("user", "x"), ("assistant", REPLY), ("user", content)]
         return self._render([{"role": role, "content": text} for role, text in turns]).split(REPLY, 1)[1]

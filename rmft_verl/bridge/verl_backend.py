@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import ray
 import torch
 from omegaconf import DictConfig
+from transformers import AutoTokenizer
 from verl import DataProto
 from verl.checkpoint_engine import CheckpointEngineManager
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager
@@ -26,14 +29,17 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerManager
 
-from rmft_verl.backend import OnProgress
-from rmft_verl.bridge import canary, progress
-from rmft_verl.bridge.batches import sampled_logprobs, sft_batch
+from rmft_verl.backend import Batch, OnProgress
+from rmft_verl.bridge import canary, progress, steps
+from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.client import DialogueClient
+from rmft_verl.bridge.dialogue import ChatTemplate
 from rmft_verl.bridge.losses import loss
+from rmft_verl.bridge.objectives import OBJECTIVES, setting
+from rmft_verl.bridge.rendering import render
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
-from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
+from rmft_verl.types import RolloutRequest, Tokens, Trajectory
 
 PROBE = 4
 """Dialogues that the canary compares."""
@@ -42,9 +48,15 @@ PROBE = 4
 class VerlBackend:
     """Starts verl's workers and servers; ``ray.init`` must have been called."""
 
-    def __init__(self, config: Config, verl_config: DictConfig, kind: str) -> None:
+    def __init__(self, config: Config, verl_config: DictConfig, kind: str, scratch: Path | None = None) -> None:
+        """``scratch``: where ``update.start=base`` keeps the base while the run lasts, a directory that every node can
+        write to; None = the system's temporary one.
+        """
         self._config = config
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
+        tokenizer = AutoTokenizer.from_pretrained(verl_config.actor_rollout_ref.model.path)
+        self._template = ChatTemplate(tokenizer, config.model.chat_template)
+        self._setting = setting(config, verl_config, self._template)
         pools = ResourcePoolManager(
             resource_pool_spec={"all": [config.hardware.gpus_per_node] * config.hardware.nodes},
             mapping={"actor": "all"},
@@ -61,7 +73,8 @@ class VerlBackend:
         group = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=colocated, device_name=kind)
         self._actor = group.spawn(prefix_set=["actor_rollout"])["actor_rollout"]
         self._actor.init_model()
-        self._actor.set_loss_fn(loss)
+        self._actor.set_loss_fn(partial(loss, actor=self._setting.actor))
+        self._base = self._keep_base(scratch) if config.update.start == "base" else None
         servers = LLMServerManager.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
         self._client = servers.get_client(DialogueClient)
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
@@ -105,51 +118,36 @@ class VerlBackend:
             }
         )
 
-    def update(self, kept: Sequence[Trajectory], seed: int) -> dict[str, float]:
-        samples = _samples(kept)
-        size, steps = self._batches(len(samples))
-        order = np.random.default_rng(seed).permutation(len(samples))[: size * steps]
+    def _keep_base(self, scratch: Path | None) -> Path:
+        """Save the weights as they are now, with the optimizer's first state; returns the directory."""
+        base = Path(tempfile.mkdtemp(prefix="rmft_verl_base_", dir=scratch))
+        self._actor.save_checkpoint(str(base), global_step=0)
+        shutil.rmtree(base / "huggingface")
+        return base
+
+    def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
+
+    def update(self, batch: Batch, seed: int) -> dict[str, float]:
+        update, world = self._config.update, self._world
+        objective = OBJECTIVES[update.loss](batch, self._setting)
+        samples, together = objective.samples, objective.together
+        size, n_steps = steps.cut(len(samples), update.batch, world, together)
+        order = steps.draw(len(samples), size * n_steps, together, seed)
         self._weights.sleep_replicas()
         self._probe = samples[:PROBE]
         self._before = self._trainer_logprobs(self._probe)
-        batch = sft_batch([samples[i] for i in order])
-        tu.assign_non_tensor(
-            batch,
-            mini_batch_size=size,
-            epochs=self._config.update.epochs,
-            seed=seed,
-            dataloader_kwargs={"shuffle": True},
-        )
-        metrics = tu.get(_value(self._actor.update_actor(batch)), "metrics")
-        losses = np.array(metrics["loss"], dtype=float)
-        norms = np.array([float(norm) for norm in metrics["grad_norm"]])
-        if not (np.isfinite(losses).all() and np.isfinite(norms).all()):
-            raise RunError(
-                f"update: loss {losses[-1]} or gradient norm {norms[-1]} is not finite; the run stops before the "
-                "weights are used. Lower update.lr or update.max_grad_norm"
-            )
-        return {
-            "update/loss": float(losses.mean()),
-            "update/loss_first": float(losses[0]),
-            "update/loss_last": float(losses[-1]),
-            "update/grad_norm": float(norms.mean()),
-            "update/steps": float(len(losses)),
-            "update/samples": float(size * steps),
-            "update/tokens": float(batch["input_ids"].offsets()[-1]) * self._config.update.epochs,
-            "update/gpu_memory_gib": float(np.max(metrics["perf/max_memory_allocated_gb"])),
-            "update/dropped": float(len(samples) - size * steps),
+        rows = objective.batch(order.tolist(), self._logprobs)
+        if update.start == "base":  # from here on the trainer is not the model that played
+            self._actor.load_checkpoint(str(self._base))
+        tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
+        metrics = tu.get(_value(self._actor.update_actor(rows)), "metrics")
+        counts = {
+            "update/samples": float(size * n_steps),
+            "update/tokens": float(rows["input_ids"].offsets()[-1]) * update.epochs,
+            "update/dropped": float(objective.left_out + len(samples) - size * n_steps),
         }
-
-    def _batches(self, n_samples: int) -> tuple[int, int]:
-        """Samples in an optimizer step and steps in an epoch: near ``update.batch``, a multiple of the GPUs."""
-        steps = max(1, round(n_samples / self._config.update.batch))
-        size = n_samples // steps // self._world * self._world
-        if size == 0:
-            raise RunError(
-                f"update: only {n_samples} valid samples were kept for {self._world} GPUs; "
-                "see the invalid rate, and raise rollout.scenarios or selection.keep"
-            )
-        return size, steps
+        return steps.outcome(metrics) | counts | objective.metrics(metrics, rows)
 
     def sync(self, version: int) -> dict[str, float]:
         self._transfer(version)
@@ -166,11 +164,14 @@ class VerlBackend:
 
     def _trainer_logprobs(self, probe: Sequence[Tokens]) -> list[torch.Tensor]:
         """The trainer's log-probability of every sampled token of each dialogue, at temperature 1."""
-        rows = [probe[i % len(probe)] for i in range(math.ceil(len(probe) / self._world) * self._world)]
-        batch = sft_batch(rows)
-        tu.assign_non_tensor(batch, compute_loss=False)
+        return sampled_logprobs(self._logprobs(probe, 1.0), probe)
+
+    def _logprobs(self, samples: Sequence[Tokens], temperature: float) -> list[torch.Tensor]:
+        """verl's row of log-probabilities of each sample under the trainer: position j is of token j + 1."""
+        padded = math.ceil(len(samples) / self._world) * self._world  # verl splits evenly
+        batch = plain_batch([samples[i % len(samples)] for i in range(padded)], temperature)
         log_probs = tu.get(_value(self._actor.compute_log_prob(batch)), "log_probs")
-        return sampled_logprobs(log_probs, rows)[: len(probe)]
+        return list(log_probs.unbind())[: len(samples)]
 
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".partial")
@@ -181,6 +182,8 @@ class VerlBackend:
 
     def close(self) -> None:
         ray.shutdown()
+        if self._base is not None:
+            shutil.rmtree(self._base, ignore_errors=True)
 
 
 def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:

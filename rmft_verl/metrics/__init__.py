@@ -34,6 +34,7 @@ from rmft_verl.metrics.scale import (
     relative_change,
     scored,
 )
+from rmft_verl.metrics.seeds import change_over_seeds, two_level
 
 __all__ = [
     "RESAMPLES",
@@ -50,6 +51,7 @@ __all__ = [
     "best_arm_frequency",
     "best_arm_mass",
     "bootstrap",
+    "change_over_seeds",
     "coverage_curve",
     "cumulative_reward",
     "cut_rate",
@@ -72,5 +74,6 @@ __all__ = [
     "suffix_failure",
     "suffix_failure_frequency",
     "trend_test",
+    "two_level",
     "win_rates",
 ]

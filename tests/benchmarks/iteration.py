@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.recipe import load_config
 from rmft_verl.regret import score
 from rmft_verl.run import start_backend
-from rmft_verl.selection import select
+from rmft_verl.scores import Scorer
+from rmft_verl.selection import count, select
 from rmft_verl.tracking import FileTracker
 from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
@@ -83,12 +85,14 @@ def _iterate(prepared: Prepared, backend: Backend, scratch: Path, n: int) -> Ite
         rolled = backend.rollout(requests, n - 1)
     with watch("score"):
         played = [score(trajectory) for trajectory in rolled]
+    rng = np.random.default_rng([config.seed, n])
     with watch("select"):
-        rule, keep, by = config.selection.rule, config.selection.keep, config.selection.group_by
-        kept = select(played, rule=rule, keep=keep, by=by, rng=np.random.default_rng([config.seed, n]))
+        scored = Scorer(config.selection.score, _generator(prepared), config.selection.further)(played, rng)
+        keep, by = count(config.selection.keep, config.rollout.rollouts), config.selection.group_by
+        kept = select(scored, keep=keep, by=by, rng=rng)
     with watch("log"):
         write_trajectories(scratch / f"train_{n}.parquet", played, phase="train", iteration=n, kept=kept)
-        row = rollout_metrics(played, watch.seconds["rollout"]) | kept_metrics(kept, played) if kept else {}
+        row = rollout_metrics(played, watch.seconds["rollout"]) | kept_metrics(kept, scored) if kept else {}
         FileTracker(scratch / "metrics.jsonl").log(row, n)
     if not kept:
         raise RunError(f"none of {len(played)} trajectories is valid: bench with a model that plays the game")
@@ -110,11 +114,15 @@ def _iterate(prepared: Prepared, backend: Backend, scratch: Path, n: int) -> Ite
     )
 
 
+def _generator(prepared: Prepared) -> Any:
+    return make_generator(prepared.env_class, prepared.config.env.options)
+
+
 def _requests(prepared: Prepared, n: int) -> list[RolloutRequest]:
     """L plays of each of M fresh scenarios, as many as an iteration of the recipe has."""
     config = prepared.config
     rng = np.random.default_rng([config.seed, n])
-    generator = make_generator(prepared.env_class, config.env.options)
+    generator = _generator(prepared)
     return [
         RolloutRequest(scenario, *episode_seeds(n, i, member), temperature=config.rollout.temperature)
         for i, scenario in enumerate(generator.draw(rng) for _ in range(config.rollout.scenarios))

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from verl.checkpoint_engine import CheckpointEngineManager
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopManager, AgentLoopOutput
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
+from verl.utils.tensordict_utils import make_iterator
+from verl.workers.engine.utils import prepare_micro_batches
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
-from verl.workers.utils.losses import sft_loss
+from verl.workers.utils.losses import ppo_loss, sft_loss
 
 SURFACE = [
     (ActorRolloutRefWorker.__init__, ["config", "role", "distillation_config"]),
@@ -18,6 +21,7 @@ SURFACE = [
     (ActorRolloutRefWorker.update_actor, ["data"]),
     (ActorRolloutRefWorker.compute_log_prob, ["data"]),
     (ActorRolloutRefWorker.save_checkpoint, ["local_path", "global_step"]),
+    (ActorRolloutRefWorker.load_checkpoint, ["local_path"]),
     (AgentLoopBase.__init__, ["trainer_config", "server_manager", "tokenizer"]),
     (AgentLoopBase.run, ["sampling_params"]),
     (AgentLoopManager.__init__, ["config", "llm_client"]),
@@ -29,6 +33,13 @@ SURFACE = [
     (CheckpointEngineManager.update_weights, ["global_steps"]),
     (CheckpointEngineManager.sleep_replicas, []),
     (sft_loss, ["config", "model_output", "data", "dp_group"]),
+    (ppo_loss, ["config", "model_output", "data", "dp_group"]),
+    (
+        compute_grpo_outcome_advantage,
+        ["token_level_rewards", "response_mask", "index", "norm_adv_by_std_in_grpo"],
+    ),
+    (make_iterator, ["tensordict", "mini_batch_size", "epochs", "seed", "dataloader_kwargs"]),
+    (prepare_micro_batches, ["data"]),
 ]
 
 

@@ -1,9 +1,11 @@
-"""The real backend, verl and vLLM with the shipped model: exact tokens, the canary, the loss, an exported model."""
+"""The real backend, verl and vLLM with the shipped model: exact tokens, the canary, every update, an exported model."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +15,47 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rmft_verl.backend import StaleSamplerError
+from rmft_verl.bridge.action_line import action_only
 from rmft_verl.bridge.agent_loop import ModelPlayer
 from rmft_verl.bridge.batches import sft_batch
 from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.objectives import GRPO
 from rmft_verl.bridge.verl_backend import VerlBackend
+from rmft_verl.config import UpdateConfig
+from rmft_verl.credit import reward
 from rmft_verl.play import play
 from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.recipe import load_config
 from rmft_verl.regret import score
 from rmft_verl.run import start_backend
-from rmft_verl.types import RolloutRequest, Scenario, Trajectory
+from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scenario, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def prepared() -> Prepared:
-    return prepare(load_config(["recipe=mab_tiny", "rollout.rollouts=4", "selection.keep=2", "update.batch=8"]))
+    options = ["rollout.rollouts=4", "selection.keep=2", "update.batch=8", "update.start=base"]
+    return prepare(load_config(["recipe=mab_tiny", *options]))
 
 
 @pytest.fixture(scope="module")
 def backend(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VerlBackend]:
+    """Started with ``update.start=base``, so that it keeps the base; the tests change ``update`` as they need it."""
     backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
+    prepared.config.update.start = "current"
     backend.sync(0)
     yield backend
     backend.close()
+
+
+@contextmanager
+def updating(backend: VerlBackend, **changes: Any) -> Iterator[UpdateConfig]:
+    """The backend with another ``update`` configuration."""
+    before = backend._config.update
+    backend._config.update = dataclasses.replace(before, **changes)
+    yield backend._config.update
+    backend._config.update = before
 
 
 def scenarios(prepared: Prepared, n: int) -> list[Scenario]:
@@ -95,23 +113,26 @@ def test_equal_seeds_give_equal_dialogues(prepared: Prepared, backend: VerlBacke
     assert first.tokens[0].ids_N.tolist() == second.tokens[0].ids_N.tolist()
 
 
+def base_logprobs(prepared: Prepared, samples: Sequence[Tokens]) -> list[torch.Tensor]:
+    """The base's log-probabilities of the tokens of each sample's mask, by transformers in float32."""
+    model = AutoModelForCausalLM.from_pretrained(prepared.model_path, dtype=torch.float32)
+    rows = []
+    for tokens in samples:
+        ids = torch.from_numpy(tokens.ids_N.copy()).long()[None]
+        with torch.no_grad():
+            logprobs = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        rows.append(logprobs[torch.from_numpy(tokens.mask_N.copy()).bool()[1:]])
+    return rows
+
+
 def test_the_loss_is_cross_entropy_on_the_sampled_tokens(
     prepared: Prepared, backend: VerlBackend, played: list[Trajectory]
 ) -> None:
     """verl's first loss against transformers' own logits on the same ids and mask (bfloat16 against float32)."""
     kept = played[:8]
-    model = AutoModelForCausalLM.from_pretrained(prepared.model_path, dtype=torch.float32)
-    total = count = 0.0
-    for trajectory in kept:
-        (tokens,) = trajectory.tokens
-        ids = torch.from_numpy(tokens.ids_N.copy()).long()[None]
-        mask = torch.from_numpy(tokens.mask_N.copy()).bool()
-        with torch.no_grad():
-            logprobs = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-        total += -logprobs[mask[1:]].sum().item()
-        count += mask.sum().item()
+    rows = base_logprobs(prepared, [tokens for trajectory in kept for tokens in trajectory.tokens])
     metrics = backend.update(kept, seed=0)
-    assert metrics["update/loss_first"] == pytest.approx(total / count, rel=0.02)
+    assert metrics["update/loss_first"] == pytest.approx(-torch.cat(rows).mean().item(), rel=0.02)
     assert metrics["update/samples"] == 8
 
 
@@ -128,6 +149,77 @@ def test_the_true_sync_passes_and_one_that_does_nothing_stops_the_run(
         backend.sync(2)
     monkeypatch.undo()
     assert backend.sync(2)["sync/canary"] < 0.05
+
+
+def test_sft_on_the_action_from_the_base(prepared: Prepared, backend: VerlBackend, played: list[Trajectory]) -> None:
+    """After the updates above the trainer is not the base: its loss is, and the same update gives the same model."""
+    samples = [tokens for trajectory in played[:8] for tokens in trajectory.tokens]
+    rows = base_logprobs(prepared, [action_only(tokens, backend._template) for tokens in samples])
+    expected = -torch.stack([row.mean() for row in rows]).mean().item()
+    with updating(backend, start="base", train_on="action", weighting="trajectory"):
+        first = backend.update(played[:8], seed=3)
+    passed = backend.sync(3)
+    once = backend._trainer_logprobs(samples)
+    assert first["update/loss_first"] == pytest.approx(expected, rel=0.02)
+    assert passed["sync/canary"] < passed["sync/moved"]
+
+    backend.update(played[:8], seed=4)
+    backend.sync(4)
+    between = backend._trainer_logprobs(samples)
+    with updating(backend, start="base", train_on="action", weighting="trajectory"):
+        second = backend.update(played[:8], seed=3)
+    passed = backend.sync(5)
+    again = backend._trainer_logprobs(samples)
+    assert second == first
+    torch.testing.assert_close(torch.cat(again), torch.cat(once))
+    assert (torch.cat(between) - torch.cat(once)).abs().mean() > 0.01
+    assert passed["sync/canary"] < passed["sync/moved"]  # moved from the model that played, not from the base
+
+
+def test_dpo_raises_the_margin_of_its_pairs(backend: VerlBackend, played: list[Trajectory]) -> None:
+    pairs = [PreferencePair(*played[i : i + 2]) for i in range(0, 8, 2)]
+    samples = [tokens for trajectory in played[:8] for tokens in trajectory.tokens]
+
+    def margin() -> float:
+        sums = [row.sum().item() for row in backend._trainer_logprobs(samples)]
+        return float(np.mean(np.subtract(sums[0::2], sums[1::2])))
+
+    before = margin()
+    with updating(backend, loss="dpo", beta=0.1, sft_term=0.1, epochs=3):
+        metrics = backend.update(pairs, seed=0)
+    passed = backend.sync(6)
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert (metrics["update/samples"], metrics["update/steps"]) == (8, 3)
+    assert metrics["update/dpo_margin"] > 0 and metrics["update/dpo_accuracy"] > 0.5
+    assert margin() > before + 1
+    assert passed["sync/canary"] < passed["sync/moved"]
+
+
+def test_grpo_raises_what_is_credited(prepared: Prepared, backend: VerlBackend) -> None:
+    requests = [RolloutRequest(s, i, 7 * i + j) for i, s in enumerate(scenarios(prepared, 2)) for j in range(4)]
+    plays = [CreditedTrajectory(t, reward(t)) for t in backend.rollout(requests, version=6)]
+    samples = [play.trajectory.tokens[0] for play in plays]
+    before = backend._trainer_logprobs(samples)
+    with updating(backend, loss="grpo", epochs=3):
+        metrics = backend.update(plays, seed=0)
+        advantages = GRPO(plays, backend._setting)._advantages
+    after = backend._trainer_logprobs(samples)
+    passed = backend.sync(7)
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert (metrics["update/samples"], metrics["update/steps"]) == (8, 3)
+    assert 0 <= metrics["update/clip_fraction"] < 0.5 and abs(metrics["update/kl"]) < 0.5
+    assert 0.3 < metrics["update/advantage_abs"] < 1.5
+    of_sampled = np.concatenate([row[t.mask_N == 1] for row, t in zip(advantages, samples, strict=True)])
+    assert (of_sampled * (torch.cat(after) - torch.cat(before)).numpy()).mean() > 0
+    assert passed["sync/canary"] < passed["sync/moved"]
+
+
+def test_words_are_rendered_as_the_model_reads_them(backend: VerlBackend, played: list[Trajectory]) -> None:
+    """Rendering a sampled play again gives the same text, whatever its tokens were."""
+    sampled = next(trajectory for trajectory in played if trajectory.valid)
+    (rendered,) = backend.render([dataclasses.replace(sampled, tokens=())])
+    texts = [backend._template.text(trajectory.tokens[0].ids_N) for trajectory in (rendered, sampled)]
+    assert texts[0] == texts[1]
 
 
 def test_a_saved_model_is_the_trained_one(

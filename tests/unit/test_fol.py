@@ -85,7 +85,7 @@ def test_words_and_numbers_of_a_game() -> None:
     result = env.step(action)
     assert result.reward == pytest.approx(0.75 * 0.62 + 0.25 * 0.1) and not result.done
     second = result.observation
-    assert second is not None and second.messages == (Message("user", "amber 0.62, blue 0.10\nRound 2 of 3."),)
+    assert second is not None and second.messages == (Message("user", "Results: amber 0.62, blue 0.10\nRound 2 of 3."),)
     assert (second.turn, second.last_action) == (1, (0.75, 0.25))
     assert np.array_equal(np.asarray(second.feedback_A), [0.62, 0.1])
     assert env.step((0.0, 1.0)).reward == 1.0
@@ -106,7 +106,8 @@ def test_rewards_are_told_in_the_unit_of_the_story() -> None:
     assert "from 0 to 100 points" in text and "Reply with one line and nothing else:\nPolicy:" in text
     observation = env.step((0.5, 0.5)).observation
     assert (
-        observation is not None and observation.messages[0].content == "agate 62 points, jade 10 points\nRound 2 of 3."
+        observation is not None
+        and observation.messages[0].content == "Results: agate 62 points, jade 10 points\nRound 2 of 3."
     )
     assert (observation.spec.shown_scale, observation.spec.unit) == (100.0, "points")
 

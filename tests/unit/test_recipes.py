@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
+from rmft_verl.config import ConfigError
 from rmft_verl.main import main
-from rmft_verl.recipe import find_recipes
+from rmft_verl.recipe import find_recipes, load_config
+
+RECIPES = find_recipes()
+WHOLE = sorted(name for name, path in RECIPES.items() if "env" in yaml.safe_load(path.read_text(encoding="utf-8")))
+METHODS = sorted(set(RECIPES) - set(WHOLE))
+"""Laid over a whole recipe."""
 
 
 @pytest.mark.verl
-@pytest.mark.parametrize("name", sorted(find_recipes()))
+@pytest.mark.parametrize(
+    "name", [*WHOLE, *(f"{base}+{name}" for name in METHODS for base in ("mab_tiny", "mab_qwen3"))]
+)
 def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"recipe={name}", "dry_run=true"]) == 0
     plan = capsys.readouterr().out
@@ -20,9 +29,21 @@ def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[st
     assert spare is not None and int(spare[1]) >= 0
 
 
-@pytest.mark.parametrize("name", sorted(find_recipes()))
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_says_how_it_is_run_and_what_is_known(name: str) -> None:
-    header = [line for line in find_recipes()[name].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    header = [line for line in RECIPES[name].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(header)
-    assert f"recipe={name}" in text
+    assert f"recipe={name}" in text or f"recipe=mab_tiny+{name}" in text
     assert "docs/results.md" in text or "docs/gpu.md" in text
+
+
+def test_later_layers_win_and_the_command_line_wins_over_all() -> None:
+    config = load_config(["recipe=mab_tiny+dpo+one_round", "selection.keep=3"])
+    assert (config.update.loss, config.iterations, config.selection.keep) == ("dpo", 1, 3)
+    assert config.update.lr == load_config(["recipe=mab_tiny"]).update.lr
+    assert config.recipe == "mab_tiny+dpo+one_round"
+
+
+def test_an_unknown_layer_is_named() -> None:
+    with pytest.raises(ConfigError, match="recipe='dop': no such recipe"):
+        load_config(["recipe=mab_tiny+dop"])

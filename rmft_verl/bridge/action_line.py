@@ -1,0 +1,45 @@
+"""Which sampled tokens say the action: those of a reply's last line. Found by decoding what was sampled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.types import Tokens
+
+
+def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
+    """``tokens`` whose mask marks, of each reply, only the last line that is not blank and the end token."""
+    mask_N = np.zeros_like(tokens.mask_N)
+    for start, end in reply_spans(tokens):
+        mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template)
+    return dataclasses.replace(tokens, mask_N=mask_N)
+
+
+def reply_spans(tokens: Tokens) -> list[tuple[int, int]]:
+    """Start and end of every run of sampled tokens, in order: one a reply."""
+    edges = np.flatnonzero(np.diff(tokens.mask_N, prepend=0, append=0))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
+    """1 on the last line and the end token of one reply.
+
+    A token that holds the line break and what follows it belongs to the line. Searched from the end, where the line is,
+    and by prefixes: the characters of a token by itself may be half a character, or depend on the tokens before it.
+    """
+    ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
+    body = ids[:-1] if ended else ids
+    text = template.text(body)
+    words = text.rstrip()
+    line = words.rfind("\n") + 1
+    first = len(body)
+    while not (text.startswith(before := template.text(body[:first])) and len(before) <= line):
+        first -= 1
+    last = first
+    while not template.text(body[:last]).startswith(words):
+        last += 1
+    return [int(first <= n < last) for n in range(len(body))] + [1] * ended

@@ -1,0 +1,82 @@
+"""How the samples of an iteration are cut into optimizer steps, and what comes out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from rmft_verl.types import RunError
+
+
+def cut(n_samples: int, batch: int, world: int, together: int) -> tuple[int, int]:
+    """Samples in an optimizer step and steps in an epoch: near ``batch``, and for each of ``world`` GPUs a multiple of
+    ``together``, the samples that belong together. Raises ``RunError`` if there are too few samples for one step.
+    """
+    steps = max(1, round(n_samples / batch))
+    multiple = world * together
+    size = n_samples // steps // multiple * multiple
+    if size == 0:
+        raise RunError(
+            f"update: only {n_samples} valid samples were kept for {world} GPUs; "
+            "see the invalid rate, and raise rollout.scenarios or selection.keep"
+        )
+    return size, steps
+
+
+def draw(n_samples: int, n_drawn: int, together: int, seed: int) -> np.ndarray:
+    """Indices of ``n_drawn`` samples without replacement; runs of ``together`` samples stay whole and in order."""
+    runs = np.random.default_rng(seed).permutation(n_samples // together)[: n_drawn // together]
+    return (runs[:, None] * together + np.arange(together)).ravel()
+
+
+class WholeRuns(Sampler[int]):
+    """Row numbers of one GPU's part of the batch, in an order drawn anew each epoch in which runs stay whole."""
+
+    def __init__(self, n_rows: int, together: int, seed: int) -> None:
+        self._n_rows, self._together = n_rows, together
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __iter__(self) -> Iterator[int]:
+        for run in self._rng.permutation(self._n_rows // self._together):
+            yield from range(int(run) * self._together, (int(run) + 1) * self._together)
+
+
+def entries(size: int, steps: int, world: int, together: int, epochs: int, seed: int) -> dict[str, Any]:
+    """What verl's training loop reads from the batch: ``steps`` steps of ``size`` samples, ``epochs`` times."""
+    order = {"shuffle": True} if together == 1 else {"sampler": WholeRuns(size * steps // world, together, seed)}
+    return {
+        "mini_batch_size": size,
+        "global_batch_size": size,
+        "force_group_size": together,  # rows that verl keeps in one micro-batch
+        "epochs": epochs,
+        "seed": seed,
+        "dataloader_kwargs": order,
+    }
+
+
+def outcome(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Loss, gradient norm, number of steps and peak memory of an update, from verl's lists with one value a step.
+
+    Raises ``RunError`` if a loss or a gradient norm is not finite.
+    """
+    losses = np.array(metrics["loss"], dtype=float)
+    norms = np.array(metrics["grad_norm"], dtype=float)
+    if not (np.isfinite(losses).all() and np.isfinite(norms).all()):
+        raise RunError(
+            f"update: loss {losses[-1]} or gradient norm {norms[-1]} is not finite; the run stops before the "
+            "weights are used. Lower update.lr or update.max_grad_norm"
+        )
+    return {
+        "update/loss": float(losses.mean()),
+        "update/loss_first": float(losses[0]),
+        "update/loss_last": float(losses[-1]),
+        "update/grad_norm": float(norms.mean()),
+        "update/steps": float(len(losses)),
+        "update/gpu_memory_gib": float(np.max(metrics["perf/max_memory_allocated_gb"])),
+    }

@@ -1,0 +1,112 @@
+"""verl's own FSDP engine around a plain model on one CPU: its micro-batches, its log-probabilities, its backward pass.
+
+Only the sharding is missing, so that a test reads gradients as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import ActorConfig
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from rmft_verl.bridge.losses import loss
+from rmft_verl.types import Tokens
+
+VOCABULARY = 61
+
+
+def small_model() -> Qwen3ForCausalLM:
+    """A random Qwen3 in float32 whose predictions are far from uniform."""
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+    )
+    return Qwen3ForCausalLM(config).float()
+
+
+def dialogues(n: int, seed: int = 0, replies: int = 3) -> list[Tokens]:
+    """Random ids; prompts, replies and observations of 2 to 7 tokens, ending with a reply."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        lengths = rng.integers(2, 8, size=2 * replies)
+        mask = np.repeat(np.tile([0, 1], replies), lengths)
+        made.append(Tokens(rng.integers(VOCABULARY, size=len(mask)), mask.astype(np.int8), int(lengths[0])))
+    return made
+
+
+def actor_config(**changes: Any) -> ActorConfig:
+    return ActorConfig(strategy="fsdp2", rollout_n=1, use_dynamic_bsz=True, **changes)
+
+
+@contextmanager
+def one_process(directory: Path) -> Iterator[None]:
+    """The process group that the engine asks how many it is with."""
+    store = torch.distributed.FileStore(str(directory / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
+    """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
+    engine = object.__new__(FSDPEngineWithLMHead)
+    engine.module, engine._autocast_dtype, engine.scaler = model, torch.float32, None
+    engine.engine_config = SimpleNamespace(entropy_checkpointing=False, use_no_sync_for_gradient_accumulation=True)
+    engine.use_ulysses_sp, engine.ulysses_device_mesh, engine.ulysses_sequence_parallel_size = False, None, 1
+    engine.pad_to_length = False
+    tu.assign_non_tensor(
+        batch,
+        global_batch_size=len(batch),
+        use_remove_padding=False,
+        use_fused_kernels=False,
+        use_dynamic_bsz=True,
+        max_token_len_per_gpu=most_tokens,
+    )
+    model.zero_grad()
+    output = engine.forward_backward_batch(batch, loss_function=partial(loss, actor=actor))
+    metrics = {key: value.aggregate() for key, value in output["metrics"].items()}
+    return sum(output["loss"]), gradients(model), metrics, len(output["loss"])
+
+
+def gradients(model: Any) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def gradient_of(model: Any, value: torch.Tensor) -> torch.Tensor:
+    model.zero_grad()
+    value.backward()
+    return gradients(model)
+
+
+def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative to the length of ``expected``."""
+    return float((found - expected).norm() / expected.norm())
+
+
+def each_logprobs(model: Any, samples: list[Tokens], reduce: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """``reduce`` of every sample's sampled log-probabilities, by transformers alone: one sample at a time, unpadded."""
+    rows = []
+    for tokens in samples:
+        ids = torch.tensor(tokens.ids_N, dtype=torch.long)[None]
+        logprobs = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        rows.append(reduce(logprobs[torch.tensor(tokens.mask_N[1:], dtype=torch.bool)]))
+    return torch.stack(rows)

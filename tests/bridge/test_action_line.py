@@ -1,0 +1,93 @@
+"""``update.train_on=action``: the mask holds the tokens of each reply's last line and its end token, and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from templates import FAMILIES, gemma2, qwen3, shipped, template_end
+
+from rmft_verl.bridge.action_line import action_only, reply_spans
+from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
+from rmft_verl.types import Message, Tokens
+
+
+def marked(template: ChatTemplate, ids: list[int]) -> list[int]:
+    """Those of a reply's ids that are trained on."""
+    tokens = Tokens(np.array([3, 4, *ids]), np.array([0, 0] + [1] * len(ids), dtype=np.int8), 2)
+    mask = action_only(tokens, template).mask_N
+    assert not mask[:2].any()
+    return [token for token, mark in zip(ids, mask[2:], strict=True) if mark]
+
+
+SHIPPED = [
+    ("Try amber.\nAction: amber", [".\nAction:", " amber"]),  # one token is the end of a line and the next one's start
+    ("Action: amber", ["Action:", " amber"]),
+    ("Action: slate\nno.\nAction: amber\n\n", [".\nAction:", " amber"]),
+    ("So 1.\n\nAction: slate", ["\nAction:", " slate"]),
+]
+
+
+@pytest.mark.parametrize(("reply", "expected"), SHIPPED)
+def test_the_shipped_tokenizer(reply: str, expected: list[str]) -> None:
+    tokenizer, kwargs = shipped()
+    template = ChatTemplate(tokenizer, kwargs)
+    found = marked(template, template.reply(reply))
+    assert [tokenizer.decode([token]) for token in found] == [*expected, "<|im_end|>"]
+
+
+BYTES = [
+    ("Try amber.\nAction: amber", "Action: amber"),
+    ("Action: amber", "Action: amber"),
+    ("One.\nTwo.\n\nAction: 😀 é\n \n", "Action: 😀 é"),
+    ("É 😀\n😀 first", "😀 first"),  # characters of several tokens on both sides of the line break
+    ("ends in\u00a0\n\u00a0spaces ", "\u00a0spaces"),
+    ("", ""),
+    ("\n \n", ""),
+]
+
+
+@pytest.mark.parametrize("family", [qwen3, gemma2])
+@pytest.mark.parametrize(("reply", "line"), BYTES)
+def test_one_token_a_byte(family: Any, reply: str, line: str) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    found = marked(template, template.reply(reply))
+    assert found == [*tokenizer.encode(line, add_special_tokens=False), template_end(tokenizer)]
+
+
+def test_a_reply_may_end_with_another_end_token_or_with_none() -> None:
+    tokenizer, kwargs = gemma2()
+    template = ChatTemplate(tokenizer, kwargs)
+    ids, line = (tokenizer.encode(text, add_special_tokens=False) for text in ("So.\nAction: x", "Action: x"))
+    eos = tokenizer.convert_tokens_to_ids("<eos>")
+    assert marked(template, [*ids, eos]) == [*line, eos]
+    assert marked(template, ids) == line
+
+
+def test_special_tokens_inside_a_reply_are_no_words_of_it() -> None:
+    """The environment did not read them: they neither make a line nor hide one."""
+    tokenizer, kwargs = qwen3()
+    template = ChatTemplate(tokenizer, kwargs)
+    think, line = tokenizer.convert_tokens_to_ids("<think>"), tokenizer.encode("Action: x", add_special_tokens=False)
+    before = tokenizer.encode("So.\n", add_special_tokens=False)
+    assert marked(template, [*before, think, *line, template.end]) == [*line, template.end]
+    assert marked(template, [*line, *tokenizer.encode("\n"), think, template.end]) == [*line, template.end]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_reply_of_a_dialogue(family: Any) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    dialogue = Dialogue(template)
+    for number in range(3):
+        dialogue.observe([Message("user", f"Round {number}.\nAction: which?")])
+        dialogue.reply(template.reply(f"Number {number}.\n\nAction: x{number}"))
+    tokens = dialogue.tokens()
+    changed = action_only(tokens, template)
+    assert changed.ids_N is tokens.ids_N and not (changed.mask_N > tokens.mask_N).any()
+    spans = reply_spans(changed)
+    texts = [tokenizer.decode(tokens.ids_N[start:end], skip_special_tokens=True).strip() for start, end in spans]
+    assert texts == ["Action: x0", "Action: x1", "Action: x2"]
+    assert [tokens.ids_N[end - 1] for _, end in spans] == [template_end(tokenizer)] * 3

@@ -1,0 +1,122 @@
+"""Optimizer steps as verl's own loop makes them: its split over GPUs, its iterator, its micro-batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from verl.utils import tensordict_utils as tu
+from verl.workers.engine.utils import prepare_micro_batches
+
+from rmft_verl.bridge.batches import dpo_batch, sft_batch
+from rmft_verl.bridge.steps import cut, draw, entries, outcome
+from rmft_verl.types import RunError, Tokens
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "world", "together", "expected"),
+    [
+        (100, 32, 1, 1, (33, 3)),
+        (100, 32, 4, 1, (32, 3)),
+        (20, 64, 4, 1, (20, 1)),
+        (100, 32, 1, 2, (32, 3)),
+        (100, 32, 8, 2, (32, 3)),
+        (46, 16, 2, 2, (12, 3)),
+    ],
+)
+def test_a_step_is_near_the_batch_and_whole_on_every_gpu(
+    n: int, batch: int, world: int, together: int, expected: tuple[int, int]
+) -> None:
+    assert cut(n, batch, world, together) == expected
+
+
+def test_too_few_samples_for_the_gpus_stop_the_run() -> None:
+    with pytest.raises(RunError, match="only 7 valid samples were kept for 4 GPUs"):
+        cut(7, 64, world=4, together=2)
+
+
+def test_samples_are_drawn_without_replacement_and_pairs_stay_whole() -> None:
+    order = draw(20, 12, together=2, seed=0)
+    assert len(set(order.tolist())) == 12 and max(order) < 20
+    assert (order[0::2] % 2 == 0).all() and (order[1::2] == order[0::2] + 1).all()
+    assert sorted(draw(9, 9, together=1, seed=0)) == list(range(9))
+    assert draw(20, 12, 2, seed=0).tolist() == order.tolist() != draw(20, 12, 2, seed=1).tolist()
+
+
+def pairs(n: int) -> Any:
+    """Row i holds the number i alone, in dialogues of very different lengths."""
+    lengths = np.random.default_rng(0).integers(4, 60, size=2 * n)
+    samples = [Tokens(np.full(size, i), np.arange(size) > 1, 2) for i, size in enumerate(lengths)]
+    return dpo_batch(samples, reference=[float(i) for i in range(2 * n)], beta=0.1, sft_term=0.0)
+
+
+def micro_batches(batch: Any, world: int, most_tokens: int, dynamic: bool) -> list[list[list[list[list[int]]]]]:
+    """Row numbers by GPU, step and micro-batch, through the calls that verl's dispatch and training loop make."""
+    found = []
+    for part in tu.chunk_tensordict(batch, world):
+        size, epochs = tu.pop(part, "mini_batch_size"), tu.pop(part, "epochs")
+        seed, options = tu.pop(part, "seed"), tu.pop(part, "dataloader_kwargs")
+        steps = []
+        for step in tu.make_iterator(part, size // world, epochs, seed, options):
+            tu.assign_non_tensor(
+                step, use_dynamic_bsz=dynamic, max_token_len_per_gpu=most_tokens, micro_batch_size_per_gpu=1
+            )
+            split, _ = prepare_micro_batches(step)
+            for micro in split:
+                rows = [int(row[0]) for row in micro["input_ids"].unbind()]
+                assert micro["reference"].tolist() == rows  # what belongs to a row came with it
+            steps.append([[int(row[0]) for row in micro["input_ids"].unbind()] for micro in split])
+        found.append(steps)
+    return found
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize(("world", "most_tokens"), [(1, 10_000), (1, 130), (2, 130), (3, 120)])
+def test_pairs_stay_together_in_every_micro_batch(world: int, most_tokens: int, dynamic: bool) -> None:
+    batch = pairs(18)
+    tu.assign_non_tensor(batch, **entries(size=12, steps=3, world=world, together=2, epochs=2, seed=5))
+    by_gpu = micro_batches(batch, world, most_tokens, dynamic)
+    for gpu, steps in enumerate(by_gpu):
+        assert len(steps) == 6
+        for step in steps:
+            for rows in step:
+                assert all(
+                    chosen % 2 == 0 and rejected == chosen + 1
+                    for chosen, rejected in zip(rows[0::2], rows[1::2], strict=True)
+                )
+        epochs = [[row for step in part for rows in step for row in rows] for part in (steps[:3], steps[3:])]
+        mine = list(range(gpu * 36 // world, (gpu + 1) * 36 // world))
+        assert sorted(epochs[0]) == sorted(epochs[1]) == mine  # each pair once an epoch
+        assert {tuple(sorted(r for rows in step for r in rows)) for step in steps[:3]} != {
+            tuple(sorted(r for rows in step for r in rows)) for step in steps[3:]
+        }  # other pairs meet in the next epoch
+    if dynamic and most_tokens < 10_000:
+        assert any(len(step) > 1 for steps in by_gpu for step in steps)
+
+
+def test_verl_shuffles_single_samples() -> None:
+    """``WholeRuns`` is for pairs only: a batch without it is not in order, and without ``together`` pairs part."""
+    samples = [Tokens(np.full(5, i), np.arange(5) > 1, 2) for i in range(12)]
+    batch = sft_batch(samples)
+    tu.assign_non_tensor(batch, **entries(size=6, steps=2, world=1, together=1, epochs=1, seed=0))
+    options = tu.pop(batch, "dataloader_kwargs")
+    order = [int(row[0]) for step in tu.make_iterator(batch, 6, 1, 0, options) for row in step["input_ids"].unbind()]
+    assert sorted(order) == list(range(12)) != order
+
+
+def test_outcome_reads_verls_lists() -> None:
+    metrics = {"loss": [2.0, 1.0], "grad_norm": [3.0, torch.tensor(5.0)], "perf/max_memory_allocated_gb": [0.0, 0.5]}
+    assert outcome(metrics) == {
+        "update/loss": 1.5,
+        "update/loss_first": 2.0,
+        "update/loss_last": 1.0,
+        "update/grad_norm": 4.0,
+        "update/steps": 2.0,
+        "update/gpu_memory_gib": 0.5,
+    }
+    with pytest.raises(RunError, match="is not finite"):
+        outcome(metrics | {"loss": [2.0, float("nan")]})
+    with pytest.raises(RunError, match="is not finite"):
+        outcome(metrics | {"grad_norm": [float("inf"), 1.0]})

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import SMALL, as_model, make_run
+from omegaconf import OmegaConf
+from toy_bandit import toy_trajectory
+
+from rmft_verl.cli import main
+from rmft_verl.compare import command, runs
+from rmft_verl.compare.arms import Arm, parse_arms, split_list
+from rmft_verl.contestants import MODEL
+from rmft_verl.eval_dir import EvalDir
+from rmft_verl.evaluate import play_requests
+from rmft_verl.recipe import load_config
+from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.targets import parse_targets
+from rmft_verl.tracking import FileTracker
+from rmft_verl.trajectory_file import write_trajectories
+from rmft_verl.types import RunError, Trajectory
+
+HERE = str(Path(__file__).parent)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+ARMS = ("lowest=mab_tiny", "random=mab_tiny,selection.score=random", "eval.every=5", *SMALL)
+
+
+class Trainer:
+    """Stands in for the subprocesses: makes the run or the evaluation that is asked for, or fails at it."""
+
+    def __init__(self, fails: str = "never") -> None:
+        self.trained: list[str] = []
+        self.evaluated: list[list[str]] = []
+        self._fails = fails
+
+    def __call__(self, called: Sequence[str]) -> int:
+        assert called[:2] == [sys.executable, "-m"]
+        if called[2] == "rmft_verl.cli":
+            return self._evaluate(list(called[3:]))
+        assert called[2] == "rmft_verl.main"
+        config = load_config(called[3:])
+        self.trained.append(config.name)
+        players = ("uniform", "thompson") if config.selection.score == "random" else ("uniform", "greedy")
+        fails = config.name == self._fails
+        make_run(Path(config.root) / config.name, called[3:], players, finished=not fails)
+        return int(fails)
+
+    def _evaluate(self, words: list[str]) -> int:
+        self.evaluated.append(words)
+        (target,) = parse_targets([words[1]], {}, [])
+        player = "uniform" if "--base" in words else "ucb1"
+        requests = target.requests(int(words[words.index("--scenarios") + 1]), 1, 0)
+        out = Path(words[words.index("--out") + 1])
+        if self._fails in str(out):
+            return 2
+        (out / "trajectories").mkdir(parents=True, exist_ok=True)
+        EvalDir(out).finish(target.name, MODEL, as_model(play_requests(target.env_class, player, requests), 0))
+        return 0
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    monkeypatch.setattr(command, "draw", lambda arms, comparisons, path: None)
+    return install(monkeypatch, Trainer())
+
+
+def install(monkeypatch: pytest.MonkeyPatch, trainer: Trainer) -> Trainer:
+    monkeypatch.setattr(runs, "call", trainer)
+    return trainer
+
+
+def compare(root: Path, *words: str, seeds: str = "0 1") -> int:
+    return main(["compare", *words, "--seeds", *seeds.split(), "--root", str(root)])
+
+
+def players(root: Path, environment: str = "mab") -> dict[str, Any]:
+    numbers = json.loads((root / "report" / "numbers.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = numbers["environments"][environment]["players"]
+    return found
+
+
+# ---- arms -----------------------------------------------------------------------------------------------------------
+
+
+def test_arms_are_recipes_with_labels_and_overrides_or_runs(tmp_path: Path) -> None:
+    run = tmp_path / "old_seed3"
+    run.mkdir()
+    words = ["mab_tiny", "few=mab_tiny,selection.keep=2,env_dirs=[a,b]", str(run), f"two={run},{tmp_path}"]
+    assert parse_arms([*words, "eval.every=5", "iterations=2"]) == [
+        Arm("mab_tiny", "mab_tiny", ("eval.every=5", "iterations=2")),
+        Arm("few", "mab_tiny", ("eval.every=5", "iterations=2", "selection.keep=2", "env_dirs=[a,b]")),
+        Arm("old_seed3", runs=(run,)),
+        Arm("two", runs=(run, tmp_path)),
+    ]
+
+
+def test_brackets_and_quotes_hold_their_commas() -> None:
+    assert split_list("a,b=[c,{d: e,f: g}],h='i,j',") == ["a", "b=[c,{d: e,f: g}]", "h='i,j'", ""]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "nothing to compare"),
+        (["mab_tiny", "mab_tiny"], "two arms are labeled 'mab_tiny'"),
+        (["base=mab_tiny"], "label 'base' is that of a reference"),
+        (["ucb1=mab_tiny"], "label 'ucb1' is that of a reference"),
+        (["model=mab_tiny"], "'model=mab_tiny' is ambiguous: 'model' is a configuration key"),
+        (["mab_tiny", "seed=3"], "seed=3: compare sets seed itself: use --seeds"),
+        (["a=mab_tiny,root=x"], "compare sets root itself"),
+        (["a=mab_tiny,selection.keep"], "'selection.keep' is no key=value"),
+        (["mab_tinny"], "'mab_tinny' is no recipe (known: "),
+        (["iteration=3"], "'3' is no recipe"),
+        (["a b=mab_tiny"], "label 'a b' must be letters"),
+        (["no/such/run"], "not a run directory"),
+    ],
+)
+def test_what_is_no_arm_is_one_clear_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], trainer: Trainer
+) -> None:
+    assert compare(tmp_path, *words) == 2
+    line = capsys.readouterr().err.strip()
+    assert "\n" not in line and said in line
+    assert trainer.trained == []
+
+
+def test_a_recipe_that_is_a_path_too_must_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mab_tiny").mkdir()
+    with pytest.raises(RunError, match=r"ambiguous, a recipe and a path: write LABEL=mab_tiny or \./mab_tiny"):
+        parse_arms(["mab_tiny"])
+    assert parse_arms(["x=mab_tiny", "./mab_tiny"]) == [Arm("x", "mab_tiny"), Arm("mab_tiny", runs=(Path("mab_tiny"),))]
+
+
+def test_finished_runs_take_no_overrides(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"selection\.keep=2: all arms are finished runs"):
+        parse_arms([str(tmp_path), "selection.keep=2"])
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_is_trained_once_seed_by_seed(
+    tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path, *ARMS) == 0
+    assert trainer.trained == ["lowest_seed0", "random_seed0", "lowest_seed1", "random_seed1"]
+    names = ["numbers.json", "table.csv", "table.md", "table.txt"]
+    metrics = [f"{name}.jsonl" for name in sorted(trainer.trained)]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, *metrics])
+    said = capsys.readouterr().out
+    assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") in said
+    (tmp_path / "random_seed1" / "report" / "table.json").unlink()  # cut off before it was done
+    assert compare(tmp_path, *ARMS, seeds="0 1 2") == 0
+    assert trainer.trained[4:] == ["random_seed1", "lowest_seed2", "random_seed2"]
+    row = players(tmp_path)["random"]
+    assert row["seeds"] == [0, 1, 2] and len(row["against_base"]["by_seed"]) == 3
+
+
+def test_overrides_may_follow_the_seeds(tmp_path: Path, trainer: Trainer) -> None:
+    root = ["--root", str(tmp_path)]
+    assert main(["compare", "mab_tiny", *root, "--seeds", "4", *SMALL]) == 0
+    assert trainer.trained == ["mab_tiny_seed4"]
+    assert load_config(["recipe=mab_tiny", *SMALL]).eval.scenarios == 12 == players(tmp_path)["base"]["n_scenarios"]
+
+
+def test_a_run_of_another_configuration_is_not_taken(
+    tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path, *ARMS, seeds="0") == 0
+    capsys.readouterr()
+    assert compare(tmp_path, *ARMS, "update.lr=0.1", "iterations=2", seeds="0 1") == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/lowest_seed0 was trained with iterations=5, now 2; update.lr=0.0005, now 0.1: choose" in said
+    assert f"rm -r {tmp_path}/lowest_seed0" in said and "--report-only" in said
+    assert len(trainer.trained) == 2
+    assert compare(tmp_path, *ARMS, "update.lr=0.1", "tracking.wandb=offline", "--report-only", seeds="0") == 0
+    assert "update.lr=0.0005, now 0.1; it is read as it is" in capsys.readouterr().err
+
+
+def test_a_configuration_that_cannot_run_stops_before_the_first_run(
+    tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path, *ARMS, "late=mab_tiny,selection.keep=99") == 2
+    assert "arm late: selection.keep=99" in capsys.readouterr().err
+    assert compare(tmp_path, *ARMS, "late=fol_tiny,selection.score=posterior") == 2
+    assert "arm late: selection.score='posterior': fol reveals all rewards" in capsys.readouterr().err
+    assert compare(tmp_path, *ARMS, "--ood", "mab:nope") == 2
+    assert trainer.trained == []
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = install(monkeypatch, Trainer(fails="lowest_seed1"))
+    assert compare(tmp_path, *ARMS) == 1
+    assert len(failing.trained) == 4
+    assert "lowest, seed 1: the run failed with exit status 1; the others go on" in capsys.readouterr().err
+    assert (players(tmp_path)["lowest"]["seeds"], players(tmp_path)["random"]["seeds"]) == ([0], [0, 1])
+    text = (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+    assert "- lowest, seed 1: the run failed" in text and "- one seed only: the intervals of lowest know" in text
+    assert compare(tmp_path, "bad=mab_tiny", *SMALL, "--report-only") == 2
+    assert "no run has finished" in capsys.readouterr().err
+
+
+def test_other_files_are_not_removed(tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mab_tiny_seed0").mkdir()
+    (tmp_path / "mab_tiny_seed0" / "thesis.tex").touch()
+    assert compare(tmp_path, "mab_tiny", *SMALL) == 2
+    assert "holds files that are no run" in capsys.readouterr().err
+    assert (tmp_path / "mab_tiny_seed0" / "thesis.tex").exists()
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------
+
+
+def games(words: str) -> list[Trajectory]:
+    """Two rounds a word, in a scenario each: ``01`` pulls the bad arm (regret 1), then the good one."""
+    return [toy_trajectory([0.0, 1.0], [int(a) for a in w], context=str(i)) for i, w in enumerate(words.split())]
+
+
+def hand_run(path: Path, seed: int, base: str, trained: str, kept: str, tokens: float, first: int = 0) -> None:
+    """A run of one iteration with these plays; uniform play costs 1 in each scenario; the first ``first`` lack."""
+    run = RunDir.create(path.parent, path.name)
+    config = load_config(["env.name=toy_bandit", f"env_dirs=[{HERE}]", f"seed={seed}"])
+    write_text(run.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_trajectories(run.trajectories("eval", 0), games(base)[first:], phase="eval", iteration=0)
+    write_trajectories(run.trajectories("eval", 1), games(trained)[first:], phase="eval", iteration=1)
+    chosen = games(kept)
+    played = [*chosen, *games("00 00")]
+    write_trajectories(run.trajectories("train", 1), played, phase="train", iteration=1, kept=chosen)
+    tracker = FileTracker(run.metrics)
+    tracker.log({"time/evaluate": 6.0}, 0)
+    tracker.log({"rollout/tokens": tokens, "update/tokens": 50.0, "time/rollout": 20.0, "time/update": 10.0}, 1)
+    write_text(run.report / "table.json", "[]\n")
+
+
+def test_the_numbers_are_those_of_the_files(
+    tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hand_run(tmp_path / "a0", 0, base="00 01", trained="11 01", kept="11 01", tokens=100)
+    hand_run(tmp_path / "a1", 1, base="00 01", trained="01 01", kept="11 01", tokens=120)
+    hand_run(tmp_path / "b0", 0, base="00 01", trained="11 01", kept="11 11", tokens=100)
+    hand_run(tmp_path / "b1", 1, base="00 01", trained="11 11", kept="11 11", tokens=100)
+    arms = [f"a={tmp_path}/a0,{tmp_path}/a1", f"b={tmp_path}/b0,{tmp_path}/b1"]
+    assert main(["compare", *arms, "--root", str(tmp_path)]) == 0
+    table = players(tmp_path, "toy")
+    assert list(table) == ["base", "a", "b", "uniform", "greedy", "ucb1", "thompson"]
+    assert table["base"]["normalized_regret"] == 1.5  # (2 + 1) / 2
+    assert table["base"]["against_base"] is None and table["base"]["tokens_sampled"] is None
+    row = table["a"]
+    assert (row["by_seed"], row["normalized_regret"]) == ([0.5, 1.0], 0.75)
+    assert row["seed_sd"] == pytest.approx(0.5 / 2**0.5)
+    change = row["against_base"]
+    assert (change["relative"], change["value"]) == (True, pytest.approx(-0.5))
+    assert change["by_seed"] == pytest.approx([-2 / 3, -1 / 3]) and change["seed_sd"] == pytest.approx(2**-0.5 / 3)
+    assert change["low"] < change["scenarios_low"] <= -0.5 <= change["scenarios_high"] < change["high"]
+    assert row["against_first"] is None
+    assert table["b"]["against_first"]["value"] == pytest.approx(0.25 / 0.75 - 1)
+    assert (row["suffix_failure"], row["min_fraction"], row["greedy_fraction"]) == (0.0, 0.75, 1.0)
+    assert row["optimism_gap"] == pytest.approx(0.25)  # 0.5 - 0.5 and 1.0 - 0.5
+    assert (row["tokens_sampled"], row["tokens_trained"], row["seconds"]) == (110.0, 50.0, 36.0)
+    with (tmp_path / "report" / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["player"]: row for row in csv.DictReader(file)}
+    assert float(rows["a"]["against_base.value"]) == pytest.approx(-0.5) and rows["ucb1"]["against_base.value"] == ""
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(" a "))
+    assert line.split()[:2] == ["a", "0.750"] and line.split()[4] == "0.354" and "(-67%, -33%)" in line
+
+
+def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Trainer) -> None:
+    hand_run(tmp_path / "a", 0, base="00 01 01", trained="11 01 11", kept="11 01", tokens=100)
+    hand_run(tmp_path / "b", 0, base="00 01 01", trained="11 01 01", kept="11 01", tokens=111, first=1)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--root", str(tmp_path)]) == 0
+    numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
+    assert numbers["remarks"] == [
+        "toy: the arms were measured on different scenarios, so their differences are not paired",
+        "one seed only: the intervals of a, b know nothing of how much seeds differ",
+        "unequal budgets: b sampled 111 tokens a run and a 100, more than 10% apart",
+    ]
+    assert numbers["environments"]["toy"]["paired"] is False
+    table = players(tmp_path, "toy")
+    assert [name for name in table if "base" in name or "uniform" in name] == [
+        "base (a)",
+        "base (b)",
+        "uniform (a)",
+        "uniform (b)",
+    ]
+    change = table["b"]["against_first"]
+    assert change["value"] == pytest.approx(1.0 / (1 / 3) - 1) and "scenarios_low" not in change
+    assert "against a [95 %, unpaired]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+
+
+def test_mixed_environments_have_a_table_each_and_no_arms_are_counted_in_full_information(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "x_seed0", ["recipe=mixed_tiny", *SMALL, "eval.every=5"], ("uniform",))
+    assert compare(tmp_path, "x=mixed_tiny", *SMALL, "eval.every=5", "--report-only", seeds="0") == 0
+    numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
+    assert list(numbers["environments"]) == ["fol", "mab", "nsmab"]
+    assert sum(one["players"]["x"]["n_scenarios"] for one in numbers["environments"].values()) == 12
+    assert list(players(tmp_path, "fol")) == ["base", "x", "uniform", "ftl", "hedge", "ftpl"]
+    assert players(tmp_path, "fol")["x"]["suffix_failure"] is None
+    assert players(tmp_path, "mab")["x"]["suffix_failure"] is not None
+    assert "On nsmab" in (tmp_path / "report" / "table.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "report" / "regret.png").read_bytes().startswith(PNG)
+
+
+def test_runs_with_keys_of_an_older_version_can_be_read(
+    tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "lowest_seed0", ["recipe=mab_tiny", *SMALL])
+    old = run.config.read_text(encoding="utf-8").replace("score: regret", "rule: lowest_regret")
+    write_text(run.config, "\n".join(line for line in old.splitlines() if "further:" not in line) + "\n")
+    assert compare(tmp_path, "lowest=mab_tiny", *SMALL, "--report-only") == 0
+    said = capsys.readouterr().err
+    assert "selection.rule=lowest_regret, now (no such key); it is read as it is" in said and "further" not in said
+    assert "lowest, seed 1: " in said and "has not finished" in said
+    assert list(players(tmp_path))[:3] == ["base", "lowest", "uniform"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("every", ["eval.every=1", "eval.every=5"])
+def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(every: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"a_seed{seed}", ["recipe=mab_tiny", *SMALL, every, f"seed={seed}"])
+    assert compare(tmp_path, "a=mab_tiny", every, *SMALL, "--report-only", "--out", str(tmp_path / "there")) == 0
+    assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
+
+
+# ---- further targets ------------------------------------------------------------------------------------------------
+
+
+def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path, trainer: Trainer) -> None:
+    further = ["--ood", "mab:longer", "--ood-scenarios", "6", "--ood-override", "model.context=4096"]
+    assert compare(tmp_path, *ARMS, *further) == 0
+    assert len(trainer.evaluated) == 5  # 2 arms x 2 seeds, and their common base
+    out = str(tmp_path / "lowest_seed0" / "evals" / "base")
+    assert trainer.evaluated[0] == (
+        f"eval mab:longer --players model --base {tmp_path}/lowest_seed0 model.context=4096 --scenarios 6 --seed 0 "
+        f"--out {out}"
+    ).split(" ")
+    table = players(tmp_path)
+    assert table["base"]["elsewhere"]["mab:longer"]["against_base"] is None
+    there = table["lowest"]["elsewhere"]["mab:longer"]
+    assert there["normalized_regret"] == pytest.approx(table["ucb1"]["elsewhere"]["mab:longer"]["normalized_regret"])
+    before = table["base"]["elsewhere"]["mab:longer"]["normalized_regret"]
+    assert there["against_base"]["value"] == pytest.approx(there["normalized_regret"] / before - 1)
+    assert len(there["against_base"]["by_seed"]) == 2
+    assert "mab:longer against base [95 %]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+    assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
+
+
+def test_an_evaluation_that_fails_leaves_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, Trainer(fails="lowest_seed0/evals/trained"))
+    assert compare(tmp_path, *ARMS, "--ood", "mab:longer", "--ood-scenarios", "4", seeds="0") == 1
+    assert "lowest, seed 0: trained model on mab:longer: the evaluation failed" in capsys.readouterr().err
+    assert players(tmp_path)["lowest"]["elsewhere"] == {} != players(tmp_path)["random"]["elsewhere"]
