@@ -147,5 +147,13 @@ def train(planned: Sequence[Planned]) -> list[str]:
 
 
 def call(command: Sequence[str]) -> int:
-    """Run a command in this terminal until it ends; returns its exit status."""
-    return subprocess.run(list(command), check=False).returncode
+    """Run a command in this terminal until it ends; returns its exit status.
+
+    An interrupt reaches the command too: it is given the time to stop its own processes.
+    """
+    process = subprocess.Popen(list(command))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise

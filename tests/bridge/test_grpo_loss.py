@@ -98,7 +98,7 @@ def test_each_reply_has_the_advantage_of_its_turn() -> None:
 def made_batch(
     model: Any, samples: list[Tokens], temperature: float = 1.0, noise: float = 0.3, **options: Any
 ) -> tuple[Any, list[Any]]:
-    """With an advantage a sampled token, and old log-probabilities ``noise`` away from the model's: some are clipped."""
+    """With an advantage a sampled token, and old log-probabilities ``noise`` away from the model's."""
     rng = np.random.default_rng(0)
     advantages, old = [], []
     for sample in samples:

@@ -15,7 +15,7 @@ from toy_bandit import toy_trajectory
 from rmft_verl.cli import main
 from rmft_verl.compare import command, runs
 from rmft_verl.compare.arms import Arm, parse_arms, split_list
-from rmft_verl.contestants import MODEL
+from rmft_verl.contestants import MODEL, base_model
 from rmft_verl.eval_dir import EvalDir
 from rmft_verl.evaluate import play_requests
 from rmft_verl.recipe import load_config
@@ -354,6 +354,14 @@ def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path
     assert len(there["against_base"]["by_seed"]) == 2
     assert "mab:longer against base [95 %]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
     assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
+
+
+def test_the_base_of_a_run_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", ["recipe=mab_tiny", *SMALL, "iterations=1"])
+    config, version = base_model(run.path, ["model.context=2048"])
+    assert (config.model.path, config.model.context, version) == ("tiny:mab", 2048, 0)
+    assert main(["eval", "mab", "--players", "model", "--base", "no/such/run"]) == 2
+    assert "no/such/run is not a run directory" in capsys.readouterr().err
 
 
 def test_an_evaluation_that_fails_leaves_a_dash(
