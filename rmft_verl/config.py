@@ -242,6 +242,17 @@ def _check_update(config: Config) -> None:
         raise ConfigError(
             f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
         )
+    if update.loss == "dpo" and 2 * config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
+            f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+    if update.loss == "grpo" and rollout.temperature == 0:
+        raise ConfigError("rollout.temperature=0: update.loss=grpo compares plays that differ; sample above 0")
+    if update.loss == "grpo" and update.start == "base":
+        raise ConfigError(
+            "update.start='base': update.loss=grpo reinforces the plays of the model it trains; use update.start=current"
+        )
     if update.loss != "sft" and update.train_on == "action":
         raise ConfigError(
             f"update.train_on='action' is an option of update.loss=sft, not {update.loss!r}: leave it out"

@@ -66,7 +66,7 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     from rmft_verl.bridge.verl_backend import VerlBackend
 
     with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
-        return VerlBackend(config, verl_config, prepared.kind)
+        return VerlBackend(config, verl_config, prepared.kind, directory)
 
 
 def _trackers(config: Config, directory: RunDir) -> Tracker:

@@ -33,11 +33,10 @@ def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
     """
     ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
     body = ids[:-1] if ended else ids
-    text = template.text(body)
-    words = text.rstrip()
+    words = template.text(body).rstrip()
     line = words.rfind("\n") + 1
     first = len(body)
-    while not (text.startswith(before := template.text(body[:first])) and len(before) <= line):
+    while len(template.text(body[:first])) > line:
         first -= 1
     last = first
     while not template.text(body[:last]).startswith(words):

@@ -25,6 +25,19 @@ def installed() -> None:
         if not _tuple(low) <= _tuple(version) < _tuple(high):
             raise RunError(f"{name} {version} is installed, not >={low},<{high}: pip install '{name}=={low}'")
 
+    _trl_fits()
+
+
+def _trl_fits() -> None:
+    """verl imports ``trl.experimental.ppo`` where trl is installed; later releases have none, and its workers die."""
+    try:
+        files = importlib.metadata.files("trl") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if not any(str(file).startswith("trl/experimental/ppo/") for file in files):
+        version = importlib.metadata.version("trl")
+        raise RunError(f"trl {version} does not fit verl: pip install 'trl<1.9', or pip uninstall -y trl (not needed)")
+
 
 def _tuple(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

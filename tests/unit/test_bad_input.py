@@ -35,6 +35,9 @@ CASES = {
     "DPO with a prompt a round": (["update.loss=dpo", "rollout.history=summary"], ["rollout.history=dialogue"]),
     "GRPO with one play": (["update.loss=grpo", "rollout.rollouts=1", "selection.keep=1"], ["update.loss='grpo'"]),
     "GRPO with an action-only mask": (["update.loss=grpo", "update.train_on=action"], ["update.train_on='action'"]),
+    "GRPO from the base": (["update.loss=grpo", "update.start=base"], ["update.start='base'"]),
+    "GRPO without chance": (["update.loss=grpo", "rollout.temperature=0"], ["rollout.temperature=0", "above 0"]),
+    "a pair that does not fit": (["update.loss=dpo"], ["hardware.tokens_per_gpu=16384", "twice"]),
     "GRPO on an algorithm's play": (["update.loss=grpo", "rollout.player=ucb1"], ["rollout.player='ucb1'"]),
     "agreement with UCB without arms": (
         ["update.loss=grpo", "update.credit=ucb", "recipe=fol_qwen3"],
