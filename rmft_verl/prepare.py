@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmft_verl.config import Config, ConfigError, samples_per_scenario
+from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, load_env
 from rmft_verl.fit import check_fit
 from rmft_verl.plan import (
@@ -22,6 +22,7 @@ from rmft_verl.plan import (
     measure_budget,
     memory_gib,
 )
+from rmft_verl.refusals import samples_per_scenario
 from rmft_verl.selection import count
 
 if TYPE_CHECKING:

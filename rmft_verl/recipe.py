@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rmft_verl.config import Config, ConfigError, check
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.refusals import check
 
 
 def recipe_dirs() -> list[Path]:

@@ -28,6 +28,7 @@ LEVELS = (
         "trajectory_file",
         "tracking",
         "recipe",
+        "refusals",
         "plan",
         "console",
         "check",
@@ -56,8 +57,8 @@ LEVELS = (
 
 SIDEWAYS = {
     "metrics": {"regret"},
-    # the names that it offers; none of them knows the configuration
-    "config": {"selection", "scores", "credit", "players", "play", "history"},
+    "refusals": {"selection", "scores", "credit", "players", "play", "history"},  # the names on offer
+    "recipe": {"refusals"},
     "credit": {"players"},  # UCB's constant
     "teacher": {"players", "play", "history"},
     "plan": {"history"},

@@ -1,0 +1,151 @@
+"""Values and combinations that cannot run, refused before anything loads: one line with key, value and remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rmft_verl.config import LOSSES, Config, ConfigError
+from rmft_verl.credit import CREDITS
+from rmft_verl.history import HISTORIES
+from rmft_verl.play import ON_INVALID
+from rmft_verl.players import PLAYERS
+from rmft_verl.scores import SCORES
+from rmft_verl.selection import GROUP_KEYS, count
+
+
+def check(config: Config) -> None:
+    """Refuse values and combinations that cannot run; raises ``ConfigError``."""
+    for key, low in _LOWEST.items():
+        value = _get(config, key)
+        if not (value >= low and math.isfinite(value)):
+            raise ConfigError(f"{key}={value}: must be at least {low}")
+    choices: dict[str, Sequence[str]] = {
+        "selection.score": tuple(SCORES),
+        "selection.group_by": tuple(GROUP_KEYS),
+        "rollout.player": ("model", *PLAYERS),
+        "rollout.history": HISTORIES,
+        "rollout.on_invalid": ON_INVALID,
+        "update.loss": LOSSES,
+        "update.start": ("current", "base"),
+        "update.train_on": ("reply", "action"),
+        "update.weighting": ("token", "trajectory"),
+        "update.credit": tuple(CREDITS),
+        "hardware.device": ("auto", "cuda", "cpu"),
+        "tracking.wandb": ("online", "offline", "disabled", "auto"),
+    }
+    for key, allowed in choices.items():
+        if _get(config, key) not in allowed:
+            raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
+    _check_selection(config)
+    _check_update(config)
+    world = config.hardware.nodes * config.hardware.gpus_per_node
+    if world % config.hardware.tensor_parallel:
+        raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
+    if config.update.batch % world:
+        raise ConfigError(f"update.batch={config.update.batch} must be a multiple of the {world} GPUs")
+    if config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than model.context="
+            f"{config.model.context}: one dialogue must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+
+
+def _check_selection(config: Config) -> None:
+    selection, rollouts = config.selection, config.rollout.rollouts
+    if not selection.keep > 0:
+        raise ConfigError(f"selection.keep={selection.keep:g}: must be above 0")
+    if selection.keep >= 1 and selection.keep != int(selection.keep):
+        raise ConfigError(f"selection.keep={selection.keep}: write a whole number, or a share below 1")
+    if selection.keep > rollouts:
+        raise ConfigError(
+            f"selection.keep={selection.keep:g} is more than rollout.rollouts={rollouts}: keep at most what is played, "
+            "or play more rollouts"
+        )
+    if selection.further and selection.score != "posterior":
+        raise ConfigError(
+            f"selection.further={selection.further:g} belongs to selection.score=posterior, not "
+            f"{selection.score!r}: leave it out"
+        )
+
+
+def _check_update(config: Config) -> None:
+    update, rollout = config.update, config.rollout
+    per_scenario = samples_per_scenario(config)
+    if update.loss in ("dpo", "grpo") and rollout.rollouts < 2:
+        raise ConfigError(
+            f"update.loss={update.loss!r} compares plays of a scenario, and rollout.rollouts={rollout.rollouts}: "
+            "play 2 or more"
+        )
+    if update.loss == "dpo" and 2 * count(config.selection.keep, rollout.rollouts) > rollout.rollouts:
+        raise ConfigError(
+            f"selection.keep={config.selection.keep:g} pairs need twice as many plays, and rollout.rollouts="
+            f"{rollout.rollouts}: keep at most half"
+        )
+    if update.loss == "dpo" and rollout.history != "dialogue":
+        raise ConfigError(
+            f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
+        )
+    if update.loss == "dpo" and 2 * config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
+            f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+    if update.loss == "grpo" and rollout.temperature == 0:
+        raise ConfigError("rollout.temperature=0: update.loss=grpo compares plays that differ; sample above 0")
+    if update.loss == "grpo" and update.start == "base":
+        raise ConfigError(
+            "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
+        )
+    if update.loss != "sft" and update.train_on == "action":
+        raise ConfigError(
+            f"update.train_on='action' is an option of update.loss=sft, not {update.loss!r}: leave it out"
+        )
+    if update.loss == "grpo" and rollout.player != "model":
+        raise ConfigError(
+            f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
+            "use update.loss=sft to imitate a player"
+        )
+    if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:
+        raise ConfigError(
+            f"update.batch={update.batch} is more than the {per_scenario * rollout.scenarios} samples of an "
+            f"iteration ({per_scenario} of each of rollout.scenarios={rollout.scenarios}): lower update.batch"
+        )
+
+
+def samples_per_scenario(config: Config) -> int:
+    """Plays of a scenario that an update trains on, if all are valid."""
+    if config.update.loss == "grpo":
+        return config.rollout.rollouts
+    return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
+
+
+_LOWEST: dict[str, float] = {
+    "iterations": 1,
+    "rollout.scenarios": 1,
+    "rollout.rollouts": 1,
+    "rollout.reply_tokens": 1,
+    "rollout.temperature": 0.0,
+    "selection.further": 0.0,
+    "update.lr": 0.0,
+    "update.beta": 0.0,
+    "update.sft_term": 0.0,
+    "update.margin": 0.0,
+    "update.epochs": 1,
+    "update.batch": 1,
+    "eval.scenarios": 1,
+    "eval.rollouts": 1,
+    "eval.every": 1,
+    "hardware.nodes": 1,
+    "hardware.gpus_per_node": 1,
+    "hardware.tensor_parallel": 1,
+    "canary_tolerance": 0.0,
+}
+
+
+def _get(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = vars(value)[part]
+    return value
