@@ -135,6 +135,15 @@ class HardwareConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    every: int = 1
+    """Iterations between states of the trainer on disk (about 16 bytes a parameter each); a run that is cut goes on
+    from the last one and repeats the updates since."""
+    keep: int = 2
+    """How many of them are kept, the last ones."""
+
+
+@dataclass
 class TrackingConfig:
     wandb: str = "disabled"
     """``online``, ``offline``, ``disabled`` or ``auto`` (online with a login, else offline with one warning)."""
@@ -150,6 +159,8 @@ class Config:
     """Name of the run directory; empty = recipe and time."""
     root: str = "runs"
     """Where run directories are made."""
+    resume: str = ""
+    """A run directory to go on with. The same ``root`` and ``name`` as before do the same."""
     seed: int = 0
     iterations: int = 5
     env: EnvConfig = field(default_factory=EnvConfig)
@@ -161,6 +172,7 @@ class Config:
     update: UpdateConfig = field(default_factory=UpdateConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     canary_tolerance: float = 0.05
     """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync."""
@@ -172,7 +184,7 @@ class Config:
 
 def check(config: Config) -> None:
     """Refuse values and combinations that cannot run; raises ``ConfigError``."""
-    for key, low in _LOWEST.items():
+    for key, low in [(key, low) for low, keys in _LOWEST.items() for key in keys.split()]:
         value = _get(config, key)
         if not (value >= low and math.isfinite(value)):
             raise ConfigError(f"{key}={value}: must be at least {low}")
@@ -265,27 +277,13 @@ def samples_per_scenario(config: Config) -> int:
     return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
 
 
-_LOWEST: dict[str, float] = {
-    "iterations": 1,
-    "rollout.scenarios": 1,
-    "rollout.rollouts": 1,
-    "rollout.reply_tokens": 1,
-    "rollout.temperature": 0.0,
-    "selection.further": 0.0,
-    "update.lr": 0.0,
-    "update.beta": 0.0,
-    "update.sft_term": 0.0,
-    "update.margin": 0.0,
-    "update.epochs": 1,
-    "update.batch": 1,
-    "eval.scenarios": 1,
-    "eval.rollouts": 1,
-    "eval.every": 1,
-    "hardware.nodes": 1,
-    "hardware.gpus_per_node": 1,
-    "hardware.tensor_parallel": 1,
-    "canary_tolerance": 0.0,
+_LOWEST: dict[float, str] = {
+    0.0: "rollout.temperature selection.further update.lr update.beta update.sft_term update.margin canary_tolerance",
+    1: "iterations rollout.scenarios rollout.rollouts rollout.reply_tokens update.epochs update.batch eval.scenarios "
+    "eval.rollouts eval.every hardware.nodes hardware.gpus_per_node hardware.tensor_parallel checkpoint.every "
+    "checkpoint.keep",
 }
+"""Least value -> the keys it holds for."""
 
 
 def _get(config: Config, key: str) -> Any:
