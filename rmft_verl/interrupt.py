@@ -44,14 +44,8 @@ class Signals:
         """The first one."""
 
     def __enter__(self) -> Signals:
-        self._before = [signal.getsignal(number) for number in STOPPING]
-        self.arm()
+        self._before = [signal.signal(number, self._note) for number in STOPPING]
         return self
-
-    def arm(self) -> None:
-        """Take the signals (again: ``ray.init`` takes SIGTERM for itself)."""
-        for number in STOPPING:
-            signal.signal(number, self._note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -52,7 +52,7 @@ def run(config: Config) -> Path:
             write_text(directory.config, text)
             state = directory.read_state()
             screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
-        _train(prepared, directory, screen, signals)
+        _train(prepared, directory, screen)
         _finish(config, prepared.env_class, directory, screen)
     return directory.path
 
@@ -79,13 +79,12 @@ def _trained(directory: RunDir, config: Config) -> bool:
     return state.phase == "save" or (directory.report / "table.json").exists()
 
 
-def _train(prepared: Prepared, directory: RunDir, screen: Screen, signals: Signals) -> None:
+def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
     tracker = _trackers(prepared.config, directory)
     start = time.monotonic()
     backend = None
     try:
         backend = start_backend(prepared, directory.path)
-        signals.arm()
         write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
         screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
         Trainer(prepared.config, prepared.env_class, backend, directory, tracker, screen.watch).train(screen.iteration)

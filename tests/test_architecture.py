@@ -51,7 +51,7 @@ LEVELS = (
         "prepare",
         "person",
     },
-    {"run", "envs_command", "targets", "eval_options"},
+    {"run", "doctor", "envs_command", "targets", "eval_options"},
     {"contestants"},
     {"evaluation", "rescore", "compare"},
     {"main", "cli"},
@@ -74,6 +74,7 @@ SIDEWAYS = {
     "person": {"evaluate"},  # which players a person is shown beside
     "prepare": {"bridge", "tiny", "fit"},  # tiny: where the shipped models lie
     "run": {"bridge"},
+    "doctor": {"bridge"},  # what it knows of the machine
     "cli": {"main", "bridge", "tiny"},
 }
 """What a module may import besides, and why where it is not plain."""
