@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add_envs(commands)
 
+    doctor = commands.add_parser("doctor", help="does this machine have what a run needs: versions, plug-ins, room")
+    doctor.add_argument("--env-dirs", nargs="*", default=[], metavar="DIR", help="folders with drop-in environments")
+    doctor.add_argument("--root", type=Path, default=Path("runs"), help="where runs are going to be written")
+    doctor.set_defaults(run=_doctor)
+
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
     report.set_defaults(run=_report)
@@ -71,6 +76,14 @@ def _recipes(options: argparse.Namespace) -> None:
 
     for name, path in sorted(find_recipes().items()):
         print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from rmft_verl.doctor import examine
+
+    problems = examine(options.env_dirs, options.root)
+    if problems:
+        raise RunError(f"doctor found {problems} problem{'s' if problems > 1 else ''}")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -127,6 +127,15 @@ class HardwareConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    every: int = 1
+    """Iterations between states of the trainer on disk (about 16 bytes a parameter each); a run that is cut goes on
+    from the last one and repeats the updates since."""
+    keep: int = 2
+    """How many of them are kept, the last ones."""
+
+
+@dataclass
 class TrackingConfig:
     wandb: str = "disabled"
     """``online``, ``offline``, ``disabled`` or ``auto`` (online with a login, else offline with one warning)."""
@@ -142,6 +151,8 @@ class Config:
     """Name of the run directory; empty = recipe and time."""
     root: str = "runs"
     """Where run directories are made."""
+    resume: str = ""
+    """A run directory to go on with. The same ``root`` and ``name`` as before do the same."""
     seed: int = 0
     iterations: int = 5
     env: EnvConfig = field(default_factory=EnvConfig)
@@ -153,6 +164,7 @@ class Config:
     update: UpdateConfig = field(default_factory=UpdateConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     canary_tolerance: float = 0.05
     """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync."""

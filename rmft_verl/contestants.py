@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rmft_verl.backend import Backend, OnProgress
+from rmft_verl.checkpoints import verify_final
 from rmft_verl.config import Config, EnvConfig
 from rmft_verl.eval_dir import EvalDir, file_name
 from rmft_verl.evaluate import play_request, play_requests
@@ -172,10 +173,11 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     run = RunDir.open(path)
     final = run.checkpoints / "final"
     if not (final / "config.json").is_file():
-        raise RunError(f"{path} has no final model: it stopped after {run.read_state().iteration} iterations")
+        raise RunError(f"{path} has no final model: it stopped after {run.read_state().completed} iterations")
+    verify_final(final)
     config = reload_config(run.config, overrides)
     model = dataclasses.replace(config.model, path=str(final))
-    return dataclasses.replace(config, model=model), run.read_state().iteration
+    return dataclasses.replace(config, model=model), run.read_state().completed
 
 
 def base_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:

@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Sequence
 
 from rmft_verl.env import VERBOSE
+from rmft_verl.interrupt import RunStoppedError
 from rmft_verl.types import RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 a configuration or input that cannot run (one line says why), 1 anything else."""
+    """Exit status: 0 done, 2 what cannot run (one line says why), 128 + its number a signal, 1 anything else."""
     from rmft_verl.recipe import load_config
 
     try:
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(config)
     except RunError as error:
         return complain("rmft_verl", error)
+    except RunStoppedError as stopped:
+        print(f"rmft_verl: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
     return 0
 
 

@@ -33,11 +33,13 @@ def find_recipes() -> dict[str, Path]:
 def load_config(arguments: Sequence[str]) -> Config:
     """The configuration that ``recipe=NAME key=value ...`` stands for; ``NAME+METHOD`` lays one recipe over another.
 
+    ``resume=RUN`` without a recipe stands for the configuration that the run was started with.
+
     Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
     """
     given = _parsed(arguments)
     if "recipe" not in given:
-        return _merged([given])
+        return _merged([*_resumed(given), given])
     recipes = find_recipes()
     layers: list[DictConfig] = []
     for name in str(given.recipe).split("+"):
@@ -50,6 +52,15 @@ def load_config(arguments: Sequence[str]) -> Config:
 def reload_config(path: Path, arguments: Sequence[str]) -> Config:
     """The configuration that a run has written, with ``key=value ...`` over it; raises as ``load_config``."""
     return _merged([_read(path), _parsed(arguments)])
+
+
+def _resumed(given: DictConfig) -> list[DictConfig]:
+    if not given.get("resume"):
+        return []
+    stored = Path(given.resume).expanduser() / "config.yaml"
+    if not stored.is_file():
+        raise ConfigError(f"resume={given.resume}: no run is there (no config.yaml); name one, such as runs/latest")
+    return [_read(stored)]
 
 
 def _parsed(arguments: Sequence[str]) -> DictConfig:

@@ -140,6 +140,8 @@ _LOWEST: dict[str, float] = {
     "hardware.nodes": 1,
     "hardware.gpus_per_node": 1,
     "hardware.tensor_parallel": 1,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 1,
     "canary_tolerance": 0.0,
 }
 

@@ -31,10 +31,12 @@ def write_report(
     table = summarize(sets)
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "table.txt", table.text())
-    write_text(directory / "table.json", json.dumps(table.to_json(), indent=2) + "\n")
     draw_regret_curves(sets, directory / "regret_curves.png")
     if metrics_rows:
         draw_learning(metrics_rows, directory / "learning.png")
+    write_text(
+        directory / "table.json", json.dumps(table.to_json(), indent=2) + "\n"
+    )  # last: a report is whole with it
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ from rmft_verl.config import Config
 from rmft_verl.console import Screen
 from rmft_verl.env import Env, load_env
 from rmft_verl.evaluate import evaluate_players, references
+from rmft_verl.interrupt import Signals, resumable
 from rmft_verl.metrics import relative_change, scored
 from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.report import write_report
 from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.stored_config import check_same
 from rmft_verl.table import EvalTable
 from rmft_verl.tracking import FileTracker, Tracker, Trackers, read_metrics, start_wandb
 from rmft_verl.trainer import HELD_OUT_SEED, Trainer, held_out_scenarios
@@ -29,26 +32,82 @@ if TYPE_CHECKING:
 
 
 def run(config: Config) -> Path:
-    """Train as configured; returns the run directory. Nothing is written before everything has been checked."""
+    """Train as configured, or go on with the run that is there; returns its directory.
+
+    Nothing is written before everything has been checked.
+    """
     screen = Screen()
+    found = _find(config)
+    if found is not None and _trained(found, config):
+        _finish(config, load_env(config.env.name, config.env_dirs), found, screen)
+        return found.path
     prepared = prepare(config)
-    directory = RunDir.create(config.root, config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}")
-    write_text(directory.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
-    tracker = _trackers(config, directory)
-    screen.console.print(f"run directory: {directory.path}")
-    start = time.monotonic()
-    backend = start_backend(prepared, directory.path)
-    write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
-    try:
-        screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
-        trainer = Trainer(config, prepared.env_class, backend, directory, tracker, screen.watch)
-        sets = trainer.train(screen.iteration)
-    finally:
-        backend.close()
-        tracker.close()
-    table = _write_report(config, prepared.env_class, directory, sets["base"], sets["trained"])
-    _close(config, directory, table, sets, screen)
+    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
+    directory = found or RunDir.create(config.root, _name(config), text)
+    with directory.held(), Signals() as signals, resumable(directory.path, signals):
+        screen.console.print(f"run directory: {directory.path}")
+        if found is not None:
+            directory.sweep()
+            (directory.report / "table.json").unlink(missing_ok=True)  # of fewer iterations
+            write_text(directory.config, text)
+            state = directory.read_state()
+            screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
+        _train(prepared, directory, screen)
+        _finish(config, prepared.env_class, directory, screen)
     return directory.path
+
+
+def _name(config: Config) -> str:
+    return config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _find(config: Config) -> RunDir | None:
+    """The run that is to go on, None if a new one starts; raises ``RunError`` if it had another configuration."""
+    path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
+    if not config.resume and not (path / "state.json").exists():
+        return None
+    found = RunDir.open(path)
+    check_same(found, config)
+    return found
+
+
+def _trained(directory: RunDir, config: Config) -> bool:
+    """Whether nothing is left to train: the report is there, or all it takes."""
+    state = directory.read_state()
+    if state.completed < config.iterations:
+        return False
+    return state.phase == "save" or (directory.report / "table.json").exists()
+
+
+def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
+    tracker = _trackers(prepared.config, directory)
+    start = time.monotonic()
+    backend = None
+    try:
+        backend = start_backend(prepared, directory.path)
+        write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
+        screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
+        Trainer(prepared.config, prepared.env_class, backend, directory, tracker, screen.watch).train(screen.iteration)
+    finally:
+        if backend is not None:
+            backend.close()
+        tracker.close()
+
+
+def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Screen) -> None:
+    """The report, unless it is there, and what a person is told in the end."""
+    if (directory.report / "table.json").exists():
+        screen.console.print(f"{directory.path} has finished: its {config.iterations} iterations are done")
+        screen.console.print((directory.report / "table.txt").read_text(encoding="utf-8"), markup=False)
+    else:
+        base, trained = _held_out(directory)
+        screen.console.print(_write_report(config, env_class, directory, base, trained).text(), markup=False)
+        change = relative_change(base, trained)
+        screen.console.print(
+            f"normalized regret, trained against base: {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] "
+            f"(95 % bootstrap over {config.eval.scenarios} held-out scenarios)"
+        )
+    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
 
 
 def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
@@ -103,11 +162,17 @@ def report_run(path: Path) -> str:
     directory = RunDir.open(path)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
     assert isinstance(config, Config)
+    base, last = _held_out(directory)
+    return _write_report(config, load_env(config.env.name, config.env_dirs), directory, base, last).text()
+
+
+def _held_out(directory: RunDir) -> tuple[list[Trajectory], list[Trajectory]]:
+    """The held-out plays of the base and of the model that was measured last."""
     versions = directory.recorded("eval")
     if not versions:
         raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
-    base, last = (read_trajectories(directory.trajectories("eval", n)) for n in (versions[0], versions[-1]))
-    return _write_report(config, load_env(config.env.name, config.env_dirs), directory, base, last).text()
+    base, last = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
+    return base, last
 
 
 def _write_report(
@@ -119,15 +184,3 @@ def _write_report(
     played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)
     sets = {"base": base, "trained": trained} | played
     return write_report(directory.report, sets, read_metrics(directory.metrics))
-
-
-def _close(
-    config: Config, directory: RunDir, table: EvalTable, sets: dict[str, list[Trajectory]], screen: Screen
-) -> None:
-    change = relative_change(sets["base"], sets["trained"])
-    screen.console.print(table.text(), markup=False)
-    screen.console.print(
-        f"normalized regret, trained against base: {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] "
-        f"(95 % bootstrap over {config.eval.scenarios} held-out scenarios)"
-    )
-    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")

@@ -1,23 +1,26 @@
 """Where the files of a run lie, and how they are written so that none is ever half there.
 
 RUN/config.yaml        the resolved configuration          RUN/trajectories/PHASE_ITERATION.parquet
-RUN/verl.yaml          verl's, as derived from it          RUN/checkpoints/
+RUN/verl.yaml          verl's, as derived from it          RUN/checkpoints/step_ITERATION, RUN/checkpoints/final
 RUN/environment.json   versions, commit, machine           RUN/report/
-RUN/state.json         how far the run is                  RUN/metrics.jsonl
+RUN/state.json         the last finished phase             RUN/metrics.jsonl
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,11 @@ LATEST = "latest"
 """Name of the link, beside the run directories, to the one made last."""
 
 
+PHASES = ("start", "rollout", "update", "sync", "evaluate", "log", "save")
+"""The phases of an iteration whose end is on disk, in order. With ``log`` an iteration is complete; ``save`` is the
+last of a run."""
+
+
 class RunDirError(RunError):
     """A run directory that cannot be made, or a file in one that cannot be read. One line, with the remedy."""
 
@@ -40,9 +48,28 @@ class RunState:
     """How far a run is."""
 
     iteration: int = 0
-    """Iterations completed."""
+    """The iteration of the last finished phase; 0 is the measurement of the base."""
     wandb_id: str = ""
     """The run's id at Weights & Biases, so that a continued run continues there too."""
+    phase: str = "log"
+    """That phase, one of ``PHASES``."""
+    row: Mapping[str, float] = field(default_factory=dict)
+    """What the iteration says so far: its row of metrics.jsonl in the making."""
+
+    @property
+    def completed(self) -> int:
+        """Iterations that are complete."""
+        return self.iteration if self.phase in ("log", "save") else max(0, self.iteration - 1)
+
+    @property
+    def updates(self) -> int:
+        """Updates that are finished."""
+        return self.iteration if self.reached >= PHASES.index("update") else max(0, self.iteration - 1)
+
+    @property
+    def reached(self) -> int:
+        """Position of the last finished phase in ``PHASES``."""
+        return PHASES.index(self.phase)
 
 
 @dataclass(frozen=True)
@@ -52,8 +79,8 @@ class RunDir:
     path: Path
 
     @classmethod
-    def create(cls, root: str | Path, name: str) -> RunDir:
-        """Make ``root/name`` with its environment.json and state.json, and point ``root/latest`` at it.
+    def create(cls, root: str | Path, name: str, config: str = "") -> RunDir:
+        """Make ``root/name``, whole or not at all, with ``config`` as its config.yaml; point ``root/latest`` at it.
 
         Raises ``RunDirError`` if the directory already holds files or ``name`` is not a plain directory name.
         """
@@ -62,14 +89,19 @@ class RunDir:
         run = cls(Path(root).expanduser().absolute() / name)
         if run.path.is_dir() and any(run.path.iterdir()):
             raise RunDirError(
-                f"{run.path} already holds a run: choose another name=... or remove it (rm -r {run.path})"
+                f"{run.path} already holds files: choose another name=... or remove it (rm -r {run.path})"
             )
+        new = cls(run.path.with_name(f".{name}.partial"))
         try:
-            (run.path / "trajectories").mkdir(parents=True)
-            run.checkpoints.mkdir()
-            run.report.mkdir()
-            write_text(run.path / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
-            run.write_state(RunState(wandb_id=uuid.uuid4().hex[:8]))
+            shutil.rmtree(new.path, ignore_errors=True)
+            (new.path / "trajectories").mkdir(parents=True)
+            new.checkpoints.mkdir()
+            new.report.mkdir()
+            write_text(new.path / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
+            if config:
+                write_text(new.config, config)
+            new.write_state(RunState(wandb_id=uuid.uuid4().hex[:8], phase="start"))
+            new.path.rename(run.path)
             _link(run.path.parent / LATEST, run.path.name)
         except OSError as error:
             raise RunDirError(f"{run.path} cannot be made: {error}. Choose another root=... or name=...") from error
@@ -115,12 +147,43 @@ class RunDir:
     def read_state(self) -> RunState:
         path = self.path / "state.json"
         try:
-            return RunState(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            state = RunState(**json.loads(path.read_text(encoding="utf-8")))
+            row = {key: math.nan if value is None else value for key, value in state.row.items()}
+            if state.phase not in PHASES:
+                raise ValueError(f"unknown phase {state.phase!r}")
+            return dataclasses.replace(state, row=row)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunDirError(f"{path} cannot be read ({error}): restore it or start a new run") from error
 
     def write_state(self, state: RunState) -> None:
-        write_text(self.path / "state.json", json.dumps(dataclasses.asdict(state), indent=2) + "\n")
+        row = {key: value if math.isfinite(value) else None for key, value in state.row.items()}
+        write_text(self.path / "state.json", json.dumps(dataclasses.asdict(state) | {"row": row}, indent=2) + "\n")
+
+    def read_packages(self) -> dict[str, str]:
+        """The versions of the packages that the run was started with."""
+        path = self.path / "environment.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))["packages"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunDirError(f"{path} cannot be read ({error}): restore it or start a new run") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing to this run; raises ``RunDirError`` if one does. A dead one does not."""
+        with open(self.path / ".lock", "a", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunDirError(f"{self.path} is being written by another process: wait for it or stop it") from error
+            yield
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written. Only while the run is ``held``."""
+        for folder in (self.path, self.path / "trajectories", self.report):
+            for left in folder.glob(".*.*.part"):
+                left.unlink()
+        for left in self.checkpoints.glob("*.partial"):
+            shutil.rmtree(left)
 
 
 @contextmanager
@@ -129,12 +192,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After a crash or an exception ``path`` is as it was before: the new file is synced to disk before it is renamed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -145,7 +208,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -165,12 +229,17 @@ def describe_environment() -> dict[str, Any]:
     return {
         "command": sys.argv,
         "commit": _commit(Path(__file__).resolve().parent.parent),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": installed_packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
         "cpus": os.cpu_count(),
     }
+
+
+def installed_packages() -> dict[str, str]:
+    """The versions of those of ``PACKAGES`` that are installed."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def _version(distribution: str) -> str | None:

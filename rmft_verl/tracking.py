@@ -137,12 +137,12 @@ class WandbTracker:
 
     def __init__(self, run: Any) -> None:
         self._run = run
-        # An axis of our own: W&B refuses steps that go back, as they do when a run is continued.
         run.define_metric("iteration")
         run.define_metric("*", step_metric="iteration")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._run.log({"iteration": step, **metrics})
+        """The end of W&B's step: its own count is the iteration too, so that a run that is continued counts on."""
+        self._run.log({"iteration": step, **metrics}, step=step, commit=True)
 
     def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
         """A fresh table under a key of its own: W&B shows only the first rows of one that grows."""
@@ -154,7 +154,8 @@ class WandbTracker:
             for which, t in best_median_worst(trajectories)
         ]
         if rows:
-            self._run.log({"iteration": step, f"dialogues/{step:03d}": wandb.Table(columns=columns, data=rows)})
+            table = wandb.Table(columns=columns, data=rows)
+            self._run.log({"iteration": step, f"dialogues/{step:03d}": table}, step=step, commit=False)
 
     def close(self) -> None:
         self._run.finish()

@@ -11,6 +11,7 @@ for each iteration:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,18 +19,19 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 
 from rmft_verl.backend import Backend, OnProgress
+from rmft_verl.checkpoints import write_directory
 from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
 from rmft_verl.iteration_metrics import collapse, held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.lesson import choose, favored
 from rmft_verl.plan import make_generator
+from rmft_verl.record import Record
 from rmft_verl.regret import score
-from rmft_verl.run_dir import RunDir, RunState
+from rmft_verl.run_dir import RunDir
 from rmft_verl.scores import Scorer
 from rmft_verl.teacher import teach
 from rmft_verl.tracking import Tracker, warn
-from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import Batch, RolloutRequest, RunError, Scenario, Trajectory
 
 SCENARIO, REWARD, POLICY, SELECTION, UPDATE, HELD_OUT = range(6)
@@ -59,33 +61,51 @@ class Trainer:
         self._generator = make_generator(env_class, config.env.options)
         self._score = Scorer(config.selection.score, self._generator, config.selection.further)
         self.held_out = held_out_scenarios(config, env_class)
-        self._seconds: dict[str, float] = {}
-        self._first: dict[str, float] = {}
+        self._record = Record(run, config.checkpoint.keep)
+        self._row: dict[str, float] = {}
+        self._first = self._record.first
         self._warned = False
 
-    def train(self, report: ReportIteration) -> dict[str, list[Trajectory]]:
-        """Run every iteration; returns the held-out plays of the base and of the trained model."""
-        config, backend = self._config, self._backend
-        with self._phase("sync"):
-            backend.sync(0)
-        base = trained = self._evaluate(0)
-        self._log(0, held_out_metrics(base, {}), report)
-        for n in range(1, config.iterations + 1):
-            played = self._play(n)
-            batch, row = self._select(played, n)
-            with self._phase("update"):
-                row |= backend.update(batch, self._seed(UPDATE, n))
-            with self._phase("sync"):
-                row |= backend.sync(n)
-            if n == config.iterations or n % config.eval.every == 0:
-                trained = self._evaluate(n)
-                row |= held_out_metrics(trained, row)
-            self._log(n, row, report)
-            self._tracker.log_dialogues(played, n)
-            self._run.write_state(RunState(n, self._run.read_state().wandb_id))
+    def train(self, report: ReportIteration) -> None:
+        """Run every iteration that the run has not finished; what is on file is not played again."""
+        start = self._record.restore(self._backend)
+        self._row = self._record.row(start)
+        self._measure(start, report)
+        for n in range(start + 1, self._config.iterations + 1):
+            self._row = self._record.row(n)
+            self._learn(n)
+            self._measure(n, report)
         with self._phase("save"):
-            backend.save(self._run.checkpoints / "final")
-        return {"base": base, "trained": trained}
+            write_directory(self._run.checkpoints / "final", self._backend.save)
+        self._finished("save", self._config.iterations)
+
+    def _learn(self, n: int) -> None:
+        """The n-th update, on plays of the model with one update less."""
+        played = self._record.plays("train", n, lambda: self._play(n))
+        self._finished("rollout", n)
+        batch = self._select(played, n)
+        if not self._record.logged(n):
+            self._tracker.log_dialogues(played, n)
+        with self._phase("update"):
+            self._row |= self._backend.update(batch, self._seed(UPDATE, n))
+        if n % self._config.checkpoint.every == 0:
+            with self._phase("checkpoint"):
+                self._record.checkpoint(n, self._backend)
+        self._finished("update", n)
+
+    def _measure(self, n: int, report: ReportIteration) -> None:
+        """The model with ``n`` updates goes to the sampler, plays the held-out scenarios and gets its row."""
+        with self._phase("sync"):
+            self._row |= self._backend.sync(n)
+        self._finished("sync", n)
+        if n in (0, self._config.iterations) or n % self._config.eval.every == 0:
+            played = self._record.plays("eval", n, lambda: self._evaluate(n))
+            self._row |= held_out_metrics(played, self._row)
+            self._finished("evaluate", n)
+        if not self._record.logged(n):
+            self._tracker.log(self._row, n)
+            report(n, self._row)
+        self._finished("log", n)
 
     def _play(self, n: int) -> list[Trajectory]:
         """L trajectories in each of M fresh scenarios, scored."""
@@ -109,25 +129,25 @@ class Trainer:
                 played = self._backend.render(teach(self._env_class, rollout.player, rollout.history, requests))
             return [score(trajectory) for trajectory in played]
 
-    def _select(self, played: Sequence[Trajectory], n: int) -> tuple[Batch, dict[str, float]]:
-        """What the update trains on, and what the iteration says so far."""
+    def _select(self, played: Sequence[Trajectory], n: int) -> Batch:
+        """What the update trains on: a function of the plays, the configuration and the seed."""
         rng = np.random.default_rng([SELECTION, self._config.seed, n])
         with self._phase("score"):
             scored = self._score(played, rng)
         batch = choose(scored, self._config, rng)
         kept = favored(batch)
-        write_trajectories(self._run.trajectories("train", n), played, phase="train", iteration=n, kept=kept)
+        self._record.keep(n, played, kept)
         if not kept:
             raise RunError(
                 f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
-        row = rollout_metrics(played, self._seconds["rollout"]) | kept_metrics(kept, scored)
-        self._first = self._first or row
-        if not self._warned and (line := collapse(self._first, row)):
+        self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan)) | kept_metrics(kept, scored)
+        self._first = self._first or dict(self._row)
+        if not self._warned and (line := collapse(self._first, self._row)):
             self._warned = True
             warn(line)
-        return batch, row
+        return batch
 
     def _evaluate(self, n: int) -> list[Trajectory]:
         """The model with ``n`` updates on the held-out scenarios, with the draws every other player gets."""
@@ -138,15 +158,10 @@ class Trainer:
             for episode in range(config.rollouts)
         ]
         with self._phase("evaluate", len(requests)) as on_progress:
-            played = [score(t) for t in self._backend.rollout(requests, n, on_progress)]
-        write_trajectories(self._run.trajectories("eval", n), played, phase="eval", iteration=n)
-        return played
+            return [score(t) for t in self._backend.rollout(requests, n, on_progress)]
 
-    def _log(self, n: int, row: dict[str, float], report: ReportIteration) -> None:
-        row |= {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
-        self._seconds = {}
-        self._tracker.log(row, n)
-        report(n, row)
+    def _finished(self, phase: str, n: int) -> None:
+        self._record.finished(phase, n, self._row)
 
     def _seed(self, purpose: int, *path: int) -> int:
         return int(np.random.SeedSequence([purpose, self._config.seed, *path]).generate_state(1)[0])
@@ -156,7 +171,7 @@ class Trainer:
         start = time.monotonic()
         with self._watch(name, episodes) as on_progress:
             yield on_progress
-        self._seconds[name] = time.monotonic() - start
+        self._row[f"time/{name}"] = time.monotonic() - start
 
 
 def held_out_scenarios(config: Config, env_class: type[Env]) -> list[Scenario]:

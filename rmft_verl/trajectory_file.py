@@ -66,7 +66,6 @@ def read_trajectories(path: Path) -> list[Trajectory]:
 
 def read_with_kept(path: Path) -> list[tuple[Trajectory, bool | None]]:
     """As ``read_trajectories``, each with whether it was kept for training; None if the file does not say."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -81,7 +80,9 @@ def read_with_kept(path: Path) -> list[tuple[Trajectory, bool | None]]:
             rows = [row | _lengths_of_format_1(row, arrays["token_ids_N"][i]) for i, row in enumerate(rows)]
         each = [{name: column[i] for name, column in arrays.items()} for i in range(len(rows))]
         return [(_from_row(row, own), row["kept"]) for row, own in zip(rows, each, strict=True)]
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except RunDirError:
+        raise
+    except Exception as error:  # pages have checksums, what describes them has none: damage there raises anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunDirError(f"{path} cannot be read as trajectories ({reason}): restore it or remove it") from error
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import torch
 
 from rmft_verl.backend import StaleSamplerError
@@ -65,3 +67,23 @@ def judge(
                 f"update and {gap:.5f} from those after it: the sync delivered nothing"
             )
     return metrics
+
+
+def write_probe(path: Path, probe: Sequence[Tokens], before: Sequence[torch.Tensor] | None) -> None:
+    """Keep the dialogues of the next proof, and the trainer's log-probabilities before the update."""
+    arrays: dict[str, np.ndarray] = {"prompts": np.array([tokens.prompt_length for tokens in probe], dtype=np.int64)}
+    for i, tokens in enumerate(probe):
+        arrays |= {f"ids_{i}": tokens.ids_N, f"mask_{i}": tokens.mask_N}
+    for i, row in enumerate(before or ()):
+        arrays[f"before_{i}"] = row.numpy()
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
+
+
+def read_probe(path: Path) -> tuple[list[Tokens], list[torch.Tensor] | None]:
+    """What ``write_probe`` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        prompts = arrays["prompts"].tolist()
+        probe = [Tokens(arrays[f"ids_{i}"], arrays[f"mask_{i}"], length) for i, length in enumerate(prompts)]
+        if "before_0" not in arrays:
+            return probe, None
+        return probe, [torch.from_numpy(arrays[f"before_{i}"]) for i in range(len(prompts))]

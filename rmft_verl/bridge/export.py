@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rmft_verl.checkpoints import verify_final
 from rmft_verl.run_dir import RunDir
 from rmft_verl.types import RunError
 
@@ -22,7 +23,8 @@ def export_run(run_path: Path, out: Path) -> Path:
     run = RunDir.open(run_path)
     trained = run.checkpoints / "final"
     if not (trained / "config.json").is_file():
-        raise RunError(f"{run.path} has no final model: it stopped after {run.read_state().iteration} iterations")
+        raise RunError(f"{run.path} has no final model: it stopped after {run.read_state().completed} iterations")
+    verify_final(trained)
     if out.exists():
         raise RunError(f"{out} exists already: name a new directory")
     base = OmegaConf.load(run.verl_config).actor_rollout_ref.model.path

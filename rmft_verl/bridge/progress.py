@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from threading import Thread
 from typing import Any, TypeVar
 
 import ray
@@ -38,12 +39,22 @@ def start() -> Any:
 
 
 def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None) -> Result:
-    """Run ``work`` and report the counter every half second until it is done."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(work)
-        while not future.done():
-            wait([future], timeout=0.5)
-            taken = ray.get(counter.take.remote())
-            if on_progress is not None:
-                on_progress(*taken)
-        return future.result()
+    """Run ``work`` and report the counter every half second until it is done.
+
+    An interrupt of this thread does not wait for ``work``, which ends with the process.
+    """
+    future: Future[Result] = Future()
+
+    def fill() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whatever it is, the waiting thread raises it
+            future.set_exception(error)
+
+    Thread(target=fill, daemon=True).start()
+    while not future.done():
+        wait([future], timeout=0.5)
+        taken = ray.get(counter.take.remote())
+        if on_progress is not None:
+            on_progress(*taken)
+    return future.result()

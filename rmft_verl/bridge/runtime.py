@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import signal
 import warnings
 from typing import Any
 
@@ -60,6 +61,16 @@ def device(hardware: HardwareConfig) -> str:
     return "cuda"
 
 
+def gpus() -> list[str]:
+    """Name and memory of every GPU that torch sees; empty without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
+
+
 def prepare(kind: str) -> dict[str, str]:
     """Set and return the environment variables of the driver and of every Ray worker, before verl is imported."""
     environment = {
@@ -112,7 +123,10 @@ def start_ray(kind: str, environment: dict[str, str], hardware: HardwareConfig) 
         if kind == "cpu":
             # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
             options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(**options)
+    if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
+        signal.signal(signal.SIGTERM, handler)
 
 
 def plugin_loaded(kind: str) -> None:

@@ -39,10 +39,13 @@ from rmft_verl.bridge.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.rendering import render
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
-from rmft_verl.types import RolloutRequest, Tokens, Trajectory
+from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
 
 PROBE = 4
 """Dialogues that the canary compares."""
+
+PROBE_FILE = "probe.npz"
+"""Their name beside the trainer's state, so that the sync after a resumed run is proven as any other."""
 
 
 class VerlBackend:
@@ -174,11 +177,27 @@ class VerlBackend:
         return list(log_probs.unbind())[: len(samples)]
 
     def save(self, directory: Path) -> None:
-        scratch = directory.with_name(directory.name + ".partial")
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch = directory.with_name(directory.name + ".state.partial")
         self._actor.save_checkpoint(str(scratch), global_step=0)
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
+
+    def save_state(self, directory: Path) -> None:
+        self._actor.save_checkpoint(str(directory), global_step=0)
+        shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
+        if shards < self._world:
+            raise RunError(
+                f"{directory} holds {shards} of {self._world} parts of the trainer: root= must be a directory that "
+                "every node writes to"
+            )
+        canary.write_probe(directory / PROBE_FILE, self._probe, self._before)
+
+    def load_state(self, directory: Path) -> None:
+        shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
+        if shards != self._world:
+            raise RunError(f"{directory} was written by {shards} GPUs, and this run has {self._world}: use as many")
+        self._actor.load_checkpoint(str(directory))
+        self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 
     def close(self) -> None:
         ray.shutdown()

@@ -23,7 +23,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
     hardware, rollout, update = config.hardware, config.rollout, config.update
     on_cpu = kind == "cpu"
     actor, sampler = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
-    restart = ["model", "optimizer", "extra"] if update.start == "base" else []  # what an iteration begins from
+    state = ["model", "optimizer", "extra"]  # extra: the schedule and the generators
     derived: dict[str, Any] = {
         "trainer.device": kind,
         "trainer.nnodes": hardware.nodes,
@@ -37,8 +37,8 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
-        f"{actor}.checkpoint.save_contents": ["hf_model", *restart],
-        f"{actor}.checkpoint.load_contents": restart,
+        f"{actor}.checkpoint.save_contents": ["hf_model", *state],
+        f"{actor}.checkpoint.load_contents": state,
         f"{actor}.use_dynamic_bsz": True,
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,

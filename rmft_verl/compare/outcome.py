@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.compare.runs import Planned, stored_config
+from rmft_verl.compare.runs import Planned
 from rmft_verl.run_dir import RunDir
+from rmft_verl.stored_config import stored_config
 from rmft_verl.tracking import read_metrics
 from rmft_verl.trajectory_file import read_trajectories, read_with_kept
 from rmft_verl.types import RunError, Scenario, Trajectory

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from rmft_verl.compare.arms import Arm
 from rmft_verl.config import Config
@@ -18,13 +14,9 @@ from rmft_verl.env import load_env
 from rmft_verl.fit import check_fit
 from rmft_verl.recipe import load_config
 from rmft_verl.run_dir import RunDir
+from rmft_verl.stored_config import differences, stored_config
 from rmft_verl.tracking import warn
 from rmft_verl.types import RunError
-
-NOT_COMPARED = ("recipe", "name", "root", "dry_run", "tracking")
-"""Keys that change no number of a run."""
-
-ABSENT = "(no such key)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ def plan(arms: Sequence[Arm], seeds: Sequence[int], root: Path, *, only_read: bo
     """Every run, seed by seed, so that a comparison that is cut off holds all arms.
 
     Every configuration is loaded and checked. Raises ``RunError`` for one that cannot run, for a run made before that
-    has not finished, and for a finished run of another configuration; ``only_read`` only warns of the last.
+    has not finished, and for a run of another configuration; ``only_read`` only warns of the last.
     """
     made_before = [run for arm in arms if not arm.recipe for run in _runs_made(arm)]
     planned = [_planned(arm, seed, root, only_read) for seed in seeds for arm in arms if arm.recipe]
@@ -64,7 +56,7 @@ def _planned(arm: Arm, seed: int, root: Path, only_read: bool) -> Planned:
     except RunError as error:
         raise RunError(f"arm {arm.label}: {error}") from error
     run = Planned(arm, seed, path, arguments, tuple(config.env_dirs))
-    if run.finished:
+    if run.finished or (path / "state.json").exists():
         _check_stored(run, config, only_read)
     elif path.is_dir() and any(path.iterdir()) and not (path / "state.json").exists():
         raise RunError(f"{path} holds files that are no run: choose another LABEL or --root")
@@ -86,34 +78,6 @@ def _runs_made(arm: Arm) -> list[Planned]:
     return runs
 
 
-# ---- stored configurations ------------------------------------------------------------------------------------------
-
-
-def stored_config(path: Path) -> dict[str, Any]:
-    """A run's config.yaml as it stands there, whatever keys it has: the flat form of ``flat``."""
-    try:
-        return flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
-    except Exception as error:  # YAML's and OmegaConf's
-        raise RunError(f"{path / 'config.yaml'} cannot be read ({str(error).splitlines()[0]}): restore it") from error
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted keys; an empty mapping has none."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
-
-
-def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
-    """``key=stored, now asked`` for every key that matters. A key younger than the run stood at its default."""
-    now, default = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (asked, Config()))
-    before = {**default, **stored}
-    keys = [key for key in {**before, **now} if key.split(".")[0] not in NOT_COMPARED]
-    pairs = [(key, before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys]
-    return [f"{key}={old}, now {new}" for key, old, new in pairs if old != new]
-
-
 def _check_stored(run: Planned, config: Config, only_read: bool) -> None:
     changed = differences(stored_config(run.path), config)
     if not changed:
@@ -132,12 +96,11 @@ def _check_stored(run: Planned, config: Config, only_read: bool) -> None:
 def train(planned: Sequence[Planned]) -> list[str]:
     """Train every run that has not finished, one after another; returns what to say of those that failed.
 
-    A run that was cut off is removed and starts anew.
+    A run that was cut off goes on after its last finished phase.
     """
     missing = [run for run in planned if not run.finished]
     failed: list[str] = []
     for number, run in enumerate(missing, start=1):
-        shutil.rmtree(run.path, ignore_errors=True)
         print(f"== {run.arm.label}, seed {run.seed} ({number} of {len(missing)} to train)", flush=True)
         status = call([sys.executable, "-m", "rmft_verl.main", *run.arguments])
         if status or not run.finished:

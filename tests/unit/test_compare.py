@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,9 @@ class Trainer:
         self.trained.append(config.name)
         players = ("uniform", "thompson") if config.selection.score == "random" else ("uniform", "greedy")
         fails = config.name == self._fails
-        make_run(Path(config.root) / config.name, called[3:], players, finished=not fails)
+        path = Path(config.root) / config.name
+        shutil.rmtree(path, ignore_errors=True)  # the real one goes on with what is there
+        make_run(path, called[3:], players, finished=not fails)
         return int(fails)
 
     def _evaluate(self, words: list[str]) -> int:

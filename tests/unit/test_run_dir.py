@@ -23,7 +23,7 @@ def test_create_makes_the_layout_and_points_latest_at_it(tmp_path):
 def test_a_directory_that_holds_a_run_is_refused_and_untouched(tmp_path):
     run = RunDir.create(tmp_path, "a")
     write_text(run.config, "seed: 1\n")
-    with pytest.raises(RunDirError, match=r"a already holds a run: choose another name=.* or remove it \(rm -r "):
+    with pytest.raises(RunDirError, match=r"a already holds files: choose another name=.* or remove it \(rm -r "):
         RunDir.create(tmp_path, "a")
     assert run.config.read_text() == "seed: 1\n"
 

@@ -5,6 +5,8 @@ import importlib.util
 import json
 import math
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,9 +153,9 @@ def test_wandb_without_a_login_records_offline_with_one_warning(tmp_path, logged
     assert warnings_in(capfd.readouterr().err) == [
         "W&B: no login found, so this run is recorded offline; upload it later with wandb sync"
     ]
-    for step in (0, 1, 0):  # a step again: a run that was continued
-        tracker.log({"eval/regret": 2.0 - step, "odd": math.nan}, step)
+    for step in (0, 1):
         tracker.log_dialogues([trajectory(regret) for regret in (3.0, 1.0, 2.0)], step)
+        tracker.log({"eval/regret": 2.0 - step, "odd": math.nan}, step)
     tracker.log_dialogues([], 2)
     tracker.close()
     importlib.import_module("wandb").teardown()  # waits until its own process has written everything
@@ -165,6 +167,37 @@ def test_wandb_without_a_login_records_offline_with_one_warning(tmp_path, logged
     table = json.loads(tables[0].read_text())
     assert [row[:2] for row in table["data"]] == [["best", 1.0], ["median", 2.0], ["worst", 3.0]]
     assert "[user]\nPick a door." in table["data"][0][5]
+
+
+def recorded_steps(record: Path) -> list[tuple[int, int]]:
+    """W&B's own step and ours of every row of an offline run."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, rows = DataStore(), []
+    store.open_for_scan(str(record))
+    while (data := store.scan_data()) is not None:
+        entry = wandb_internal_pb2.Record()
+        entry.ParseFromString(data)
+        if entry.WhichOneof("record_type") == "history":
+            row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in entry.history.item}
+            rows.append((entry.history.step.num, row["iteration"]))
+    return rows
+
+
+@needs_wandb
+def test_a_continued_run_is_one_wandb_run_whose_steps_go_on(tmp_path, logged_out, capfd):
+    for attempt in ((0, 1), (2,), (3, 4)):
+        tracker = start_wandb(tmp_path, project="p", name="n", run_id="abcd1234", mode="offline", config={})
+        for step in attempt:
+            tracker.log_dialogues([trajectory(1.0)], step)
+            tracker.log({"eval/regret": 2.0}, step)
+        tracker.close()
+        importlib.import_module("wandb").teardown()
+        time.sleep(1)  # W&B names its directory after the second
+    records = sorted(tmp_path.glob("wandb/offline-run-*-abcd1234/run-abcd1234.wandb"))
+    assert [row for record in records for row in recorded_steps(record)] == [(step, step) for step in range(5)]
+    assert "".join(capfd.readouterr()) == ""
 
 
 @needs_wandb

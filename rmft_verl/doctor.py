@@ -1,0 +1,97 @@
+"""``rmft-verl doctor``: does this machine have what a run needs? Versions, plug-ins, GPUs, memory, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from rmft_verl.env import find_envs, load_env
+from rmft_verl.types import RunError
+
+GIB = 1 << 30
+
+LEAST_GIB = {"memory": 8.0, "disk": 10.0, "shared memory": 2.0}
+"""Below these the smallest recipe does not run, or not for long."""
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    fine: bool
+    text: str
+
+
+def examine(env_dirs: Sequence[str], root: Path) -> int:
+    """Print what was found; returns the number of problems. ``root``: where runs are going to be written."""
+    from rmft_verl.bridge import runtime
+
+    gpus = runtime.gpus()
+    findings = [
+        *versions("rmft_verl", "gpu" if gpus else "cpu"),
+        *plug_ins(env_dirs),
+        Finding(True, f"GPUs: {', '.join(gpus) or 'none; recipes for a CPU run, such as recipe=mab_tiny'}"),
+        *room(root),
+    ]
+    for finding in findings:
+        print(f"{'ok' if finding.fine else 'PROBLEM':8} {finding.text}")
+    return sum(not finding.fine for finding in findings)
+
+
+def versions(distribution: str, extra: str) -> Iterator[Finding]:
+    """What a distribution with an extra requires beside what is installed; of its own extras, what they require."""
+    for text in requires(distribution) or ():
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
+            continue
+        asked = f"{wanted.name}{wanted.specifier}"
+        try:
+            found = version(wanted.name)
+        except PackageNotFoundError:
+            yield Finding(False, f"{wanted.name} is not installed: pip install '{asked}'")
+            continue
+        fits = wanted.specifier.contains(found, prereleases=True)
+        need = "" if fits else f", {distribution} needs {asked}: pip install '{asked}'"
+        yield Finding(fits, f"{canonicalize_name(wanted.name)} {found}{need}")
+        for inner in sorted(wanted.extras):
+            yield from (line for line in versions(wanted.name, inner) if not line.fine)
+
+
+def plug_ins(env_dirs: Sequence[str]) -> Iterator[Finding]:
+    """Every environment, with the reason of those that do not load."""
+    try:
+        names = find_envs(env_dirs)
+    except RunError as error:
+        yield Finding(False, str(error))
+        return
+    for name, where in sorted(names.items()):
+        try:
+            load_env(name, env_dirs)
+            yield Finding(True, f"environment {name} ({where})")
+        except RunError as error:
+            yield Finding(False, str(error))
+
+
+def room(root: Path) -> Iterator[Finding]:
+    """Free memory and free space where runs, Ray's session and Ray's object store lie."""
+    free = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()}
+    yield _room("memory", "available", free["MemAvailable"], f"{os.cpu_count()} cores")
+    existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    yield _room("disk", f"free for runs in {root}", shutil.disk_usage(existing).free)
+    yield _room("disk", f"free for Ray in {tempfile.gettempdir()}", shutil.disk_usage(tempfile.gettempdir()).free)
+    if Path("/dev/shm").is_dir():
+        yield _room("shared memory", "free in /dev/shm", shutil.disk_usage("/dev/shm").free)
+
+
+def _room(kind: str, where: str, size: int, also: str = "") -> Finding:
+    least = LEAST_GIB[kind]
+    fine = size >= least * GIB
+    need = "" if fine else f"; a run needs {least:.0f} GiB: free some"
+    return Finding(fine, f"{kind}: {size / GIB:.1f} GiB {where}{need}" + (f", {also}" if also else ""))
