@@ -191,4 +191,14 @@ def _memory_lines(prepared: Prepared) -> list[str]:
         *[f"  {value:7.1f}  {part}" for part, value in parts.items()],
         f"  {trainer:7.1f}  trainer at its peak, while the sampler sleeps; parameters and optimizer {offloaded}",
         f"  the sampler takes {share:.0%} of the GPU while it plays",
+        _disk_line(shape.parameters, prepared.config),
     ]
+
+
+def _disk_line(parameters: int, config: Config) -> str:
+    """The states to go on from: weights, Adam's two moments and the weights as a directory, all in float32."""
+    gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
+    return (
+        f"disk: {gib:.0f} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
+        f"{kept + 1} at once (checkpoint.keep={kept})"
+    )

@@ -88,7 +88,14 @@ def test_the_plan_of_the_gpu_recipe_needs_neither_gpu_nor_weights(
     monkeypatch.chdir(tmp_path)
     assert main(["recipe=mab_qwen3", "dry_run=true"]) == 0
     plan = capsys.readouterr().out
-    for part in ("1 x 8 GPUs", "8.19 B parameters", "GiB", "512 dialogues", "spare", "max_model_len = 12288"):
+    for part in (
+        "1 x 8 GPUs",
+        "8.19 B parameters",
+        "122 GiB a checkpoint",
+        "512 dialogues",
+        "spare",
+        "max_model_len = 12288",
+    ):
         assert part in plan, part
     assert not list(tmp_path.iterdir())
 
