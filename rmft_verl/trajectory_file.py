@@ -9,6 +9,7 @@ prompt_lengths (one entry a sample; none for players that verl does not sample).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ FORMAT = 2
 
 ARRAYS = ("expected_T_A", "token_ids_N", "token_mask_N", "token_logprobs_N")
 """Columns read straight into numpy."""
+
+CHECKSUM = b"rmft_verl.sha256"
+"""Where the metadata hold the checksum of what is read: parquet's own cover its pages, not what describes them."""
 
 TURN = ("messages", "text", "parsed", "cut")
 """What the JSON of one turn holds; its action and reward have columns of their own."""
@@ -55,6 +59,7 @@ def write_trajectories(
         for trajectory in trajectories
     ]
     table = pa.Table.from_pylist(rows, schema=_schema())
+    table = table.replace_schema_metadata(table.schema.metadata | {CHECKSUM: _checksum(table)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -79,12 +84,27 @@ def read_with_kept(path: Path) -> list[tuple[Trajectory, bool | None]]:
         if found == 1:
             rows = [row | _lengths_of_format_1(row, arrays["token_ids_N"][i]) for i, row in enumerate(rows)]
         each = [{name: column[i] for name, column in arrays.items()} for i in range(len(rows))]
-        return [(_from_row(row, own), row["kept"]) for row, own in zip(rows, each, strict=True)]
+        read = [(_from_row(row, own), row["kept"]) for row, own in zip(rows, each, strict=True)]
+        if (stored := (table.schema.metadata or {}).get(CHECKSUM)) is not None and stored != _checksum(table):
+            raise ValueError("its content does not have its checksum")
+        return read
     except RunDirError:
         raise
-    except Exception as error:  # pages have checksums, what describes them has none: damage there raises anything
+    except Exception as error:  # what damage makes pyarrow raise is anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunDirError(f"{path} cannot be read as trajectories ({reason}): restore it or remove it") from error
+
+
+def _checksum(table: Any) -> bytes:
+    """SHA-256 of the values of a table, however they are laid out."""
+    import pyarrow.compute as pc
+
+    digest = hashlib.sha256(repr(table.drop_columns(list(ARRAYS)).to_pylist()).encode())
+    for name in ARRAYS:
+        column = table.column(name).combine_chunks()
+        digest.update(repr(pc.list_value_length(column).to_pylist()).encode())
+        digest.update(column.flatten().to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest().encode()
 
 
 def _schema() -> Any:

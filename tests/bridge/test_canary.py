@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from rmft_verl.backend import StaleSamplerError
-from rmft_verl.bridge.canary import judge
+from rmft_verl.bridge.canary import judge, read_probe, write_probe
+from rmft_verl.types import Tokens
 
 NEW = [torch.tensor([-1.0, -2.0]), torch.tensor([-0.5])]
 OLD = [torch.tensor([-1.1, -2.1]), torch.tensor([-0.6])]
@@ -32,3 +36,17 @@ def test_old_weights_stop_the_run_even_within_the_tolerance() -> None:
 def test_a_sampler_that_says_nan_stops_the_run() -> None:
     with pytest.raises(StaleSamplerError):
         judge(NEW, [torch.tensor([float("nan"), -2.0]), torch.tensor([-0.5])], None, tolerance=0.05, version=0)
+
+
+@pytest.mark.parametrize("before", [None, OLD])
+def test_what_the_next_proof_needs_is_kept(tmp_path: Path, before: list[torch.Tensor] | None) -> None:
+    first = Tokens(np.array([5, 6, 7], np.int32), np.array([0, 1, 1], np.int8), 1)
+    second = Tokens(np.array([5, 8], np.int32), np.array([0, 1], np.int8), 1)
+    write_probe(tmp_path / "probe.npz", [first, second], before)
+    probe, found = read_probe(tmp_path / "probe.npz")
+    for kept, tokens in zip(probe, [first, second], strict=True):
+        assert kept.prompt_length == tokens.prompt_length
+        for name in ("ids_N", "mask_N"):
+            np.testing.assert_array_equal(getattr(kept, name), getattr(tokens, name), strict=True)
+    assert (found is None) == (before is None)
+    assert before is None or found is None or all(torch.equal(a, b) for a, b in zip(found, before, strict=True))

@@ -142,7 +142,7 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path):
 
 
 def test_a_flipped_bit_is_named_or_changes_nothing(tmp_path):
-    """Pages have checksums; a flip in what nothing is read from, such as their statistics, may pass."""
+    """A flip in what nothing is read from, such as statistics, may pass."""
     path = tmp_path / "t.parquet"
     write_trajectories(path, trajectories() * 5, phase="train", iteration=0)
     whole, read = path.read_bytes(), repr(read_with_kept(path))
