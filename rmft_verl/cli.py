@@ -87,8 +87,13 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from rmft_verl.run import report_run
+    from rmft_verl.config import NUMERIC
+    from rmft_verl.stored_config import stored_config
 
+    if str(stored_config(options.directory).get("model.path", "")).startswith(NUMERIC):
+        from rmft_verl.numeric.run import report_run
+    else:
+        from rmft_verl.run import report_run
     print(report_run(options.directory))
 
 

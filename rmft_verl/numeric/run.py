@@ -1,0 +1,139 @@
+"""One run on numbers, from a checked configuration to its report: the same directory and files as any other run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.console import Screen
+from rmft_verl.env import load_env
+from rmft_verl.evaluate import evaluate_players, plays_all, references
+from rmft_verl.interrupt import Signals, resumable
+from rmft_verl.numeric.plan import BALL, check_numeric, one_size, plan_lines
+from rmft_verl.recipe import reload_config
+from rmft_verl.report import write_report
+from rmft_verl.run import find_run, is_trained, run_name, start_trackers
+from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.tracking import read_metrics
+from rmft_verl.trainer import HELD_OUT_SEED
+from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.types import Scenario, Trajectory
+
+NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
+"""Loss -> what the trained model is called in the growth table."""
+
+
+def run(config: Config) -> Path:
+    """Train as configured, or go on with the run that is there; returns its directory. A dry run prints the plan."""
+    check_numeric(config)
+    generator, held_out = (None, []) if config.env.name == BALL else one_size(config)
+    screen = Screen()
+    if config.dry_run:
+        screen.console.print("\n".join(plan_lines(config)), markup=False)
+        return Path(config.root)
+    found = find_run(config)
+    if found is not None and is_trained(found, config):
+        screen.console.print(f"{found.path} has finished: its {config.iterations} iterations are done")
+        screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
+        return found.path
+    device = pick_device(config)
+    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
+    directory = found or RunDir.create(config.root, run_name(config), text)
+    with directory.held(), Signals() as signals, resumable(directory.path, signals):
+        screen.console.print(f"run directory: {directory.path}")
+        if found is not None:
+            directory.sweep()
+            write_text(directory.config, text)
+        tracker = start_trackers(config, directory)
+        try:
+            trainer: Any
+            if config.env.name == BALL:
+                from rmft_verl.numeric.theory import TheoryTrainer
+
+                trainer = TheoryTrainer(config, directory, tracker)
+                trainer.train(lambda n, row: screen.console.print(theory_line(n, row)))
+            else:
+                from rmft_verl.numeric.trainer import NumericTrainer
+
+                trainer = NumericTrainer(config, generator, held_out, directory, tracker, device)
+                trainer.train(screen.iteration)
+        finally:
+            tracker.close()
+        screen.console.print(trainer.report() if config.env.name == BALL else report(config, directory), markup=False)
+    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
+    return directory.path
+
+
+def report_run(path: Path) -> str:
+    """Make the report of a run again from its files; returns what a person is shown."""
+    directory = RunDir.open(path)
+    config = reload_config(directory.config, [])
+    if config.env.name == BALL:
+        return (directory.report / "table.txt").read_text(encoding="utf-8")
+    return report(config, directory)
+
+
+def pick_device(config: Config) -> str:
+    """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if config.hardware.device == "cuda" and not there:
+        raise ConfigError("hardware.device='cuda': no GPU is visible; use hardware.device=cpu or auto")
+    return "cuda" if there and config.hardware.device != "cpu" else "cpu"
+
+
+def theory_line(n: int, row: dict[str, float]) -> str:
+    """What the terminal says of an iteration of ``theory_ftrl``."""
+    return (
+        f"{n:>4}  rate {row['heldout/ftrl_rate']:.3f} of the theorem's, relative error {row['heldout/ftrl_error']:.3f}, "
+        f"cosine {row['heldout/ftrl_cosine']:.4f}"
+    )
+
+
+def report(config: Config, directory: RunDir) -> str:
+    """Tables and figures of a run from its files; returns what a person is shown."""
+    from rmft_verl.numeric.growth import text, write_growth
+
+    versions = directory.recorded("eval")
+    base, trained = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
+    beside = reference_plays(config, [play.scenario for play in trained])
+    models = {NAMES[config.update.loss]: [trained], "base": [base]}
+    rows = write_growth(directory.report, models | {name: [plays] for name, plays in beside.items()})
+    table = write_report(
+        directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics)
+    )
+    return f"{text(rows)}\n{table.text()}"
+
+
+def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list[Trajectory]]:
+    """The reference players on the held-out scenarios, with the draws of the evaluation."""
+    import torch
+
+    from rmft_verl.numeric import players
+    from rmft_verl.numeric.games import Games
+    from rmft_verl.numeric.models import full_history
+    from rmft_verl.numeric.plays import Plays
+    from rmft_verl.numeric.trainer import play_held_out
+
+    if config.env.name != "fol":
+        env_class = load_env(config.env.name, config.env_dirs)
+        kinds = {"mab": "pseudo", "nsmab": "dynamic"}
+        names = references(env_class, scenarios, [kinds[config.env.name]])
+        played = evaluate_players(env_class, names, scenarios, 1, HELD_OUT_SEED)
+        if plays_all("exp3", env_class, scenarios):
+            played["exp3"] = play_held_out(scenarios, players.play_exp3, "exp3")
+        return played
+
+    def playing(name: str) -> Any:
+        def play_games(games: Games, rng: torch.Generator) -> Plays:
+            policies = players.POLICIES[name](games.rewards_B_T_A, rng)
+            return Plays(games, full_history(games.rewards_B_T_A), policies, None)
+
+        return play_games
+
+    return {name: play_held_out(scenarios, playing(name), name) for name in players.POLICIES}

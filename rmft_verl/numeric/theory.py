@@ -1,0 +1,256 @@
+"""The FTRL theorem made visible: single-layer attention on Gaussian losses, decisions in the unit ball.
+
+Each round the player picks p in the ball and pays <p, l>; regret is sum <p_t, l_t> + |sum l_t|, against the best fixed
+point -S / |S|. FTRL with the squared norm plays the projection of -rate x (sum of the past losses). docs/theory.md says
+which rate training should find, and why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rmft_verl.checkpoints import write_directory
+from rmft_verl.config import NUMERIC, Config, ConfigError
+from rmft_verl.metrics import Interval, bootstrap
+from rmft_verl.numeric import updates
+from rmft_verl.numeric.decision_sets import project_ball
+from rmft_verl.numeric.figures import draw_decisions, draw_paths
+from rmft_verl.numeric.models import SelfAttention
+from rmft_verl.numeric.players import l2_rate, past_sums
+from rmft_verl.numeric.plays import best_of
+from rmft_verl.record import Record
+from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.selection import count
+from rmft_verl.tracking import Tracker, read_metrics
+
+FRESH, FIGURE = 1_000_003, 7
+"""Seeds of the sequences of the measurement and of the figure."""
+
+
+@dataclass(frozen=True)
+class BallGames:
+    """Sequences of independent losses N(0, deviation^2 I): ``env.options`` of ``env.name=ball``."""
+
+    dimension: int = 2
+    horizon: int = 10
+    deviation: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("dimension", 1), ("horizon", 2)):
+            value = vars(self)[name]
+            if type(value) is not int or value < least:
+                raise ConfigError(f"env.options: {name}={value!r}: use a whole number of at least {least}")
+        if not (isinstance(self.deviation, (int, float)) and self.deviation > 0):
+            raise ConfigError(f"env.options: deviation={self.deviation!r}: use a number above 0")
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """Losses, shape (n, T, D)."""
+        return self.deviation * torch.randn(n, self.horizon, self.dimension, generator=rng)
+
+    @property
+    def rate(self) -> float:
+        """The rate of FTRL that the theorem names (``players.l2_rate``)."""
+        return l2_rate(self.horizon, self.dimension, self.deviation)
+
+
+def history(losses_B_T_D: Tensor) -> Tensor:
+    """What a model reads, shape (B, T, D): the loss of the round before."""
+    return nn.functional.pad(losses_B_T_D[:, :-1], (0, 0, 1, 0))
+
+
+def ball_regret(decisions_B_T_D: Tensor, losses_B_T_D: Tensor) -> Tensor:
+    """Regret after the last round against the best fixed point of the unit ball, shape (B,)."""
+    return (decisions_B_T_D * losses_B_T_D).sum((1, 2)) + losses_B_T_D.sum(1).norm(dim=-1)
+
+
+def squared_regret(model: nn.Module, losses_B_T_D: Tensor) -> updates.Loss:
+    """Regret-loss with N = 1 and h(x) = x^2, on the decisions before they are projected."""
+
+    def loss(rows: Tensor) -> Tensor:
+        losses = losses_B_T_D[rows]
+        return (ball_regret(model(history(losses)), losses) ** 2).mean()
+
+    return loss
+
+
+# ---- RMFT -----------------------------------------------------------------------------------------------------------
+
+Perturb = Callable[[nn.Module, Tensor, int, float, torch.Generator], Tensor]
+"""(model, losses, L, spread, rng) -> decisions of L perturbed plays of each sequence, not projected, (S, L, T, D)."""
+
+
+def by_play(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
+    """One Gaussian vector a play, added to all its decisions."""
+    n, _, dimension = losses.shape
+    return model(history(losses))[:, None] + spread * torch.randn(n, rollouts, 1, dimension, generator=rng)
+
+
+def by_round(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
+    """A Gaussian vector a round."""
+    n, horizon, dimension = losses.shape
+    return model(history(losses))[:, None] + spread * torch.randn(n, rollouts, horizon, dimension, generator=rng)
+
+
+def by_weights(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
+    """A Gaussian matrix a play, applied to the past sums: a player with another V; scaled so that decisions move by
+    about ``spread`` in the last round."""
+    n, horizon, dimension = losses.shape
+    change = torch.randn(n, rollouts, dimension, dimension, generator=rng) / math.sqrt(dimension * horizon)
+    return model(history(losses))[:, None] + spread * torch.einsum("slij,stj->slti", change, past_sums(losses))
+
+
+PERTURBATIONS: dict[str, Perturb] = {"play": by_play, "round": by_round, "weights": by_weights}
+
+
+def imitation(
+    model: nn.Module, losses: Tensor, *, rollouts: int, keep: int, spread: float, rng: torch.Generator,
+    perturb: Perturb = by_play,
+) -> updates.Loss:  # fmt: skip
+    """Squared error against the ``keep`` lowest-regret of ``rollouts`` perturbed plays, projected as they were played."""
+    n, horizon, dimension = losses.shape
+    with torch.no_grad():
+        played = project_ball(perturb(model, losses, rollouts, spread, rng))
+        many = losses.repeat_interleave(rollouts, dim=0)
+        regret_S_L = ball_regret(played.reshape(n * rollouts, horizon, dimension), many).view(n, rollouts)
+        kept = played.reshape(n * rollouts, horizon, dimension)[best_of(regret_S_L, keep)]
+        target = kept.view(n, keep, horizon, dimension).mean(1)  # the squared error needs no more of the kept plays
+
+    def loss(rows: Tensor) -> Tensor:
+        return (model(history(losses[rows])) - target[rows]).square().sum(-1).mean()
+
+    return loss
+
+
+# ---- measurement ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def against_ftrl(model: nn.Module, games: BallGames, n: int = 2000) -> dict[str, Interval]:
+    """How near the model's decisions are to those of FTRL on fresh sequences, with intervals over sequences.
+
+    ``rate``: of the past sums in the decisions before projection, in units of the theorem's. ``error``: root of the
+    mean squared distance of the projected decisions from FTRL's at the theorem's rate, over the root mean square of
+    FTRL's. ``own_error``: the same at the model's own rate. ``cosine``: between all decisions and FTRL's.
+    """
+    losses = games.draw(n, torch.Generator().manual_seed(FRESH))
+    raw, sums = model.cpu()(history(losses)), past_sums(losses)
+    rate = -float((raw * sums).sum() / (sums * sums).sum())
+    ftrl, own, played = (project_ball(x) for x in (-games.rate * sums, -rate * sums, raw))
+
+    def total(x: Tensor) -> Tensor:
+        return x.sum((1, 2))
+
+    columns = [raw * sums, sums * sums, (played - ftrl) ** 2, ftrl * ftrl, (played - own) ** 2, own * own]
+    columns += [played * ftrl, played * played]
+    values_S = torch.stack([total(column) for column in columns], dim=1).double().numpy()
+
+    def interval(statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        low, high = bootstrap(values_S, statistic, seed=0)
+        return Interval(float(statistic(values_S.mean(axis=0))), float(low), float(high))
+
+    tiny = 1e-30  # an untrained model decides 0
+    return {
+        "rate": interval(lambda m: -m[..., 0] / m[..., 1] / games.rate),
+        "error": interval(lambda m: np.sqrt(m[..., 2] / m[..., 3])),
+        "own_error": interval(lambda m: np.sqrt(m[..., 4] / (m[..., 5] + tiny))),
+        "cosine": interval(lambda m: m[..., 6] / np.sqrt(m[..., 7] * m[..., 3] + tiny)),
+    }
+
+
+# ---- the run --------------------------------------------------------------------------------------------------------
+
+
+class TheoryTrainer:
+    """A run of ``theory_ftrl``: regret-loss, or RMFT with noise a play (``update.loss=sft``). On the CPU: it is tiny."""
+
+    def __init__(self, config: Config, run: RunDir, tracker: Tracker) -> None:
+        self._config, self._run, self._tracker = config, run, tracker
+        self._games = make_games(config)
+        self._record = Record(run, config.checkpoint.keep)
+        self._rng = torch.Generator().manual_seed(config.seed)
+        torch.manual_seed(config.seed)
+        self.model = SelfAttention(self._games.dimension, self._games.dimension, config.model.path.removeprefix(NUMERIC))
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.update.lr)
+
+    def train(self, report: Callable[[int, dict[str, float]], None]) -> None:
+        """Every iteration, from the start: a run takes seconds."""
+        config, update = self._config, self._config.update
+        for n in range(config.iterations + 1):
+            row: dict[str, float] = {}
+            if n:
+                for group in self._optimizer.param_groups:  # to 0 at the end: the noise of the last steps averages out
+                    group["lr"] = update.lr * (1 - (n - 1) / config.iterations)
+                row |= updates.fit(
+                    self.model,
+                    self._optimizer,
+                    self._lesson(),
+                    config.rollout.scenarios,
+                    epochs=update.epochs,
+                    batch=update.batch,
+                    max_grad_norm=update.max_grad_norm,
+                    rng=self._rng,
+                )
+            if n in (0, config.iterations) or n % config.eval.every == 0:
+                found = against_ftrl(self.model, self._games)
+                row |= {
+                    "heldout/ftrl_rate": found["rate"].value,
+                    "heldout/ftrl_error": found["error"].value,
+                    "heldout/ftrl_cosine": found["cosine"].value,
+                }
+                report(n, row)
+            if not self._record.logged(n):
+                self._tracker.log(row, n)
+            self._record.finished("log", n, row)
+        write_directory(self._run.checkpoints / "final", self._save)
+        self._record.finished("save", config.iterations, {})
+
+    def _lesson(self) -> updates.Loss:
+        rollout = self._config.rollout
+        losses = self._games.draw(rollout.scenarios, self._rng)
+        if self._config.update.loss == "regret":
+            return squared_regret(self.model, losses)
+        keep = count(self._config.selection.keep, rollout.rollouts)
+        return imitation(
+            self.model, losses, rollouts=rollout.rollouts, keep=keep, spread=rollout.temperature, rng=self._rng
+        )
+
+    def _save(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        torch.save({"model": self.model.state_dict()}, path / "state.pt")
+
+    def report(self) -> str:
+        """table.txt, table.json and the figures; returns the table."""
+        found, games, folder = against_ftrl(self.model, self._games), self._games, self._run.report
+        text = "".join(
+            f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
+        )
+        text += "against FTRL with the squared norm on 2,000 fresh sequences; 95 % bootstrap over sequences\n"
+        write_text(folder / "table.txt", text)
+        losses = games.draw(1, torch.Generator().manual_seed(FIGURE))
+        with torch.no_grad():
+            decisions = {
+                "FTRL, the theorem's rate": project_ball(-games.rate * past_sums(losses))[0].numpy(),
+                f"attention, {self._config.update.loss}": project_ball(self.model(history(losses)))[0].numpy(),
+            }
+        draw_decisions(decisions, folder / "decisions.png")
+        rows: list[Any] = [row for row in read_metrics(self._run.metrics) if row.get("heldout/ftrl_rate") is not None]
+        draw_paths({self._config.update.loss: rows}, folder / "path.png")
+        write_text(folder / "table.json", json.dumps({name: list(value) for name, value in found.items()}) + "\n")
+        return text
+
+
+def make_games(config: Config) -> BallGames:
+    """The games of ``env.options``; ``ConfigError`` for options that they do not have."""
+    try:
+        return BallGames(**config.env.options)
+    except TypeError as error:
+        raise ConfigError(f"env.options of 'ball': {error}; it has dimension, horizon and deviation") from error
