@@ -71,7 +71,9 @@ def _check_numeric(config: Config) -> None:
         if _get(config, key) not in allowed:
             raise ConfigError(f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(allowed)}")
     if config.selection.threshold is not None:
-        raise ConfigError(f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out")
+        raise ConfigError(
+            f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out"
+        )
 
 
 def _check_selection(config: Config) -> None:

@@ -82,8 +82,6 @@ def _tables(scenario: Scenario, reward_seed: int) -> tuple[np.ndarray, np.ndarra
 
 def regret_curves(kind: str, earned_B_T: Tensor, expected_B_T_A: Tensor) -> Tensor:
     """Cumulative regret after each round, shape (B, T): ``regret.REGRETS[kind]`` for a batch, differentiable."""
-    if kind == "external":
-        best_B_T = expected_B_T_A.cumsum(1).amax(-1)
-    else:
-        best_B_T = expected_B_T_A.amax(-1).cumsum(1)
+    best_fixed_B_T, best_each_B_T = expected_B_T_A.cumsum(1).amax(-1), expected_B_T_A.amax(-1).cumsum(1)
+    best_B_T = best_fixed_B_T if kind == "external" else best_each_B_T
     return best_B_T - earned_B_T.cumsum(1)

@@ -78,7 +78,9 @@ def text(rows: Sequence[GrowthRow]) -> str:
     lines = ["| games | T | player | regret at T | slope of log regret over log t |", "|---|---|---|---|---|"]
     for row in rows:
         star = " *" if row.sublinear else ""
-        lines.append(f"| {row.family} | {row.horizon} | {row.player} | {_form(row.regret)} | {_form(row.slope)}{star} |")
+        lines.append(
+            f"| {row.family} | {row.horizon} | {row.player} | {_form(row.regret)} | {_form(row.slope)}{star} |"
+        )
     return "\n".join([*lines, "", "95 % intervals over seeds and scenarios; * = the interval lies below 1", ""])
 
 

@@ -45,7 +45,9 @@ def check_numeric(config: Config) -> None:
     for options in (config.env.options, config.env.options | config.env.eval_options):
         for sequence in _listed(options.get("sequence", ())):
             if sequence in ANSWERING:
-                raise ConfigError(f"env.options: sequence={sequence!r} answers the player; models on numbers need others")
+                raise ConfigError(
+                    f"env.options: sequence={sequence!r} answers the player; models on numbers need others"
+                )
 
 
 def one_size(config: Config) -> tuple[Any, list[Scenario]]:

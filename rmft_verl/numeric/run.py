@@ -40,7 +40,7 @@ def run(config: Config) -> Path:
         screen.console.print(f"{found.path} has finished: its {config.iterations} iterations are done")
         screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
         return found.path
-    device = pick_device(config)
+    device = prepare_torch(config)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
     directory = found or RunDir.create(config.root, run_name(config), text)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
@@ -77,10 +77,12 @@ def report_run(path: Path) -> str:
     return report(config, directory)
 
 
-def pick_device(config: Config) -> str:
-    """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there."""
+def prepare_torch(config: Config) -> str:
+    """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there. One thread: models this small gain
+    nothing from a second, and lose much if another process wants its core."""
     import torch
 
+    torch.set_num_threads(1)
     there = torch.cuda.is_available()
     if config.hardware.device == "cuda" and not there:
         raise ConfigError("hardware.device='cuda': no GPU is visible; use hardware.device=cpu or auto")
@@ -90,8 +92,8 @@ def pick_device(config: Config) -> str:
 def theory_line(n: int, row: dict[str, float]) -> str:
     """What the terminal says of an iteration of ``theory_ftrl``."""
     return (
-        f"{n:>4}  rate {row['heldout/ftrl_rate']:.3f} of the theorem's, relative error {row['heldout/ftrl_error']:.3f}, "
-        f"cosine {row['heldout/ftrl_cosine']:.4f}"
+        f"{n:>4}  rate {row['heldout/ftrl_rate']:.3f} of the theorem's, "
+        f"relative error {row['heldout/ftrl_error']:.3f}, cosine {row['heldout/ftrl_cosine']:.4f}"
     )
 
 
@@ -104,9 +106,7 @@ def report(config: Config, directory: RunDir) -> str:
     beside = reference_plays(config, [play.scenario for play in trained])
     models = {NAMES[config.update.loss]: [trained], "base": [base]}
     rows = write_growth(directory.report, models | {name: [plays] for name, plays in beside.items()})
-    table = write_report(
-        directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics)
-    )
+    table = write_report(directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics))
     return f"{text(rows)}\n{table.text()}"
 
 

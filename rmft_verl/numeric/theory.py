@@ -112,10 +112,16 @@ PERTURBATIONS: dict[str, Perturb] = {"play": by_play, "round": by_round, "weight
 
 
 def imitation(
-    model: nn.Module, losses: Tensor, *, rollouts: int, keep: int, spread: float, rng: torch.Generator,
+    model: nn.Module,
+    losses: Tensor,
+    *,
+    rollouts: int,
+    keep: int,
+    spread: float,
+    rng: torch.Generator,
     perturb: Perturb = by_play,
-) -> updates.Loss:  # fmt: skip
-    """Squared error against the ``keep`` lowest-regret of ``rollouts`` perturbed plays, projected as they were played."""
+) -> updates.Loss:
+    """Squared error against the ``keep`` of ``rollouts`` perturbed plays with the lowest regret, projected as played."""
     n, horizon, dimension = losses.shape
     with torch.no_grad():
         played = project_ball(perturb(model, losses, rollouts, spread, rng))
@@ -170,7 +176,7 @@ def against_ftrl(model: nn.Module, games: BallGames, n: int = 2000) -> dict[str,
 
 
 class TheoryTrainer:
-    """A run of ``theory_ftrl``: regret-loss, or RMFT with noise a play (``update.loss=sft``). On the CPU: it is tiny."""
+    """A run of ``theory_ftrl``: regret-loss, or RMFT with noise a play (``update.loss=sft``). Always on the CPU."""
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker) -> None:
         self._config, self._run, self._tracker = config, run, tracker
@@ -178,7 +184,9 @@ class TheoryTrainer:
         self._record = Record(run, config.checkpoint.keep)
         self._rng = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)
-        self.model = SelfAttention(self._games.dimension, self._games.dimension, config.model.path.removeprefix(NUMERIC))
+        self.model = SelfAttention(
+            self._games.dimension, self._games.dimension, config.model.path.removeprefix(NUMERIC)
+        )
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.update.lr)
 
     def train(self, report: Callable[[int, dict[str, float]], None]) -> None:

@@ -55,7 +55,9 @@ class NumericTrainer:
         self._row: dict[str, float] = {}
         first = lay_out(held_out[:1], [0])
         torch.manual_seed(self._seed(START))
-        model = make_model(config.model.path.removeprefix(NUMERIC), first.rewards_B_T_A.shape[2], first.full_information)
+        model = make_model(
+            config.model.path.removeprefix(NUMERIC), first.rewards_B_T_A.shape[2], first.full_information
+        )
         self.model = model.to(device)
         self._base = copy.deepcopy(self.model.state_dict())
         self._optimizer = self._fresh_optimizer()
@@ -209,4 +211,3 @@ def play_held_out(
         played = play_games(games, torch.Generator().manual_seed(horizon))
         found |= dict(zip(places, trajectories(played, player, version), strict=True))
     return [found[i] for i in range(len(scenarios))]
-

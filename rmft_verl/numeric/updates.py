@@ -90,7 +90,7 @@ def fit(
             value.backward()
             norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)))
             optimizer.step()
-            losses.append(float(value))
+            losses.append(float(value.detach()))
     return {
         "update/loss": sum(losses) / len(losses),
         "update/loss_first": losses[0],
