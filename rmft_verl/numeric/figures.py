@@ -83,15 +83,12 @@ def panels(rows: int, columns: int, height: float) -> tuple[Any, Any]:
 
 def _styles(players: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Thick and colored for models, thin and dashed for algorithms."""
+    models = [player for player in players if player not in (*REFERENCES, "uniform")]
     styles: dict[str, dict[str, Any]] = {}
     for name in players:
-        if name == "uniform":
-            color, dash = UNIFORM_STYLE
-            styles[name] = {"color": color, "linestyle": dash, "linewidth": 1.3}
-        elif name in REFERENCES:
-            color, dash = ALGORITHM_STYLES[REFERENCES.index(name) % len(ALGORITHM_STYLES)]
-            styles[name] = {"color": color, "linestyle": dash, "linewidth": 1.3}
-        else:
-            models = [player for player in players if player not in (*REFERENCES, "uniform")]
+        if name in models:
             styles[name] = {"color": SUBJECT_COLORS[models.index(name) % len(SUBJECT_COLORS)], "linewidth": 2.2}
+            continue
+        thin = UNIFORM_STYLE if name == "uniform" else ALGORITHM_STYLES[REFERENCES.index(name) % len(ALGORITHM_STYLES)]
+        styles[name] = {"color": thin[0], "linestyle": thin[1], "linewidth": 1.3}
     return styles

@@ -115,15 +115,14 @@ def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list
     import torch
 
     from rmft_verl.numeric import players
-    from rmft_verl.numeric.games import Games
+    from rmft_verl.numeric.games import KINDS, Games
     from rmft_verl.numeric.models import full_history
     from rmft_verl.numeric.plays import Plays
     from rmft_verl.numeric.trainer import play_held_out
 
     if config.env.name != "fol":
         env_class = load_env(config.env.name, config.env_dirs)
-        kinds = {"mab": "pseudo", "nsmab": "dynamic"}
-        names = references(env_class, scenarios, [kinds[config.env.name]])
+            names = references(env_class, scenarios, [KINDS[config.env.name]])
         played = evaluate_players(env_class, names, scenarios, 1, HELD_OUT_SEED)
         if plays_all("exp3", env_class, scenarios):
             played["exp3"] = play_held_out(scenarios, players.play_exp3, "exp3")

@@ -121,7 +121,7 @@ def imitation(
     rng: torch.Generator,
     perturb: Perturb = by_play,
 ) -> updates.Loss:
-    """Squared error against the ``keep`` of ``rollouts`` perturbed plays with the lowest regret, projected as played."""
+    """Squared error against the ``keep`` of ``rollouts`` perturbed plays with the lowest regret, projected."""
     n, horizon, dimension = losses.shape
     with torch.no_grad():
         played = project_ball(perturb(model, losses, rollouts, spread, rng))
@@ -139,37 +139,55 @@ def imitation(
 # ---- measurement ----------------------------------------------------------------------------------------------------
 
 
+KEYS = ("heldout/ftrl_rate", "heldout/ftrl_error", "heldout/ftrl_own_error", "heldout/ftrl_cosine")
+"""What ``against_ftrl`` returns, in order."""
+
+
 @torch.no_grad()
-def against_ftrl(model: nn.Module, games: BallGames, n: int = 2000) -> dict[str, Interval]:
-    """How near the model's decisions are to those of FTRL on fresh sequences, with intervals over sequences.
-
-    ``rate``: of the past sums in the decisions before projection, in units of the theorem's. ``error``: root of the
-    mean squared distance of the projected decisions from FTRL's at the theorem's rate, over the root mean square of
-    FTRL's. ``own_error``: the same at the model's own rate. ``cosine``: between all decisions and FTRL's.
-    """
+def moments(model: nn.Module, games: BallGames, n: int) -> np.ndarray:
+    """Inner products of the model's decisions with those of FTRL on ``n`` fresh sequences, shape (n, 8)."""
     losses = games.draw(n, torch.Generator().manual_seed(FRESH))
-    raw, sums = model.cpu()(history(losses)), past_sums(losses)
-    rate = -float((raw * sums).sum() / (sums * sums).sum())
-    ftrl, own, played = (project_ball(x) for x in (-games.rate * sums, -rate * sums, raw))
+    raw, past = model(history(losses)), past_sums(losses)
+    rate = -float((raw * past).sum() / (past * past).sum())
+    ftrl, own, played = (project_ball(x) for x in (-games.rate * past, -rate * past, raw))
+    off, off_own = played - ftrl, played - own
+    pairs = [(raw, past), (past, past), (off, off), (ftrl, ftrl), (off_own, off_own), (own, own)]
+    pairs += [(played, ftrl), (played, played)]
+    return np.asarray(torch.stack([(x * y).sum((1, 2)) for x, y in pairs], dim=1).double().numpy())
 
-    def total(x: Tensor) -> Tensor:
-        return x.sum((1, 2))
 
-    columns = [raw * sums, sums * sums, (played - ftrl) ** 2, ftrl * ftrl, (played - own) ** 2, own * own]
-    columns += [played * ftrl, played * played]
-    values_S = torch.stack([total(column) for column in columns], dim=1).double().numpy()
+def against_ftrl(means: np.ndarray, theorems_rate: float) -> np.ndarray:
+    """How near the decisions are to FTRL's: (rate, error, own_error, cosine), from the means of ``moments``, (..., 8).
 
-    def interval(statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
-        low, high = bootstrap(values_S, statistic, seed=0)
-        return Interval(float(statistic(values_S.mean(axis=0))), float(low), float(high))
+    rate: of the past sums in the decisions before projection, in units of the theorem's. error: root of the mean
+    squared distance of the projected decisions from FTRL's at the theorem's rate, over the root mean square of FTRL's.
+    own_error: the same at the model's own rate. cosine: between all decisions and FTRL's.
+    """
+    raw_past, past_past, off, ftrl, off_own, own, played_ftrl, played = np.moveaxis(means, -1, 0)
+    tiny = 1e-30  # an untrained model may decide 0
+    return np.stack(
+        [
+            -raw_past / past_past / theorems_rate,
+            np.sqrt(off / ftrl),
+            np.sqrt(off_own / (own + tiny)),
+            played_ftrl / np.sqrt(played * ftrl + tiny),
+        ],
+        axis=-1,
+    )
 
-    tiny = 1e-30  # an untrained model decides 0
-    return {
-        "rate": interval(lambda m: -m[..., 0] / m[..., 1] / games.rate),
-        "error": interval(lambda m: np.sqrt(m[..., 2] / m[..., 3])),
-        "own_error": interval(lambda m: np.sqrt(m[..., 4] / (m[..., 5] + tiny))),
-        "cosine": interval(lambda m: m[..., 6] / np.sqrt(m[..., 7] * m[..., 3] + tiny)),
-    }
+
+def measure(model: nn.Module, games: BallGames, n: int = 1000) -> dict[str, float]:
+    """``against_ftrl`` by name, as it is logged."""
+    values = against_ftrl(moments(model, games, n).mean(axis=0), games.rate)
+    return dict(zip(KEYS, values.tolist(), strict=True))
+
+
+def measure_with_intervals(model: nn.Module, games: BallGames, n: int = 2000) -> dict[str, Interval]:
+    """The same with bootstrap intervals over sequences."""
+    values_S = moments(model, games, n)
+    low, high = bootstrap(values_S, lambda means: against_ftrl(means, games.rate), seed=0)
+    values = against_ftrl(values_S.mean(axis=0), games.rate)
+    return {key: Interval(*map(float, row)) for key, *row in zip(KEYS, values, low, high, strict=True)}
 
 
 # ---- the run --------------------------------------------------------------------------------------------------------
@@ -208,12 +226,7 @@ class TheoryTrainer:
                     rng=self._rng,
                 )
             if n in (0, config.iterations) or n % config.eval.every == 0:
-                found = against_ftrl(self.model, self._games)
-                row |= {
-                    "heldout/ftrl_rate": found["rate"].value,
-                    "heldout/ftrl_error": found["error"].value,
-                    "heldout/ftrl_cosine": found["cosine"].value,
-                }
+                row |= measure(self.model, self._games)
                 report(n, row)
             if not self._record.logged(n):
                 self._tracker.log(row, n)
@@ -237,7 +250,9 @@ class TheoryTrainer:
 
     def report(self) -> str:
         """table.txt, table.json and the figures; returns the table."""
-        found, games, folder = against_ftrl(self.model, self._games), self._games, self._run.report
+        games, folder = self._games, self._run.report
+        measured = measure_with_intervals(self.model, games)
+        found = {key.removeprefix("heldout/ftrl_"): value for key, value in measured.items()}
         text = "".join(
             f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
         )

@@ -169,13 +169,15 @@ class NumericTrainer:
 
         return play_held_out(self._held_out, unperturbed, "model", n, self._device)
 
-    def save_state(self, path: Path) -> None:
+    def save_state(self, directory: Path) -> None:
         """Model and optimizer, to go on from."""
-        path.mkdir(parents=True)
-        torch.save({"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}, path / "state.pt")
+        directory.mkdir(parents=True)
+        torch.save(
+            {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}, directory / "state.pt"
+        )
 
-    def load_state(self, path: Path) -> None:
-        state = torch.load(path / "state.pt", map_location=self._device)
+    def load_state(self, directory: Path) -> None:
+        state = torch.load(directory / "state.pt", map_location=self._device)
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 

@@ -17,7 +17,7 @@ import torch
 from rmft_verl.numeric import updates
 from rmft_verl.numeric.figures import draw_paths
 from rmft_verl.numeric.models import SelfAttention
-from rmft_verl.numeric.theory import PERTURBATIONS, BallGames, against_ftrl, imitation
+from rmft_verl.numeric.theory import PERTURBATIONS, BallGames, imitation, measure
 
 GAMES = BallGames(dimension=2, horizon=10, deviation=1.0)
 ROLLOUTS = 16
@@ -46,9 +46,7 @@ def path(name: str, spread: float, keep: int, iterations: int, seed: int) -> lis
             )
             updates.fit(model, optimizer, loss, 512, epochs=5, batch=128, max_grad_norm=10.0, rng=rng)
         if n % 4 == 0:
-            found = against_ftrl(model, GAMES, 1000)
-            row = {f"heldout/ftrl_{key}": found[key].value for key in ("rate", "error", "own_error", "cosine")}
-            rows.append({"iteration": n, **row})
+            rows.append({"iteration": n, **measure(model, GAMES)})
     return rows
 
 
