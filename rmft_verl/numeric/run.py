@@ -122,7 +122,7 @@ def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list
 
     if config.env.name != "fol":
         env_class = load_env(config.env.name, config.env_dirs)
-            names = references(env_class, scenarios, [KINDS[config.env.name]])
+        names = references(env_class, scenarios, [KINDS[config.env.name]])
         played = evaluate_players(env_class, names, scenarios, 1, HELD_OUT_SEED)
         if plays_all("exp3", env_class, scenarios):
             played["exp3"] = play_held_out(scenarios, players.play_exp3, "exp3")
