@@ -73,7 +73,11 @@ class SelfAttention(nn.Module):
         self.kind = kind
         self.values = nn.Linear(n_features, n_actions)
         self.keys = nn.Linear(n_features, n_features)
-        self.query = nn.Parameter(torch.randn(n_features) / n_features**0.5)
+        self.query = nn.Parameter(torch.randn(n_features))
+        with torch.no_grad():
+            self.keys.bias.copy_(self.query / self.query.square().sum())  # k . q = 1: near 0 neither factor would learn
+            self.keys.weight.mul_(0.1)
+            self.values.bias.zero_()  # a large v is a trap: k . q goes to 0 to be rid of it (docs/log.md)
 
     def forward(self, history_B_T_F: Tensor) -> Tensor:
         values_B_T_A, score_B_T = self.values(history_B_T_F), self.keys(history_B_T_F) @ self.query

@@ -36,7 +36,7 @@ def run(config: Config) -> Path:
         screen.console.print("\n".join(plan_lines(config)), markup=False)
         return Path(config.root)
     found = find_run(config)
-    if found is not None and is_trained(found, config):
+    if found is not None and is_trained(found, config) and (found.report / "table.json").exists():
         screen.console.print(f"{found.path} has finished: its {config.iterations} iterations are done")
         screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
         return found.path

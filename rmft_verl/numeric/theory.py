@@ -252,7 +252,7 @@ class TheoryTrainer:
         """table.txt, table.json and the figures; returns the table."""
         games, folder = self._games, self._run.report
         measured = measure_with_intervals(self.model, games)
-        found = {key.removeprefix("heldout/ftrl_"): value for key, value in measured.items()}
+        found = {key.partition("ftrl_")[2]: value for key, value in measured.items()}
         text = "".join(
             f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
         )

@@ -34,8 +34,7 @@ def path(name: str, spread: float, keep: int, iterations: int, seed: int) -> lis
     rng = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = SelfAttention(GAMES.dimension, GAMES.dimension, "linear")
-    for parameter in model.parameters():
-        parameter.data.mul_(0.1)
+    model.values.weight.data.mul_(0.1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     rows = []
     for n in range(iterations + 1):
