@@ -11,6 +11,7 @@ import numpy as np
 
 from rmft_verl.metrics import Interval, two_level
 from rmft_verl.metrics.growth import log_slope
+from rmft_verl.metrics.intervals import ratio
 from rmft_verl.regret import regret_curve
 from rmft_verl.run_dir import write_text
 from rmft_verl.types import Scenario, Trajectory
@@ -33,6 +34,9 @@ class GrowthRow:
     """After the last round, in reward units."""
     slope: Interval
     """Of the log of the mean regret over log t."""
+    late: Interval
+    """Share of the mean regret that comes in the second half of the rounds: 0.5 if regret is linear; NaN if it is
+    negative."""
 
     @property
     def sublinear(self) -> bool:
@@ -67,21 +71,30 @@ def growth_rows(sets: Sets) -> list[GrowthRow]:
             player,
             regret=two_level([found[family][..., -1:]], lambda means: means[..., 0]),
             slope=two_level([found[family]], log_slope),
+            late=two_level([found[family]], _late_share),
         )
         for family in families
         for player, found in by_player.items()
     ]
 
 
+def _late_share(means: np.ndarray) -> np.ndarray:
+    horizon = means.shape[-1]
+    return ratio(means[..., -1] - means[..., horizon // 2 - 1], means[..., -1])
+
+
 def text(rows: Sequence[GrowthRow]) -> str:
     """The table as Markdown."""
-    lines = ["| games | T | player | regret at T | slope of log regret over log t |", "|---|---|---|---|---|"]
+    lines = ["| games | T | player | regret at T | slope of log regret over log t | second half |", "|" + "---|" * 6]
     for row in rows:
         star = " *" if row.sublinear else ""
-        lines.append(
-            f"| {row.family} | {row.horizon} | {row.player} | {_form(row.regret)} | {_form(row.slope)}{star} |"
-        )
-    return "\n".join([*lines, "", "95 % intervals over seeds and scenarios; * = the interval lies below 1", ""])
+        cells = (row.family, row.horizon, row.player, _form(row.regret), f"{_form(row.slope)}{star}", _form(row.late))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += [
+        "",
+        "95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share of",
+    ]
+    return "\n".join([*lines, "the regret that comes in the second half of the rounds, 0.5 if it grows linearly.", ""])
 
 
 def write_growth(directory: Path, sets: Sets) -> list[GrowthRow]:
@@ -98,8 +111,10 @@ def write_growth(directory: Path, sets: Sets) -> list[GrowthRow]:
 
 def _plain(row: GrowthRow) -> dict[str, object]:
     plain = asdict(row)
-    return plain | {name: [None if np.isnan(x) else x for x in plain[name]] for name in ("regret", "slope")}
+    return plain | {name: [None if np.isnan(x) else x for x in plain[name]] for name in ("regret", "slope", "late")}
 
 
 def _form(interval: Interval) -> str:
+    if np.isnan(interval.value):
+        return "–"
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
