@@ -92,9 +92,11 @@ def text(rows: Sequence[GrowthRow]) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
-        "95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share of",
+        "95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share",
     ]
-    return "\n".join([*lines, "the regret that comes in the second half of the rounds, 0.5 if it grows linearly.", ""])
+    return "\n".join(
+        [*lines, "of the regret that comes in the second half of the rounds, 0.5 if it grows linearly.", ""]
+    )
 
 
 def write_growth(directory: Path, sets: Sets) -> list[GrowthRow]:

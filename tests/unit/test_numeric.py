@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,9 @@ from env_plugins.nsmab import DriftingBanditEnv
 from rmft_verl.numeric import players, theory, updates
 from rmft_verl.numeric.decision_sets import project_ball, project_simplex
 from rmft_verl.numeric.games import lay_out, regret_curves
+from rmft_verl.numeric.growth import growth_rows, text
 from rmft_verl.numeric.models import CausalTransformer, SelfAttention, full_history
-from rmft_verl.numeric.plays import best_of, play, random_history, trajectories
+from rmft_verl.numeric.plays import Plays, best_of, play, random_history, trajectories
 from rmft_verl.play import play_now
 from rmft_verl.players import make_player
 from rmft_verl.players.scripted import Scripted
@@ -193,6 +196,25 @@ def test_plays_become_trajectories_with_their_regret(env):
 
 def test_the_lowest_of_each_game_are_kept():
     assert best_of(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]]), 2).tolist() == [1, 2, 5, 3]
+
+
+def test_growth_of_a_player_that_always_errs_is_linear():
+    """Regret after t rounds is t times a gap that differs by scenario and seed."""
+    rows = []
+    for seed in (1.0, 1.5):
+        games = lay_out(scenarios("fol", 4), [0] * 4)
+        rewards, wrong = torch.zeros_like(games.rewards_B_T_A), torch.zeros_like(games.rewards_B_T_A)
+        rewards[..., 0] = torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None] * seed
+        wrong[..., 1] = 1
+        same = [dataclasses.replace(s, game={**s.game, "sequence": "same"}) for s in games.scenarios]
+        games = dataclasses.replace(games, scenarios=tuple(same), rewards_B_T_A=rewards, expected_B_T_A=rewards)
+        rows.append(trajectories(Plays(games, rewards, wrong, None), "wrong"))
+    (row,) = growth_rows({"wrong": rows})
+    assert (row.family, row.horizon, row.player) == ("same", 12, "wrong")
+    assert row.regret.value == pytest.approx(12 * 0.25 * 1.25) and row.regret.low < row.regret.value < row.regret.high
+    assert row.slope.value == pytest.approx(1.0) and not row.sublinear
+    assert row.late.value == pytest.approx(0.5)
+    assert "| same | 12 | wrong | 3.75 [" in text([row])
 
 
 def test_random_histories_show_some_arms_only():
