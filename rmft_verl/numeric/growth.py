@@ -23,6 +23,10 @@ Sets = Mapping[str, Sequence[Sequence[Trajectory]]]
 """Player -> its plays of the same scenarios, one sequence a seed."""
 
 
+NOTE = """95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share of the
+regret that comes in the second half of the rounds, 0.5 if it grows linearly."""
+
+
 @dataclass(frozen=True)
 class GrowthRow:
     """One player on one family. Intervals are over seeds and scenarios (``metrics.two_level``)."""
@@ -90,13 +94,7 @@ def text(rows: Sequence[GrowthRow]) -> str:
         star = " *" if row.sublinear else ""
         cells = (row.family, row.horizon, row.player, _form(row.regret), f"{_form(row.slope)}{star}", _form(row.late))
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += [
-        "",
-        "95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share",
-    ]
-    return "\n".join(
-        [*lines, "of the regret that comes in the second half of the rounds, 0.5 if it grows linearly.", ""]
-    )
+    return "\n".join([*lines, "", NOTE, ""])
 
 
 def write_growth(directory: Path, sets: Sets) -> list[GrowthRow]:
