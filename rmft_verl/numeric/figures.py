@@ -50,6 +50,7 @@ def draw_decisions(decisions: Mapping[str, np.ndarray], path: Path) -> None:
         for (name, decisions_T_D), style in zip(decisions.items(), styles, strict=False):
             rounds = np.arange(1, len(decisions_T_D) + 1)
             panel.plot(rounds, decisions_T_D[:, coordinate], label=name, **style)
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(xlabel="round", ylabel=f"coordinate {coordinate + 1} of the decision", ylim=(-1.05, 1.05))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     save(figure, path)
