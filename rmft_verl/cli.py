@@ -87,10 +87,9 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from rmft_verl.config import NUMERIC
-    from rmft_verl.stored_config import stored_config
+    from rmft_verl.stored_config import on_numbers
 
-    if str(stored_config(options.directory).get("model.path", "")).startswith(NUMERIC):
+    if on_numbers(options.directory):
         from rmft_verl.numeric.run import report_run
     else:
         from rmft_verl.run import report_run
@@ -98,6 +97,9 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from rmft_verl.stored_config import refuse_numbers
+
+    refuse_numbers(options.directory)
     from rmft_verl.bridge.export import export_run
 
     print(f"model written to {export_run(options.directory, options.out)}")

@@ -77,6 +77,7 @@ class SelfAttention(nn.Module):
         with torch.no_grad():
             self.keys.bias.copy_(self.query / self.query.square().sum())  # k . q = 1: near 0 neither factor would learn
             self.keys.weight.mul_(0.1)
+            self.values.weight.mul_(0.1)
             self.values.bias.zero_()  # a large v is a trap: k . q goes to 0 to be rid of it (docs/log.md)
 
     def forward(self, history_B_T_F: Tensor) -> Tensor:

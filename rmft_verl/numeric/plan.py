@@ -6,6 +6,7 @@ from typing import Any
 
 from rmft_verl.config import NUMERIC, Config, ConfigError
 from rmft_verl.env import load_env
+from rmft_verl.numeric.ball import make_games
 from rmft_verl.plan import make_generator
 from rmft_verl.refusals import samples_per_scenario
 from rmft_verl.selection import count
@@ -14,7 +15,7 @@ from rmft_verl.types import Scenario
 
 MODELS = ("transformer", "softmax", "linear")
 BALL = "ball"
-"""``env.name`` of the games of the theorem, which are no environment (``theory.BallGames``)."""
+"""``env.name`` of the games of the theorem, which are no environment (``ball.BallGames``)."""
 
 SIMULATED = ("fol", "mab", "nsmab")
 """The environments whose games ``games.lay_out`` knows."""
@@ -36,6 +37,7 @@ def check_numeric(config: Config) -> None:
                 f"env.name='ball' is for model.path=numeric:linear or numeric:softmax and update.loss=regret or sft, "
                 f"not {config.model.path!r} and {config.update.loss!r}"
             )
+        make_games(config)
         return
     if config.update.loss == "regret" and config.env.name != "fol":
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -79,14 +78,3 @@ def play_exp3(games: Games, rng: torch.Generator) -> Plays:
         actions[:, t] = arm_B_1[:, 0]
     device = games.rewards_B_T_A.device
     return Plays(games, torch.zeros_like(games.rewards_B_T_A), policies.to(device), actions.to(device))
-
-
-def l2_rate(horizon: int, dimension: int, deviation: float, radius: float = 1.0) -> float:
-    """The rate R m / (d sigma sqrt(T)) of FTRL with the squared Euclidean norm on the ball (docs/theory.md).
-
-    Of all decisions that are linear in the past losses, -rate x (their sum) has the least mean squared regret on
-    Gaussian losses N(0, sigma^2 I) before it is projected. m = sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2) is the mean
-    length of a standard Gaussian vector.
-    """
-    mean_length = math.sqrt(2) * math.exp(math.lgamma((dimension + 1) / 2) - math.lgamma(dimension / 2))
-    return radius * mean_length / (dimension * deviation * math.sqrt(horizon))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from rmft_verl.checkpoints import write_directory
-from rmft_verl.config import NUMERIC, Config, ConfigError
+from rmft_verl.config import NUMERIC, Config
 from rmft_verl.metrics import Interval, bootstrap
 from rmft_verl.numeric import updates
+from rmft_verl.numeric.ball import BallGames, make_games
 from rmft_verl.numeric.decision_sets import project_ball
 from rmft_verl.numeric.figures import draw_decisions, draw_paths
 from rmft_verl.numeric.models import SelfAttention
-from rmft_verl.numeric.players import l2_rate, past_sums
+from rmft_verl.numeric.players import past_sums
 from rmft_verl.numeric.plays import best_of
 from rmft_verl.record import Record
 from rmft_verl.run_dir import RunDir, write_text
@@ -34,32 +34,6 @@ from rmft_verl.tracking import Tracker, read_metrics
 
 FRESH, FIGURE = 1_000_003, 7
 """Seeds of the sequences of the measurement and of the figure."""
-
-
-@dataclass(frozen=True)
-class BallGames:
-    """Sequences of independent losses N(0, deviation^2 I): ``env.options`` of ``env.name=ball``."""
-
-    dimension: int = 2
-    horizon: int = 10
-    deviation: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, least in (("dimension", 1), ("horizon", 2)):
-            value = vars(self)[name]
-            if type(value) is not int or value < least:
-                raise ConfigError(f"env.options: {name}={value!r}: use a whole number of at least {least}")
-        if not (isinstance(self.deviation, (int, float)) and self.deviation > 0):
-            raise ConfigError(f"env.options: deviation={self.deviation!r}: use a number above 0")
-
-    def draw(self, n: int, rng: torch.Generator) -> Tensor:
-        """Losses, shape (n, T, D)."""
-        return self.deviation * torch.randn(n, self.horizon, self.dimension, generator=rng)
-
-    @property
-    def rate(self) -> float:
-        """The rate of FTRL that the theorem names (``players.l2_rate``)."""
-        return l2_rate(self.horizon, self.dimension, self.deviation)
 
 
 def history(losses_B_T_D: Tensor) -> Tensor:
@@ -111,7 +85,8 @@ def by_weights(model: nn.Module, losses: Tensor, rollouts: int, spread: float, r
 PERTURBATIONS: dict[str, Perturb] = {"play": by_play, "round": by_round, "weights": by_weights}
 
 
-def imitation(
+@torch.no_grad()
+def kept_mean(
     model: nn.Module,
     losses: Tensor,
     *,
@@ -120,15 +95,19 @@ def imitation(
     spread: float,
     rng: torch.Generator,
     perturb: Perturb = by_play,
-) -> updates.Loss:
-    """Squared error against the ``keep`` of ``rollouts`` perturbed plays with the lowest regret, projected."""
+) -> Tensor:
+    """Mean of the ``keep`` of ``rollouts`` perturbed plays of each sequence with the lowest regret, shape (S, T, D).
+
+    Decisions are projected, as they are played.
+    """
     n, horizon, dimension = losses.shape
-    with torch.no_grad():
-        played = project_ball(perturb(model, losses, rollouts, spread, rng))
-        many = losses.repeat_interleave(rollouts, dim=0)
-        regret_S_L = ball_regret(played.reshape(n * rollouts, horizon, dimension), many).view(n, rollouts)
-        kept = played.reshape(n * rollouts, horizon, dimension)[best_of(regret_S_L, keep)]
-        target = kept.view(n, keep, horizon, dimension).mean(1)  # the squared error needs no more of the kept plays
+    played = project_ball(perturb(model, losses, rollouts, spread, rng)).reshape(n * rollouts, horizon, dimension)
+    regret_S_L = ball_regret(played, losses.repeat_interleave(rollouts, dim=0)).view(n, rollouts)
+    return played[best_of(regret_S_L, keep)].view(n, keep, horizon, dimension).mean(1)
+
+
+def imitation(model: nn.Module, losses: Tensor, target: Tensor) -> updates.Loss:
+    """Squared error against kept plays: against their mean, which is all that it needs of them."""
 
     def loss(rows: Tensor) -> Tensor:
         return (model(history(losses[rows])) - target[rows]).square().sum(-1).mean()
@@ -240,9 +219,10 @@ class TheoryTrainer:
         if self._config.update.loss == "regret":
             return squared_regret(self.model, losses)
         keep = count(self._config.selection.keep, rollout.rollouts)
-        return imitation(
+        target = kept_mean(
             self.model, losses, rollouts=rollout.rollouts, keep=keep, spread=rollout.temperature, rng=self._rng
         )
+        return imitation(self.model, losses, target)
 
     def _save(self, path: Path) -> None:
         path.mkdir(parents=True)
@@ -269,11 +249,3 @@ class TheoryTrainer:
         draw_paths({self._config.update.loss: rows}, folder / "path.png")
         write_text(folder / "table.json", json.dumps({name: list(value) for name, value in found.items()}) + "\n")
         return text
-
-
-def make_games(config: Config) -> BallGames:
-    """The games of ``env.options``; ``ConfigError`` for options that they do not have."""
-    try:
-        return BallGames(**config.env.options)
-    except TypeError as error:
-        raise ConfigError(f"env.options of 'ball': {error}; it has dimension, horizon and deviation") from error

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from rmft_verl.cli import main as cli
 from rmft_verl.main import main
 from rmft_verl.tracking import read_metrics
 
@@ -58,6 +59,17 @@ def test_a_run_that_was_cut_goes_on_to_the_same_weights(tmp_path):
     assert main(["recipe=fol_numeric", *SMALL, "checkpoint.every=1", f"root={tmp_path}", "name=cut"]) == 0
     whole, cut = (torch.load(tmp_path / name / "checkpoints/final/state.pt")["model"] for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+def test_commands_for_models_on_words_say_so(tmp_path, capsys):
+    assert run(tmp_path, "recipe=theory_ftrl", "iterations=1", "rollout.scenarios=8", "update.batch=8") == 0
+    capsys.readouterr()
+    for words in (["export", "OUT"], ["eval", "fol", "--players", "model", "--run"]):
+        path = str(tmp_path / "run")
+        given = [words[0], path, str(tmp_path / "out")] if words[0] == "export" else [*words, path]
+        assert cli([*given]) == 2
+        assert "reads numbers, not words" in capsys.readouterr().err
+    assert cli(["report", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.parametrize(
