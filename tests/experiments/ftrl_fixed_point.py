@@ -95,7 +95,7 @@ def main() -> None:
         if not options.report_only:
             found[key(setting)] = [path(*setting, options.iterations, seed) for seed in options.seeds]
             print(setting, [{k: round(v, 3) for k, v in rows[-1].items()} for rows in found[key(setting)]], flush=True)
-    file.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(found) + "\n", encoding="utf-8")
     for name, settings in SETS.items():
         paths = {f"{s[0]} {s[1]:g}, {s[2]} of {ROLLOUTS}": found[key(s)][0] for s in settings}
         draw_paths(paths, options.out / f"paths_{name}.png")
