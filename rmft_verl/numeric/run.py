@@ -50,20 +50,17 @@ def run(config: Config) -> Path:
             write_text(directory.config, text)
         tracker = start_trackers(config, directory)
         try:
-            trainer: Any
             if config.env.name == BALL:
                 from rmft_verl.numeric.theory import TheoryTrainer
 
-                trainer = TheoryTrainer(config, directory, tracker)
-                trainer.train(lambda n, row: screen.console.print(theory_line(n, row)))
+                TheoryTrainer(config, directory, tracker).train(lambda *said: screen.console.print(theory_line(*said)))
             else:
                 from rmft_verl.numeric.trainer import NumericTrainer
 
-                trainer = NumericTrainer(config, generator, held_out, directory, tracker, device)
-                trainer.train(screen.iteration)
+                NumericTrainer(config, generator, held_out, directory, tracker, device).train(screen.iteration)
         finally:
             tracker.close()
-        screen.console.print(trainer.report() if config.env.name == BALL else report(config, directory), markup=False)
+        screen.console.print(report(config, directory), markup=False)
     screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
     return directory.path
 
@@ -72,8 +69,6 @@ def report_run(path: Path) -> str:
     """Make the report of a run again from its files; returns what a person is shown."""
     directory = RunDir.open(path)
     config = reload_config(directory.config, [])
-    if config.env.name == BALL:
-        return (directory.report / "table.txt").read_text(encoding="utf-8")
     return report(config, directory)
 
 
@@ -99,6 +94,10 @@ def theory_line(n: int, row: dict[str, float]) -> str:
 
 def report(config: Config, directory: RunDir) -> str:
     """Tables and figures of a run from its files; returns what a person is shown."""
+    if config.env.name == BALL:
+        from rmft_verl.numeric.theory import report as report_theory
+
+        return report_theory(config, directory)
     from rmft_verl.numeric.growth import text, write_growth
 
     versions = directory.recorded("eval")

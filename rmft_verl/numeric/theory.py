@@ -35,6 +35,9 @@ from rmft_verl.tracking import Tracker, read_metrics
 FRESH, FIGURE = 1_000_003, 7
 """Seeds of the sequences of the measurement and of the figure."""
 
+NAMES = {"regret": "regret-loss", "sft": "RMFT"}
+"""Loss -> what it is called in the figures."""
+
 
 def history(losses_B_T_D: Tensor) -> Tensor:
     """What a model reads, shape (B, T, D): the loss of the round before."""
@@ -228,24 +231,31 @@ class TheoryTrainer:
         path.mkdir(parents=True)
         torch.save({"model": self.model.state_dict()}, path / "state.pt")
 
-    def report(self) -> str:
-        """table.txt, table.json and the figures; returns the table."""
-        games, folder = self._games, self._run.report
-        measured = measure_with_intervals(self.model, games)
-        found = {key.partition("ftrl_")[2]: value for key, value in measured.items()}
-        text = "".join(
-            f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
-        )
-        text += "against FTRL with the squared norm on 2,000 fresh sequences; 95 % bootstrap over sequences\n"
-        write_text(folder / "table.txt", text)
-        losses = games.draw(1, torch.Generator().manual_seed(FIGURE))
-        with torch.no_grad():
-            decisions = {
-                "FTRL, the theorem's rate": project_ball(-games.rate * past_sums(losses))[0].numpy(),
-                f"attention, {self._config.update.loss}": project_ball(self.model(history(losses)))[0].numpy(),
-            }
-        draw_decisions(decisions, folder / "decisions.png")
-        rows: list[Any] = [row for row in read_metrics(self._run.metrics) if row.get("heldout/ftrl_rate") is not None]
-        draw_paths({self._config.update.loss: rows}, folder / "path.png")
-        write_text(folder / "table.json", json.dumps({name: list(value) for name, value in found.items()}) + "\n")
-        return text
+
+def make_attention(config: Config, games: BallGames) -> SelfAttention:
+    """A fresh model for the games, a function of torch's generator."""
+    return SelfAttention(games.dimension, games.dimension, config.model.path.removeprefix(NUMERIC))
+
+
+def report(config: Config, run: RunDir) -> str:
+    """table.txt, table.json and the figures of a finished run, from its files; returns the table."""
+    games = make_games(config)
+    model = make_attention(config, games)
+    model.load_state_dict(torch.load(run.checkpoints / "final" / "state.pt")["model"])
+    found = {key.partition("ftrl_")[2]: value for key, value in measure_with_intervals(model, games).items()}
+    text = "".join(
+        f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
+    )
+    text += "against FTRL with the squared norm on 2,000 fresh sequences; 95 % bootstrap over sequences\n"
+    name, losses = NAMES[config.update.loss], games.draw(1, torch.Generator().manual_seed(FIGURE))
+    with torch.no_grad():
+        decisions = {
+            "FTRL, the theorem's rate": project_ball(-games.rate * past_sums(losses))[0].numpy(),
+            f"attention, {name}": project_ball(model(history(losses)))[0].numpy(),
+        }
+    draw_decisions(decisions, run.report / "decisions.png")
+    rows: list[Any] = [row for row in read_metrics(run.metrics) if row.get("heldout/ftrl_rate") is not None]
+    draw_paths({name: rows}, run.report / "path.png")
+    write_text(run.report / "table.txt", text)
+    write_text(run.report / "table.json", json.dumps({name: list(value) for name, value in found.items()}) + "\n")
+    return text
