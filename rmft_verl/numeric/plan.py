@@ -91,4 +91,4 @@ def plan_lines(config: Config) -> list[str]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, (list, tuple)) else [value]

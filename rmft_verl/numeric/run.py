@@ -75,8 +75,10 @@ def report_run(path: Path) -> str:
 def prepare_torch(config: Config) -> str:
     """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there. One thread: models this small gain
     nothing from a second, and lose much if another process wants its core."""
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(f"model.path={config.model.path}: torch is not installed; pip install torch") from error
     torch.set_num_threads(1)
     there = torch.cuda.is_available()
     if config.hardware.device == "cuda" and not there:
