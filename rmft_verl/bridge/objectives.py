@@ -110,10 +110,8 @@ class DPO:
         return dpo_batch(samples, [row.sum().item() for row in rows], update.beta, update.sft_term)
 
     def metrics(self, verl: Mapping[str, Any], batch: TensorDict) -> dict[str, float]:
-        return {
-            "update/dpo_accuracy": float(np.mean(verl["dpo/accuracy"])),
-            "update/dpo_margin": float(np.mean(verl["dpo/margin"])),
-        }
+        names = ("accuracy", "margin", "chosen", "rejected")
+        return {f"update/dpo_{name}": float(np.mean(verl[f"dpo/{name}"])) for name in names}
 
 
 class GRPO:
