@@ -110,8 +110,8 @@ class DPO:
         return dpo_batch(samples, [row.sum().item() for row in rows], update.beta, update.sft_term)
 
     def metrics(self, verl: Mapping[str, Any], batch: TensorDict) -> dict[str, float]:
-        names = ("accuracy", "margin", "chosen", "rejected")
-        return {f"update/dpo_{name}": float(np.mean(verl[f"dpo/{name}"])) for name in names}
+        keys = ("update/dpo_accuracy", "update/dpo_margin", "update/dpo_chosen", "update/dpo_rejected")
+        return {key: float(np.mean(verl[key.removeprefix("update/").replace("_", "/")])) for key in keys}
 
 
 class GRPO:
