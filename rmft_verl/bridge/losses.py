@@ -45,13 +45,15 @@ def dpo(config: Any, model_output: dict[str, Any], data: TensorDict, dp_group: A
     """
     logp = torch.stack([row.sum() for row in _marked(model_output["log_probs"], data["sampled_mask"])])
     reward = data["beta"] * (logp - data["reference"])
-    margin = reward[0::2] - reward[1::2]
+    chosen, rejected = reward[0::2], reward[1::2]
+    margin = chosen - rejected
     share = 2 * data["dp_size"] / data["global_batch_size"]
     total = -logsigmoid(margin).sum() * share
     if data["sft_term"]:
         total = total + data["sft_term"] * sft_loss(config, model_output, data, dp_group)[0]
-    sums = {"dpo/accuracy": (margin > 0).sum() * share, "dpo/margin": margin.sum() * share}
-    return total, Metric.from_dict(sums, aggregation=AggregationType.SUM)
+    pairs = {"accuracy": margin > 0, "margin": margin, "chosen": chosen, "rejected": rejected}
+    means = {f"dpo/{name}": each.sum() * share for name, each in pairs.items()}
+    return total, Metric.from_dict(means, aggregation=AggregationType.SUM)
 
 
 def _marked(log_probs: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:

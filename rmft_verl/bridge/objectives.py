@@ -110,10 +110,8 @@ class DPO:
         return dpo_batch(samples, [row.sum().item() for row in rows], update.beta, update.sft_term)
 
     def metrics(self, verl: Mapping[str, Any], batch: TensorDict) -> dict[str, float]:
-        return {
-            "update/dpo_accuracy": float(np.mean(verl["dpo/accuracy"])),
-            "update/dpo_margin": float(np.mean(verl["dpo/margin"])),
-        }
+        keys = ("update/dpo_accuracy", "update/dpo_margin", "update/dpo_chosen", "update/dpo_rejected")
+        return {key: float(np.mean(verl[key.removeprefix("update/").replace("_", "/")])) for key in keys}
 
 
 class GRPO:

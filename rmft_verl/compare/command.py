@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from rmft_verl.compare import table
 from rmft_verl.compare.arms import FORM, parse_arms
 from rmft_verl.compare.elsewhere import Examination, examine
+from rmft_verl.compare.evidence import write_evidence
 from rmft_verl.compare.figure import draw
 from rmft_verl.compare.numbers import Arms, Comparison, compare, notes
 from rmft_verl.compare.outcome import Outcome, read
@@ -45,7 +45,7 @@ def command(arguments: Sequence[str]) -> int:
     out = options.out or options.root / "report"
     write(out, arms, comparisons, remarks)
     print(table.text(comparisons, remarks), end="")
-    print(f"table, figure and metrics: {out}")
+    print(f"table, figure and what they rest on: {out}")
     return 1 if failed else 0
 
 
@@ -95,13 +95,12 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """table.txt, table.md, table.csv, numbers.json, regret.png and each run's metrics."""
+    """table.txt, table.md, table.csv, numbers.json, regret.png, and runs/ with what they rest on."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))
     write_text(out / "table.csv", table.csv_text(comparisons))
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
     draw(arms, comparisons, out / "regret.png")
-    for label, runs in arms.items():
-        for run in runs:
-            shutil.copyfile(run.path / "metrics.jsonl", out / f"{label}_seed{run.seed}.jsonl")
+    for run in (run for runs in arms.values() for run in runs):
+        write_evidence(run, out / "runs")

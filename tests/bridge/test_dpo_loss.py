@@ -77,6 +77,8 @@ def test_loss_rewards_and_gradient_are_those_of_trl(sft_term: float, most_tokens
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     assert distance(found, gradient) < 1e-5
     assert ours["dpo/margin"] == pytest.approx(theirs["rewards/margins"], rel=1e-5)
+    assert ours["dpo/chosen"] == pytest.approx(theirs["rewards/chosen"], rel=1e-5)
+    assert ours["dpo/rejected"] == pytest.approx(theirs["rewards/rejected"], rel=1e-5)
     assert ours["dpo/accuracy"] == pytest.approx(theirs["rewards/accuracies"])
     assert abs(theirs["rewards/margins"]) > 0.1 and 0 < theirs["rewards/accuracies"] < 1  # a comparison that can fail
 

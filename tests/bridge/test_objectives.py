@@ -89,10 +89,15 @@ def test_dpo_takes_the_reference_from_the_model_that_played() -> None:
     assert batch["reference"].tolist() == expected
     trained = [int(row.sum()) for row in batch["loss_mask"].unbind()]
     assert trained[1::2] == [0, 0] and min(trained[0::2]) > 0
-    assert objective.metrics({"dpo/accuracy": [0.5, 1.0], "dpo/margin": [0.1, 0.3]}, batch) == {
-        "update/dpo_accuracy": 0.75,
-        "update/dpo_margin": pytest.approx(0.2),
+    of_verl = {
+        "dpo/accuracy": [0.5, 1.0],
+        "dpo/margin": [0.1, 0.3],
+        "dpo/chosen": [0, 0.1],
+        "dpo/rejected": [-0.1, -0.2],
     }
+    means = {"accuracy": 0.75, "margin": 0.2, "chosen": 0.05, "rejected": -0.15}
+    found = objective.metrics(of_verl, batch)
+    assert found == {f"update/dpo_{name}": pytest.approx(value) for name, value in means.items()}
 
 
 def test_dpo_refuses_plays_of_several_samples() -> None:

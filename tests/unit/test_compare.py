@@ -23,7 +23,7 @@ from rmft_verl.recipe import load_config
 from rmft_verl.run_dir import RunDir, write_text
 from rmft_verl.targets import parse_targets
 from rmft_verl.tracking import FileTracker
-from rmft_verl.trajectory_file import write_trajectories
+from rmft_verl.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import RunError, Trajectory
 
 HERE = str(Path(__file__).parent)
@@ -155,8 +155,7 @@ def test_what_is_missing_is_trained_once_seed_by_seed(
     assert compare(tmp_path, *ARMS) == 0
     assert trainer.trained == ["lowest_seed0", "random_seed0", "lowest_seed1", "random_seed1"]
     names = ["numbers.json", "table.csv", "table.md", "table.txt"]
-    metrics = [f"{name}.jsonl" for name in sorted(trainer.trained)]
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, *metrics])
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, "runs"])
     said = capsys.readouterr().out
     assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") in said
     (tmp_path / "random_seed1" / "report" / "table.json").unlink()  # cut off before it was done
@@ -164,6 +163,21 @@ def test_what_is_missing_is_trained_once_seed_by_seed(
     assert trainer.trained[4:] == ["random_seed1", "lowest_seed2", "random_seed2"]
     row = players(tmp_path)["random"]
     assert row["seeds"] == [0, 1, 2] and len(row["against_base"]["by_seed"]) == 3
+
+
+def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Trainer) -> None:
+    assert compare(tmp_path, *ARMS) == 0
+    evidence, again = tmp_path / "report" / "runs", tmp_path / "again"
+    assert not any(play.turns[0].text for path in evidence.rglob("eval_*") for play in read_trajectories(path))
+    assert str(tmp_path) not in "".join(path.read_text() for path in evidence.rglob("*.yaml"))
+    arguments = [*ARMS, "--root", str(evidence), "--out", str(again), "--seeds", "0", "1", "--report-only"]
+    assert main(["compare", *arguments, *SMALL]) == 0
+    for name in ("table.txt", "numbers.json"):
+        assert (again / name).read_text() == (tmp_path / "report" / name).read_text()
+    before = sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file())
+    assert main(["compare", *arguments[:-1], *SMALL, "--out", str(evidence.parent)]) == 0
+    assert len(trainer.trained) == 4, "evidence is a finished run"
+    assert sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file()) == before
 
 
 def test_overrides_may_follow_the_seeds(tmp_path: Path, trainer: Trainer) -> None:

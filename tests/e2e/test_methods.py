@@ -1,0 +1,76 @@
+"""Every method that ships, two iterations of its CPU form on verl and vLLM, one after another on one backend."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from rmft_verl.bridge.objectives import setting
+from rmft_verl.bridge.verl_backend import VerlBackend
+from rmft_verl.config import Config
+from rmft_verl.prepare import prepare
+from rmft_verl.recipe import find_recipes, load_config
+from rmft_verl.run import start_backend
+from rmft_verl.run_dir import RunDir
+from rmft_verl.tracking import FileTracker, read_metrics
+from rmft_verl.trainer import Trainer
+from rmft_verl.trajectory_file import read_trajectories
+
+pytestmark = pytest.mark.e2e
+
+SMALL = ["rollout.scenarios=2", "rollout.rollouts=4", "update.batch=4", "eval.scenarios=4"]
+METHODS = sorted(
+    name for name, path in find_recipes().items() if "env" not in yaml.safe_load(path.read_text(encoding="utf-8"))
+)
+SAMPLES = {"keep_all": 8, "distill_ucb": 8, "dpo": 8, "grpo": 8, "grpo_og": 8, "grpo_stg": 8, "grpo_alg": 8}
+"""Dialogues in an update of two scenarios with four plays, all of them valid; 4 where half is kept."""
+
+
+def configured(method: str) -> Config:
+    keep = 4 if method in ("keep_all", "distill_ucb") else 2
+    rounds = [] if method == "one_round" else ["iterations=2"]
+    return load_config([f"recipe=mab_tiny+{method}", *SMALL, f"selection.keep={keep}", *rounds])
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VerlBackend, DictConfig]]:
+    """A backend that keeps its base, so that every method starts from it."""
+    prepared = prepare(configured("restart"))
+    backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
+    yield backend, prepared.verl_config
+    backend.close()
+
+
+def train(config: Config, backend: VerlBackend, verl_config: DictConfig, root: Path) -> RunDir:
+    """One run of ``config`` from the base, on a backend that is up."""
+    backend._actor.load_checkpoint(str(backend._base))
+    backend._config, backend._probe, backend._before = config, [], None
+    backend._setting = setting(config, verl_config, backend._template)
+    run = RunDir.create(root, "run", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    env_class = prepare(config).env_class
+    watch = lambda name, episodes: contextlib.nullcontext(lambda done: None)  # noqa: E731
+    Trainer(config, env_class, backend, run, FileTracker(run.metrics), watch).train(lambda n, row: None)
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains(method: str, started: tuple[VerlBackend, DictConfig], tmp_path: Path) -> None:
+    config = configured(method)
+    run = train(config, *started, tmp_path)
+    rows = read_metrics(run.metrics)
+    assert [row["iteration"] for row in rows] == list(range(config.iterations + 1))
+    for n, row in enumerate(rows[1:], start=1):
+        played = read_trajectories(run.trajectories("train", n))
+        invalid = sum(not play.valid for play in played)
+        most = SAMPLES.get(method, 4)
+        assert most - 2 * invalid <= row["update/samples"] + row["update/dropped"] <= most
+        assert np.isfinite([row["update/loss"], row["update/grad_norm"]]).all() and row["update/grad_norm"] > 0
+        assert row["sync/canary"] < row["sync/moved"], "the model that plays is not the one that was trained"
+        assert {play.policy_version for play in played} == ({-1} if method == "distill_ucb" else {n - 1})
+    assert (run.checkpoints / "final" / "config.json").exists()
