@@ -44,6 +44,7 @@ def draw_decisions(decisions: Mapping[str, np.ndarray], path: Path) -> None:
     """One sequence: each coordinate of the decisions over rounds, shape (T, D) a player."""
     n_coordinates = next(iter(decisions.values())).shape[1]
     figure, axes = panels(1, n_coordinates, 3.2)
+    lowest = -1.05 if min(decisions_T_D.min() for decisions_T_D in decisions.values()) < 0 else -0.05
     styles = [{"color": "#444444", "linewidth": 3.5, "alpha": 0.45}]
     styles += [{"color": color, "linewidth": 1.6, "marker": "o", "markersize": 3} for color in SUBJECT_COLORS]
     for coordinate, panel in enumerate(axes[0]):
@@ -51,7 +52,7 @@ def draw_decisions(decisions: Mapping[str, np.ndarray], path: Path) -> None:
             rounds = np.arange(1, len(decisions_T_D) + 1)
             panel.plot(rounds, decisions_T_D[:, coordinate], label=name, **style)
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set(xlabel="round", ylabel=f"coordinate {coordinate + 1} of the decision", ylim=(-1.05, 1.05))
+        panel.set(xlabel="round", ylabel=f"coordinate {coordinate + 1} of the decision", ylim=(lowest, 1.05))
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     save(figure, path)
 

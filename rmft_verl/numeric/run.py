@@ -107,8 +107,23 @@ def report(config: Config, directory: RunDir) -> str:
     beside = reference_plays(config, [play.scenario for play in trained])
     models = {NAMES[config.update.loss]: [trained], "base": [base]}
     rows = write_growth(directory.report, models | {name: [plays] for name, plays in beside.items()})
+    if config.env.name == "fol":
+        draw_first({"hedge": beside["hedge"], NAMES[config.update.loss]: trained, "ftl": beside["ftl"]}, directory)
     table = write_report(directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics))
     return f"{text(rows)}\n{table.text()}"
+
+
+def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:
+    """policies.png: what each player does in one game, the first held-out one of the shortest horizon."""
+    import numpy as np
+
+    from rmft_verl.numeric.figures import draw_decisions
+
+    scenarios = [play.scenario for play in next(iter(plays.values()))]
+    first = min(range(len(scenarios)), key=lambda i: (scenarios[i].horizon, i))
+    draw_decisions(
+        {name: np.array(one[first].actions_T) for name, one in plays.items()}, directory.report / "policies.png"
+    )
 
 
 def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list[Trajectory]]:
