@@ -87,12 +87,19 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from rmft_verl.run import report_run
+    from rmft_verl.stored_config import on_numbers
 
+    if on_numbers(options.directory):
+        from rmft_verl.numeric.run import report_run
+    else:
+        from rmft_verl.run import report_run
     print(report_run(options.directory))
 
 
 def _export(options: argparse.Namespace) -> None:
+    from rmft_verl.stored_config import refuse_numbers
+
+    refuse_numbers(options.directory)
     from rmft_verl.bridge.export import export_run
 
     print(f"model written to {export_run(options.directory, options.out)}")

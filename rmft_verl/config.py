@@ -7,7 +7,10 @@ from typing import Any
 
 from rmft_verl.types import RunError
 
-LOSSES = ("sft", "dpo", "grpo")
+LOSSES = ("sft", "dpo", "grpo", "regret", "dpt")
+NUMERIC_LOSSES = ("sft", "regret", "dpt")
+NUMERIC = "numeric:"
+"""A ``model.path`` that begins so is a small Transformer on numbers (``rmft_verl.numeric``), without verl."""
 
 
 class ConfigError(RunError):
@@ -27,7 +30,8 @@ class EnvConfig:
 @dataclass
 class ModelConfig:
     path: str = "tiny:mab"
-    """Directory, hub id, or ``tiny:NAME`` for a base model that ships with the package."""
+    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, or ``numeric:NAME`` for a small
+    ``transformer``, ``softmax`` or ``linear`` attention that reads numbers (docs/theory.md)."""
     context: int = 4096
     """Tokens a whole dialogue may take, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class RolloutConfig:
     reply_tokens: int = 512
     """Most tokens of one reply."""
     temperature: float = 1.0
+    """Of sampling; for models on numbers the standard deviation of a play's constant noise on the logits."""
     top_p: float = 1.0
     history: str = "dialogue"
     """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
@@ -71,7 +76,8 @@ class SelectionConfig:
 @dataclass
 class UpdateConfig:
     loss: str = "sft"
-    """``sft`` on what was kept, ``dpo`` on pairs of the best and the worst, or ``grpo`` on every valid play."""
+    """``sft`` on what was kept, ``dpo`` on pairs of the best and the worst, or ``grpo`` on every valid play; for models
+    on numbers ``sft``, ``regret`` (regret-loss) or ``dpt`` (the best action is predicted)."""
     lr: float = 1e-5
     epochs: int = 1
     batch: int = 64

@@ -20,6 +20,7 @@ from rmft_verl.recipe import reload_config
 from rmft_verl.regret import score
 from rmft_verl.run import start_backend
 from rmft_verl.run_dir import RunDir
+from rmft_verl.stored_config import refuse_numbers
 from rmft_verl.targets import Target
 from rmft_verl.types import RolloutRequest, RunError, StopReason, Trajectory
 
@@ -171,6 +172,7 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     ``overrides``: ``key=value`` over that configuration. Raises ``RunError`` if the run has no final model.
     """
     run = RunDir.open(path)
+    refuse_numbers(run.path)
     final = run.checkpoints / "final"
     if not (final / "config.json").is_file():
         raise RunError(f"{path} has no final model: it stopped after {run.read_state().completed} iterations")
@@ -182,4 +184,6 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
 
 def base_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     """The configuration of a run, whose model is the one it started from, without an update."""
-    return reload_config(RunDir.open(path).config, overrides), 0
+    run = RunDir.open(path)
+    refuse_numbers(run.path)
+    return reload_config(run.config, overrides), 0

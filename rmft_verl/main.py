@@ -14,11 +14,16 @@ from rmft_verl.types import RunError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 what cannot run (one line says why), 128 + its number a signal, 1 anything else."""
+    from rmft_verl.config import NUMERIC
     from rmft_verl.recipe import load_config
 
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments)
-        if config.dry_run:
+        if config.model.path.startswith(NUMERIC):
+            from rmft_verl.numeric.run import run as run_on_numbers
+
+            run_on_numbers(config)
+        elif config.dry_run:
             from rmft_verl.prepare import print_plan
 
             print_plan(config)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from rmft_verl import checkpoints
-from rmft_verl.backend import Backend
 from rmft_verl.checkpoints import step, write_directory
 from rmft_verl.run_dir import PHASES, RunDir
 from rmft_verl.tracking import read_metrics
@@ -21,6 +22,14 @@ from rmft_verl.types import RunError, StopReason, Trajectory
 
 MOST_FAILED = 0.5
 """The run stops when a larger share of the plays of a phase ended in an exception."""
+
+
+class Stateful(Protocol):
+    """What a run can go on from: a ``Backend``, or a model without one."""
+
+    def save_state(self, directory: Path) -> None: ...
+
+    def load_state(self, directory: Path) -> None: ...
 
 
 class Record:
@@ -36,7 +45,7 @@ class Record:
         self.first = next((_numbers(row) for row in rows if row["iteration"] == 1), {})
         """The first iteration's row; empty if there is none yet."""
 
-    def restore(self, backend: Backend) -> int:
+    def restore(self, backend: Stateful) -> int:
         """Load the last state of the trainer that belongs to a finished update; returns how many updates it has had.
 
         Raises ``RunDirError`` if it is damaged.
@@ -85,7 +94,7 @@ class Record:
         if [flag for _, flag in read_with_kept(path)] != [id(trajectory) in ids for trajectory in played]:
             write_trajectories(path, played, phase="train", iteration=n, kept=kept)
 
-    def checkpoint(self, n: int, backend: Backend) -> None:
+    def checkpoint(self, n: int, backend: Stateful) -> None:
         """Write the trainer's state after update ``n``. It counts once the update is noted as finished."""
         write_directory(step(self._run.checkpoints, n), backend.save_state)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rmft_verl.config import LOSSES, Config, ConfigError
+from rmft_verl.config import LOSSES, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.credit import CREDITS
 from rmft_verl.history import HISTORIES
 from rmft_verl.play import ON_INVALID
@@ -38,6 +38,7 @@ def check(config: Config) -> None:
     for key, allowed in choices.items():
         if _get(config, key) not in allowed:
             raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
+    _check_numeric(config)
     _check_selection(config)
     _check_update(config)
     world = config.hardware.nodes * config.hardware.gpus_per_node
@@ -49,6 +50,29 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than model.context="
             f"{config.model.context}: one dialogue must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+
+
+def _check_numeric(config: Config) -> None:
+    """Which losses, scores and players belong to models on numbers, and which to models on words."""
+    loss, path = config.update.loss, config.model.path
+    if not path.startswith(NUMERIC):
+        if loss in NUMERIC_LOSSES[1:]:
+            raise ConfigError(
+                f"update.loss={loss!r} trains models on numbers, not {path!r}: use model.path=numeric:transformer"
+            )
+        return
+    for key, allowed in (
+        ("update.loss", NUMERIC_LOSSES),
+        ("selection.score", ("regret", "random")),
+        ("selection.group_by", ("scenario",)),
+        ("rollout.player", ("model",)),
+    ):
+        if _get(config, key) not in allowed:
+            raise ConfigError(f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(allowed)}")
+    if config.selection.threshold is not None:
+        raise ConfigError(
+            f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out"
         )
 
 
@@ -116,7 +140,7 @@ def _check_update(config: Config) -> None:
 
 def samples_per_scenario(config: Config) -> int:
     """Plays of a scenario that an update trains on, if all are valid."""
-    if config.update.loss == "grpo":
+    if config.update.loss in ("grpo", "regret", "dpt"):
         return config.rollout.rollouts
     return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
 

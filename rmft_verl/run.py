@@ -37,13 +37,13 @@ def run(config: Config) -> Path:
     Nothing is written before everything has been checked.
     """
     screen = Screen()
-    found = _find(config)
-    if found is not None and _trained(found, config):
+    found = find_run(config)
+    if found is not None and is_trained(found, config):
         _finish(config, load_env(config.env.name, config.env_dirs), found, screen)
         return found.path
     prepared = prepare(config)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or RunDir.create(config.root, _name(config), text)
+    directory = found or RunDir.create(config.root, run_name(config), text)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
         if found is not None:
@@ -57,13 +57,13 @@ def run(config: Config) -> Path:
     return directory.path
 
 
-def _name(config: Config) -> str:
+def run_name(config: Config) -> str:
     return config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _find(config: Config) -> RunDir | None:
+def find_run(config: Config) -> RunDir | None:
     """The run that is to go on, None if a new one starts; raises ``RunError`` if it had another configuration."""
-    path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
+    path = Path(config.resume or Path(config.root) / run_name(config)).expanduser()
     if not config.resume and not (path / "state.json").exists():
         return None
     found = RunDir.open(path)
@@ -71,7 +71,7 @@ def _find(config: Config) -> RunDir | None:
     return found
 
 
-def _trained(directory: RunDir, config: Config) -> bool:
+def is_trained(directory: RunDir, config: Config) -> bool:
     """Whether nothing is left to train: the report is there, or all it takes."""
     state = directory.read_state()
     if state.completed < config.iterations:
@@ -80,7 +80,7 @@ def _trained(directory: RunDir, config: Config) -> bool:
 
 
 def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
-    tracker = _trackers(prepared.config, directory)
+    tracker = start_trackers(prepared.config, directory)
     start = time.monotonic()
     backend = None
     try:
@@ -128,7 +128,7 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
         return VerlBackend(config, verl_config, prepared.kind, directory)
 
 
-def _trackers(config: Config, directory: RunDir) -> Tracker:
+def start_trackers(config: Config, directory: RunDir) -> Tracker:
     others: list[Tracker] = []
     plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
     if config.tracking.wandb != "disabled":

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from rmft_verl.config import Config
+from rmft_verl.config import NUMERIC, Config
 from rmft_verl.run_dir import RunDir, installed_packages
 from rmft_verl.tracking import warn
 from rmft_verl.types import RunError
@@ -25,6 +25,17 @@ def stored_config(path: Path) -> dict[str, Any]:
         return flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
     except Exception as error:  # YAML's and OmegaConf's
         raise RunError(f"{path / 'config.yaml'} cannot be read ({str(error).splitlines()[0]}): restore it") from error
+
+
+def on_numbers(path: Path) -> bool:
+    """Whether the model of a run reads numbers, not words (``rmft_verl.numeric``)."""
+    return str(stored_config(path).get("model.path", "")).startswith(NUMERIC)
+
+
+def refuse_numbers(path: Path) -> None:
+    """Raise ``RunError`` for a run whose model reads numbers: it can neither be exported nor play by words."""
+    if on_numbers(path):
+        raise RunError(f"the model of {path} reads numbers, not words: what it does stands in {path / 'report'}")
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

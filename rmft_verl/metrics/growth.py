@@ -92,7 +92,7 @@ def regression_test(curve_T: np.ndarray) -> RegressionTest:
         raise ValueError(f"the regression test fits a line; the curve has {horizon} rounds: give at least 3")
     log_t = np.log(np.arange(1, horizon + 1))
     x_T, y_T = log_t - log_t.mean(), _log(curve_T)
-    slope = float(_slope(curve_T))
+    slope = float(log_slope(curve_T))
     residual_T = y_T - y_T.mean() - slope * x_T
     error = max(float(np.sqrt((residual_T @ residual_T) / (horizon - 2) / (x_T @ x_T))), ROUNDING)
     law = stats.t(horizon - 2)
@@ -114,17 +114,17 @@ def growth_of(curves_S_T: np.ndarray, uniform_S_T: np.ndarray, seed: int = 0) ->
     mean_T, horizon = curves_S_T.mean(axis=0), curves_S_T.shape[1]
 
     def difference(means: np.ndarray) -> np.ndarray:
-        return np.asarray(_slope(means[..., :horizon]) - _slope(means[..., horizon:]))
+        return np.asarray(log_slope(means[..., :horizon]) - log_slope(means[..., horizon:]))
 
     both_S = np.concatenate([curves_S_T, uniform_S_T], axis=1)
     low, high = bootstrap(both_S, difference, seed)
     against = Interval(float(difference(both_S.mean(axis=0))), float(low), float(high))
-    uniform_slope = float(_slope(uniform_S_T.mean(axis=0)))
+    uniform_slope = float(log_slope(uniform_S_T.mean(axis=0)))
     return Growth(trend_test(mean_T), regression_test(mean_T), uniform_slope, against, float(mean_T[-1]))
 
 
-def _slope(curves: np.ndarray) -> np.ndarray:
-    """The regression's slope over the last axis of (..., T), shape (...)."""
+def log_slope(curves: np.ndarray) -> np.ndarray:
+    """The regression's slope of log regret over log t, over the last axis of (..., T), shape (...)."""
     log_t = np.log(np.arange(1, curves.shape[-1] + 1))
     x_T = log_t - log_t.mean()
     return np.asarray(_log(curves) @ x_T / (x_T @ x_T))

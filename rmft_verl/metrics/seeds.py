@@ -45,9 +45,11 @@ def two_level(
         """The statistic of each resample, shape (B,), less that of all."""
         means = []
         for side, (weights_B_K, weights_B_S) in zip(sides, pairs, strict=True):
-            means_B_S_C = np.tensordot(weights_B_K, side, 1) if over_seeds else side.mean(axis=0)[None]
-            used_B_S = weights_B_S if over_scenarios else np.full((1, side.shape[1]), 1 / side.shape[1])
-            means.append((used_B_S[..., None] * means_B_S_C).sum(axis=1))
+            n_seeds, n_scenarios, _ = side.shape
+            used_B_K = weights_B_K if over_seeds else np.full((1, n_seeds), 1 / n_seeds)
+            used_B_S = weights_B_S if over_scenarios else np.full((1, n_scenarios), 1 / n_scenarios)
+            # Seed by seed: all at once would hold an array of resamples x scenarios x numbers.
+            means.append(np.sum([used_B_K[:, [k]] * (used_B_S @ side[k]) for k in range(n_seeds)], axis=0))
         return statistic(np.concatenate(means, axis=1)) - value
 
     value = float(statistic(np.concatenate([side.mean(axis=(0, 1)) for side in sides])))

@@ -12,9 +12,12 @@ from rmft_verl.main import main
 from rmft_verl.recipe import find_recipes, load_config
 
 RECIPES = find_recipes()
-WHOLE = sorted(name for name, path in RECIPES.items() if "env" in yaml.safe_load(path.read_text(encoding="utf-8")))
-METHODS = sorted(set(RECIPES) - set(WHOLE))
-"""Laid over a whole recipe."""
+CONTENT = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in RECIPES.items()}
+NUMERIC = sorted(name for name, keys in CONTENT.items() if keys.get("model", {}).get("path", "").startswith("numeric:"))
+WHOLE = sorted(name for name, keys in CONTENT.items() if "env" in keys and name not in NUMERIC)
+ON_NUMBERS = ("dpt", "regret_loss")
+METHODS = sorted(set(RECIPES) - {*WHOLE, *NUMERIC, *ON_NUMBERS})
+"""Laid over a whole recipe; those of ``ON_NUMBERS`` over one of ``NUMERIC``."""
 
 
 @pytest.mark.verl
@@ -29,11 +32,17 @@ def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[st
     assert spare is not None and int(spare[1]) >= 0
 
 
+@pytest.mark.parametrize("name", [*NUMERIC, *(f"fol_numeric+{name}" for name in (*ON_NUMBERS, "random", "one_round"))])
+def test_a_numerical_recipe_passes_its_dry_run_without_verl(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"recipe={name}", "dry_run=true"]) == 0
+    assert f"plan of recipe {name}: numeric:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_says_how_it_is_run_and_what_is_known(name: str) -> None:
     header = [line for line in RECIPES[name].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(header)
-    assert f"recipe={name}" in text or f"recipe=mab_tiny+{name}" in text
+    assert any(f"recipe={base}{name}" in text for base in ("", "mab_tiny+", "fol_numeric+"))
     assert "docs/results.md" in text or "docs/gpu.md" in text
 
 
