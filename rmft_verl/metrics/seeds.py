@@ -61,7 +61,8 @@ def two_level(
     variance = max(from_seeds + from_scenarios - float((over_both - over_seeds - over_scenarios).var()), from_scenarios)
     if variance == 0:
         return Interval(value, value, value)
-    squares = from_seeds**2 / max(n_seeds - 1, 1) + (variance - min(from_seeds, variance)) ** 2 / (n_scenarios - 1)
+    from_seeds = min(from_seeds, variance)  # a statistic far from linear has shares that do not add up
+    squares = from_seeds**2 / max(n_seeds - 1, 1) + (variance - from_seeds) ** 2 / (n_scenarios - 1)
     reach = float(stats.t.ppf(0.975, variance**2 / squares)) * variance**0.5
     return Interval(value, value - reach, value + reach)
 

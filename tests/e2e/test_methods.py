@@ -57,7 +57,7 @@ def train(config: Config, backend: VerlBackend, verl_config: DictConfig, root: P
     backend._setting = setting(config, verl_config, backend._template)
     run = RunDir.create(root, "run", OmegaConf.to_yaml(OmegaConf.structured(config)))
     env_class = prepare(config).env_class
-    watch = lambda name, episodes: contextlib.nullcontext(lambda done: None)  # noqa: E731
+    watch = lambda name, episodes: contextlib.nullcontext(lambda episodes, tokens: None)  # noqa: E731
     Trainer(config, env_class, backend, run, FileTracker(run.metrics), watch).train(lambda n, row: None)
     return run
 

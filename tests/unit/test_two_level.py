@@ -49,6 +49,13 @@ def test_what_is_resampled_together_cancels() -> None:
         assert apart.low < 0.7 and apart.high > 1.3
 
 
+def test_a_statistic_far_from_linear_has_at_least_the_smaller_degrees_of_freedom() -> None:
+    """Its parts do not add up to its variance: taken as they are they made t infinite."""
+    table = np.add.outer([-9.0, 0.2, 0.3], np.linspace(-3.0, 3.0, 12))[..., None]
+    found = two_level([table], lambda means: np.maximum(means[..., 0] + 0.5, 0.0))
+    assert 0 <= found.high - found.value < stats.t.ppf(0.975, 2) * 9
+
+
 def test_without_a_second_scenario_or_with_a_nan_there_are_no_bounds() -> None:
     one = two_level([np.ones((3, 1, 1))], mean)
     assert one.value == 1.0 and np.isnan(one.low) and np.isnan(one.high)
