@@ -13,6 +13,8 @@ from typing import Any
 from rmft_verl.config import HardwareConfig
 from rmft_verl.types import RunError
 
+LOOPBACK = "127.0.0.1"
+
 PINNED = {"verl": ("0.9.1", "0.10")}
 """Distribution -> lowest version, first version that is too new."""
 
@@ -120,6 +122,8 @@ def start_ray(kind: str, environment: dict[str, str], hardware: HardwareConfig) 
     options["runtime_env"] = {"env_vars": environment}
     if "RAY_ADDRESS" not in os.environ:
         options |= {"include_dashboard": False}
+        if hardware.nodes == 1:  # verl's and vLLM's servers listen where Ray does
+            options |= {"_node_ip_address": LOOPBACK}
         if kind == "cpu":
             # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
             options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}

@@ -34,6 +34,7 @@ from rmft_verl.bridge import canary, progress, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.faults import told
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.rendering import render
@@ -89,6 +90,7 @@ class VerlBackend:
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
 
+    @told()
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
@@ -104,7 +106,9 @@ class VerlBackend:
             },
             meta_info={"validate": False, "global_steps": version},
         )
-        played = progress.watch(lambda: self._agents.generate_sequences(batch), self._counter, on_progress)
+        patience = self._config.rollout.timeout
+        sample = partial(self._agents.generate_sequences, batch)
+        played = progress.watch(sample, self._counter, on_progress, patience)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout proves the first sync: nothing had been sampled to prove it on
             self._probe = _samples(trajectories)[:PROBE]
@@ -131,6 +135,7 @@ class VerlBackend:
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
 
+    @told()
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         update, world = self._config.update, self._world
         objective = OBJECTIVES[update.loss](batch, self._setting)
@@ -152,6 +157,7 @@ class VerlBackend:
         }
         return steps.outcome(metrics) | counts | objective.metrics(metrics, rows)
 
+    @told()
     def sync(self, version: int) -> dict[str, float]:
         self._transfer(version)
         return self._prove(version) if self._probe else {}
@@ -162,7 +168,7 @@ class VerlBackend:
     def _prove(self, version: int) -> dict[str, float]:
         """The canary on the probe's sampled tokens; raises ``StaleSamplerError``."""
         trainer = self._trainer_logprobs(self._probe)
-        sampler = canary.sampler_logprobs(self._client, self._probe)
+        sampler = canary.sampler_logprobs(self._client, self._probe, self._config.rollout.timeout)
         return canary.judge(trainer, sampler, self._before, self._config.canary_tolerance, version)
 
     def _trainer_logprobs(self, probe: Sequence[Tokens]) -> list[torch.Tensor]:
@@ -176,12 +182,14 @@ class VerlBackend:
         log_probs = tu.get(_value(self._actor.compute_log_prob(batch)), "log_probs")
         return list(log_probs.unbind())[: len(samples)]
 
+    @told()
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".state.partial")
         self._actor.save_checkpoint(str(scratch), global_step=0)
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
 
+    @told()
     def save_state(self, directory: Path) -> None:
         self._actor.save_checkpoint(str(directory), global_step=0)
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
@@ -192,6 +200,7 @@ class VerlBackend:
             )
         canary.write_probe(directory / PROBE_FILE, self._probe, self._before)
 
+    @told()
     def load_state(self, directory: Path) -> None:
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
         if shards != self._world:

@@ -1,0 +1,115 @@
+"""A small real run (verl, Ray, vLLM on a CPU) as a process tree that can be watched and killed whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from rmft_verl.trajectory_file import read_trajectories
+
+MARK = "RMFT_TEST_TREE"
+"""Environment variable that every process of a tree inherits."""
+
+SMALL = (
+    "recipe=mab_tiny",
+    "env.options.horizon=[4]",
+    "rollout.scenarios=2",
+    "rollout.rollouts=4",
+    "selection.keep=2",
+    "update.batch=2",
+    "update.epochs=4",
+)
+
+
+class Tree:
+    """One process and all that it starts, wherever they move to."""
+
+    def __init__(self, log: Path, arguments: Sequence[str]) -> None:
+        """Start ``python -m rmft_verl.main arguments``; its output is added to ``log``."""
+        self.log, self._mark = log, uuid4().hex
+        command = [sys.executable, "-m", "rmft_verl.main", *arguments]
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, env=os.environ | {MARK: self._mark}
+            )
+
+    def pids(self) -> list[int]:
+        """The processes that are alive."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self._mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:  # it has ended meanwhile
+                continue
+        return found
+
+    def named(self, word: str) -> list[int]:
+        """Those whose command line has ``word``."""
+        return [pid for pid in self.pids() if word in (Path("/proc") / str(pid) / "cmdline").read_text()]
+
+    def kill(self) -> None:
+        """Kill -9 the process group, then what had left it, and wait until nothing is left."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + 60
+        while left := self.pids():
+            assert time.monotonic() < deadline, f"still there: {left}"
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.05)
+
+    def gone(self, seconds: float = 60) -> list[int]:
+        """What is still alive after the main process has ended; helpers of Ray get ``seconds`` to follow it."""
+        deadline = time.monotonic() + seconds
+        while (left := self.pids()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return left
+
+
+def state(run: Path) -> tuple[int, str]:
+    """Iteration and phase that state.json names."""
+    try:
+        found = json.loads((run / "state.json").read_text())
+    except FileNotFoundError:
+        return 0, "start"
+    return found["iteration"], found["phase"]
+
+
+def fingerprints(run: Path) -> dict[str, tuple[int, str]]:
+    """Time of change and checksum of every file of plays."""
+    files = sorted((run / "trajectories").glob("*.parquet"))
+    return {file.name: (file.stat().st_mtime_ns, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files}
+
+
+def plays(run: Path) -> dict[str, str]:
+    """A checksum of what was sampled in every file of plays: seeds, token ids and masks, whatever was kept of it."""
+    found = {}
+    for file in sorted((run / "trajectories").glob("*.parquet")):
+        digest = hashlib.sha256()
+        for play in read_trajectories(file):
+            digest.update(f"{play.reward_seed} {play.policy_seed} {play.regret}".encode())
+            for tokens in play.tokens:
+                digest.update(tokens.ids_N.tobytes() + tokens.mask_N.tobytes())
+        found[file.name] = digest.hexdigest()
+    return found
+
+
+def litter() -> set[str]:
+    """What lies in the places where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files."""
+    folders = {Path("/dev/shm"), Path("/tmp"), Path(tempfile.gettempdir())}
+    found = {str(path) for folder in folders for path in folder.iterdir()}
+    sockets = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return found | {line.split()[7] for line in sockets if len(line.split()) == 8}
