@@ -198,7 +198,8 @@ def _memory_lines(prepared: Prepared) -> list[str]:
 def _disk_line(parameters: int, config: Config) -> str:
     """The states to go on from: weights, Adam's two moments and the weights as a directory, all in float32."""
     gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
+    most = kept + 1 + config.checkpoint.best
     return (
         f"disk: {gib:.0f} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
-        f"{kept + 1} at once (checkpoint.keep={kept})"
+        f"{most} at once (checkpoint.keep={kept})"
     )

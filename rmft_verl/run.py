@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from rmft_verl.config import Config
 from rmft_verl.console import Screen
 from rmft_verl.env import Env, load_env
 from rmft_verl.evaluate import evaluate_players, references
+from rmft_verl.fork import begin_from
 from rmft_verl.interrupt import Signals, resumable
 from rmft_verl.metrics import relative_change, scored
 from rmft_verl.prepare import Prepared, prepare
@@ -43,9 +45,11 @@ def run(config: Config) -> Path:
         return found.path
     prepared = prepare(config)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or RunDir.create(config.root, _name(config), text)
+    directory = found or _create(config, text)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
+        if found is None and config.fork:
+            screen.console.print(f"begins after iteration {directory.read_state().iteration} of {config.fork}")
         if found is not None:
             directory.sweep()
             (directory.report / "table.json").unlink(missing_ok=True)  # of fewer iterations
@@ -55,6 +59,11 @@ def run(config: Config) -> Path:
         _train(prepared, directory, screen)
         _finish(config, prepared.env_class, directory, screen)
     return directory.path
+
+
+def _create(config: Config, text: str) -> RunDir:
+    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
+    return RunDir.create(config.root, _name(config), text, fill)
 
 
 def _name(config: Config) -> str:

@@ -10,6 +10,7 @@ import signal
 import warnings
 from typing import Any
 
+from rmft_verl.bridge.scratch import ray_directory
 from rmft_verl.config import HardwareConfig
 from rmft_verl.types import RunError
 
@@ -121,9 +122,10 @@ def start_ray(kind: str, environment: dict[str, str], hardware: HardwareConfig) 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     options["runtime_env"] = {"env_vars": environment}
     if "RAY_ADDRESS" not in os.environ:
-        options |= {"include_dashboard": False}
+        options |= {"include_dashboard": False, "_temp_dir": str(ray_directory())}
         if hardware.nodes == 1:  # verl's and vLLM's servers listen where Ray does
             options |= {"_node_ip_address": LOOPBACK}
+            options["runtime_env"]["env_vars"] = environment | {"VLLM_HOST_IP": LOOPBACK, "VLLM_LOOPBACK_IP": LOOPBACK}
         if kind == "cpu":
             # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
             options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}

@@ -93,7 +93,9 @@ class Campaign:
             tree.kill()
         run, found = self.out / name, state(self.out / name)
         complete = RunDir.open(run).read_state().completed if found != (0, "start") else 0
-        finished = {key: mark for key, mark in fingerprints(run).items() if int(key[-11:-8]) <= complete - (found[0] == 0)}
+        finished = {
+            key: mark for key, mark in fingerprints(run).items() if int(key[-11:-8]) <= complete - (found[0] == 0)
+        }
         rows = (run / "metrics.jsonl").read_bytes() if (run / "metrics.jsonl").exists() else b""
         self.kills.append(Kill(name, moment, found, seconds, plays(run), finished, rows))
         print(f"{name}: killed {moment}, {seconds:.1f} s after its start, at {found}", flush=True)
@@ -140,11 +142,18 @@ def edges() -> list[tuple[int, str]]:
 
 
 def table(campaign: Campaign, names: list[str], whole: list[str]) -> str:
-    lines = ["| run | kill | seconds after the start | last finished phase | files of plays there |", "|---|---|---|---|---|"]
+    lines = [
+        "| run | kill | seconds after the start | last finished phase | files of plays there |",
+        "|---|---|---|---|---|",
+    ]
     for kill in campaign.kills:
         at = f"{kill.found[1]} {kill.found[0]}"
         lines.append(f"| {kill.run} | {kill.moment} | {kill.seconds:.1f} | {at} | {len(kill.plays)} |")
-    lines += ["", f"| run | kills | {' | '.join(MEASURED)} | same plays as whole0 |", "|---|---|" + "---|" * len(MEASURED) + "---|"]
+    lines += [
+        "",
+        f"| run | kills | {' | '.join(MEASURED)} | same plays as whole0 |",
+        "|---|---|" + "---|" * len(MEASURED) + "---|",
+    ]
     reference = plays(campaign.out / whole[0])
     for name in [*whole, *names]:
         kills = sum(kill.run == name for kill in campaign.kills)
