@@ -109,6 +109,8 @@ class RunDir:
             _link(run.path.parent / LATEST, run.path.name)
         except OSError as error:
             raise RunDirError(f"{run.path} cannot be made: {error}. Choose another root=... or name=...") from error
+        finally:
+            shutil.rmtree(new.path, ignore_errors=True)
         return run
 
     @classmethod

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,33 +44,36 @@ class Tree:
             )
 
     def pids(self) -> list[int]:
-        """The processes that are alive."""
-        found = []
+        """The processes that are alive: those with the mark, and their children, who may have lost it with their title."""
+        parents, marked = {}, set()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if f"{MARK}={self._mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:  # it has ended meanwhile
+                    marked.add(int(entry.name))
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):  # it has ended meanwhile
                 continue
-        return found
+        found = set()
+        while marked - found:
+            found |= marked
+            marked = {pid for pid, parent in parents.items() if parent in found}
+        return sorted(found)
 
     def named(self, word: str) -> list[int]:
         """Those whose command line has ``word``."""
         return [pid for pid in self.pids() if word in (Path("/proc") / str(pid) / "cmdline").read_text()]
 
     def kill(self) -> None:
-        """Kill -9 the process group, then what had left it, and wait until nothing is left."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        deadline = time.monotonic() + 60
-        while left := self.pids():
+        """Kill -9 all of it, and wait until nothing is left."""
+        deadline, left = time.monotonic() + 60, self.pids()
+        while left:
             assert time.monotonic() < deadline, f"still there: {left}"
             for pid in left:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            self.process.wait()
             time.sleep(0.05)
+            left = self.pids()
 
     def gone(self, seconds: float = 60) -> list[int]:
         """What is still alive after the main process has ended; helpers of Ray get ``seconds`` to follow it."""

@@ -44,7 +44,7 @@ def start() -> Any:
 def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None, patience: float) -> Result:
     """Run ``work`` and report the counter every half second until it is done.
 
-    Raises ``RunError`` if nothing comes for ``patience`` seconds. An interrupt of this thread, or silence, does not wait
+    Raises ``RunError`` if nothing comes for ``patience`` seconds. Neither silence nor an interrupt of this thread waits
     for ``work``, which ends with the process.
     """
     future: Future[Result] = Future()
