@@ -65,7 +65,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     model_path = resolve_model(config.model.path)
     runtime.installed()
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
-    environment = runtime.prepare(kind)  # before anything imports verl
+    environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count = _counter(model_path, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
     budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history)

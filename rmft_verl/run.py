@@ -129,12 +129,16 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     agent_loop_file(config, loops)
     OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
     logging.getLogger("verl").setLevel(logging.ERROR)
-    runtime.start_ray(prepared.kind, prepared.environment, config.hardware)
-    runtime.plugin_loaded(prepared.kind)
-    from rmft_verl.bridge.verl_backend import VerlBackend
+    started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)
+    try:
+        from rmft_verl.bridge.verl_backend import VerlBackend
 
-    with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
-        return VerlBackend(config, verl_config, prepared.kind, directory)
+        runtime.plugin_loaded(prepared.kind)
+        with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
+            return VerlBackend(config, verl_config, prepared.kind, started, directory)
+    except BaseException:
+        started.stop()
+        raise
 
 
 def _trackers(config: Config, directory: RunDir) -> Tracker:

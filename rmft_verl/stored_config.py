@@ -55,8 +55,8 @@ def check_same(run: RunDir, asked: Config) -> None:
     changed = differences(stored | ({"iterations": asked.iterations} if longer else {}), asked)
     if changed:
         raise RunError(
-            f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..., "
-            f"with fork={run.path} to begin from its last complete iteration"
+            f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..."
+            f" (with fork={run.path}, to begin from its last complete iteration)"
         )
     before, now = run.read_packages(), installed_packages()
     moved = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,7 +45,7 @@ class Tree:
             )
 
     def pids(self) -> list[int]:
-        """The processes that are alive: those with the mark, and their children, who may have lost it with their title."""
+        """The processes that are alive: those with the mark, and children of theirs that may have lost it."""
         parents, marked = {}, set()
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -112,8 +113,28 @@ def plays(run: Path) -> dict[str, str]:
 
 
 def litter() -> set[str]:
-    """What lies in the places where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files."""
-    folders = {Path("/dev/shm"), Path("/tmp"), Path(tempfile.gettempdir())}
-    found = {str(path) for folder in folders for path in folder.iterdir()}
-    sockets = Path("/proc/net/unix").read_text().splitlines()[1:]
-    return found | {line.split()[7] for line in sockets if len(line.split()) == 8}
+    """What lies where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files."""
+    return {str(path) for folder in {"/dev/shm", "/tmp", tempfile.gettempdir()} for path in Path(folder).iterdir()}
+
+
+def listening(pids: Sequence[int]) -> dict[str, int]:
+    """Address and port of every TCP socket on which one of these processes takes connections -> that process."""
+    owner = {}
+    for pid in pids:
+        for link in (Path("/proc") / str(pid) / "fd").glob("*"):
+            with suppress(OSError):
+                owner[os.readlink(link)] = pid
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in (Path("/proc/net") / table).read_text().splitlines()[1:]:
+            fields = line.split()
+            address, _, port = fields[1].partition(":")
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in owner:
+                found[f"{_address(address)}:{int(port, 16)}"] = owner[f"socket:[{fields[9]}]"]
+    return found
+
+
+def _address(hexadecimal: str) -> str:
+    """The kernel's form (words in the machine's byte order) as an address."""
+    words = [bytes.fromhex(hexadecimal[i : i + 8])[::-1] for i in range(0, len(hexadecimal), 8)]
+    return str(ip_address(b"".join(words)))

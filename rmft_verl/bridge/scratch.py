@@ -1,55 +1,79 @@
-"""Where Ray keeps its sessions: a directory of this process that goes with it, and those that killed ones have left."""
+"""The temporary directory of a process that runs verl: all of it goes with the process, however that ends.
+
+Ray's sessions, vLLM's sockets and what else asks for TMPDIR lie in it. A process that is killed cannot remove it; the
+next one does, and with it the shared memory that was noted there: vLLM's queues alone are 400 MB.
+"""
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from rmft_verl.env import VERBOSE
 
-PREFIX = "rmft_ray_"
-WEIGHTS = "verl_weights_"
-"""Shared memory that verl sends weights through; a process that is killed meanwhile leaves it."""
+PREFIX = "rmft_"
+NOTED = "shared_memory"
+"""File of the names of the shared memory that the processes have, and of the lock that dies with the first of them."""
+SHARED = Path("/dev/shm")
+OURS = re.compile(r"/dev/shm/(psm_\w+|verl_weights_\w+)")
 
 
-def ray_directory() -> Path:
-    """A new directory, held by a lock that dies with this process; removed when it ends (not if RMFT_VERBOSE=1)."""
-    sweep()
-    path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: Ray's sockets lie in it
-    lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if os.environ.get(VERBOSE) != "1":
-        atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
+class Scratch:
+    """One such directory, held by a lock."""
+
+    def __init__(self) -> None:
+        sweep()
+        self._before = tempfile.gettempdir(), os.environ.get("TMPDIR")
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has 107 bytes; for this user alone
+        self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        kept = Path(self._before[0]) / f"torchinductor_{os.getuid()}"  # compiled kernels serve the next run too
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
+
+    def note(self, processes: Iterable[int]) -> None:
+        """Write down the shared memory that these processes map."""
+        names = {name for pid in processes for name in OURS.findall(_maps(Path("/proc") / str(pid)))}
+        (self.path / NOTED).write_text("\n".join(sorted(names)))
+
+    def close(self) -> None:
+        """Remove it; with RMFT_VERBOSE=1 it stays for its logs until the next process begins."""
+        tempfile.tempdir, before = self._before
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        if os.environ.get(VERBOSE) != "1":
+            _remove(self.path)
+        os.close(self._lock)
 
 
 def sweep() -> None:
-    """Remove what processes that are dead have left: directories of Ray whose lock is free, weights that none maps."""
+    """Remove what processes that are dead have left."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or alive
-            lock = os.open(path / "lock", os.O_RDWR)
+            lock = os.open(path / NOTED, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             finally:
                 os.close(lock)
-    left = [path for path in Path("/dev/shm").glob(f"{WEIGHTS}*") if path.stat().st_uid == os.getuid()]
-    if left:
-        mapped = _mapped()
-        for path in left:
-            if path.name not in mapped:
-                path.unlink(missing_ok=True)
 
 
-def _mapped() -> str:
-    """What the processes of this machine map, as /proc tells it."""
-    found = []
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):
-            found.append(maps.read_text(errors="replace"))
-    return "".join(found)
+def _remove(path: Path) -> None:
+    noted = set((path / NOTED).read_text().split())
+    used = (
+        {name for process in Path("/proc").glob("[0-9]*") for name in OURS.findall(_maps(process))} if noted else set()
+    )
+    for name in noted - used:
+        (SHARED / name).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _maps(process: Path) -> str:
+    with suppress(OSError):
+        return (process / "maps").read_text(errors="replace")
+    return ""

@@ -30,7 +30,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerManager
 
 from rmft_verl.backend import Batch, OnProgress
-from rmft_verl.bridge import canary, progress, steps
+from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.dialogue import ChatTemplate
@@ -50,13 +50,15 @@ PROBE_FILE = "probe.npz"
 
 
 class VerlBackend:
-    """Starts verl's workers and servers; ``ray.init`` must have been called."""
+    """Starts verl's workers and servers."""
 
-    def __init__(self, config: Config, verl_config: DictConfig, kind: str, scratch: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, verl_config: DictConfig, kind: str, started: runtime.Ray, scratch: Path | None = None
+    ) -> None:
         """``scratch``: where ``update.start=base`` keeps the base while the run lasts, a directory that every node can
         write to; None = the system's temporary one.
         """
-        self._config = config
+        self._config, self._ray = config, started
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
         tokenizer = AutoTokenizer.from_pretrained(verl_config.actor_rollout_ref.model.path)
         self._template = ChatTemplate(tokenizer, config.model.chat_template)
@@ -89,6 +91,7 @@ class VerlBackend:
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
+        started.note()
 
     @told()
     def rollout(
@@ -209,7 +212,7 @@ class VerlBackend:
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 
     def close(self) -> None:
-        ray.shutdown()
+        self._ray.stop()
         if self._base is not None:
             shutil.rmtree(self._base, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """Whatever a model samples, the game sees an action of its own or none, and training sees the tokens that were sampled.
 
-Replies are put together from arbitrary tokens of five chat families (control tokens, halves of characters) and words that
-imitate the environment: rewards, rounds, other turns, probabilities that are none. Hypothesis draws the seed of a
+Replies are put together from arbitrary tokens of five chat families (control tokens, halves of characters) and words
+that imitate the environment: rewards, rounds, other turns, probabilities that are none. Hypothesis draws the seed of a
 batch of ``BATCH`` plays. RMFT_FUZZ=100000 tries that many replies in each game; without it a short form runs.
 """
 

@@ -1,6 +1,6 @@
 """Kill -9 of the whole process tree of a real run, at random moments and at every phase boundary; then start again.
 
-    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--seed 0]
+    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--minutes M] [--seed 0]
 
 Makes OUT/kills.md, a table of every kill, and exits 1 if a check fails. What is checked after each kill and start:
 the run goes on after the phase that was finished; in the end no file of plays that was there at a kill holds other
@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from real_run import SMALL, Tree, fingerprints, plays, state
+from real_run import SMALL, Tree, fingerprints, litter, plays, state
 
 from rmft_verl.run_dir import PHASES, RunDir
 
@@ -51,6 +52,7 @@ class Campaign:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.kills: list[Kill] = []
+        self._litter = litter()
         self.failures: list[str] = []
 
     def start(self, name: str, iterations: int = ITERATIONS) -> Tree:
@@ -67,6 +69,7 @@ class Campaign:
         tree = self.start(name, iterations)
         self.check(tree.process.wait() == 0, f"{name} ended with {tree.process.returncode}: {tree.log}")
         self.check(not (left := tree.gone()), f"{name} left processes: {left}")
+        self.check(not (lies := litter() - self._litter), f"{name} left {sorted(lies)}")
         return time.monotonic() - begun
 
     def killed_at(self, name: str, edge: tuple[int, str]) -> None:
@@ -116,8 +119,8 @@ class Campaign:
         numbers = [json.loads(line)["iteration"] for line in rows.splitlines()]
         self.check(numbers == list(range(ITERATIONS + 1)), f"{name}: rows of {numbers}")
         self.check(state(run) == (ITERATIONS, "save"), f"{name} is at {state(run)}")
-        litter = [str(path) for path in run.rglob("*") if path.name.endswith((".part", ".partial"))]
-        self.check(not litter, f"{name} left {litter}")
+        partial = [str(path) for path in run.rglob("*") if path.name.endswith((".part", ".partial"))]
+        self.check(not partial, f"{name} left {partial}")
         started = (self.out / f"{name}.log").read_text()
         for part in started.split("---- start at ")[1:]:
             where, _, said = part.partition("\n")
@@ -141,19 +144,17 @@ def edges() -> list[tuple[int, str]]:
     return [*zeroth, *others, (ITERATIONS, "save")]
 
 
-def table(campaign: Campaign, names: list[str], whole: list[str]) -> str:
-    lines = [
-        "| run | kill | seconds after the start | last finished phase | files of plays there |",
-        "|---|---|---|---|---|",
-    ]
+def killed(campaign: Campaign) -> str:
+    lines = ["| run | kill | seconds after the start | last finished phase | files of plays |", "|---|---|---|---|---|"]
     for kill in campaign.kills:
         at = f"{kill.found[1]} {kill.found[0]}"
         lines.append(f"| {kill.run} | {kill.moment} | {kill.seconds:.1f} | {at} | {len(kill.plays)} |")
-    lines += [
-        "",
-        f"| run | kills | {' | '.join(MEASURED)} | same plays as whole0 |",
-        "|---|---|" + "---|" * len(MEASURED) + "---|",
-    ]
+    return "\n".join(lines) + "\n"
+
+
+def ended(campaign: Campaign, names: Sequence[str], whole: Sequence[str]) -> str:
+    columns = ["run", "kills", *MEASURED, f"files with the plays of {whole[0]}"]
+    lines = ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     reference = plays(campaign.out / whole[0])
     for name in [*whole, *names]:
         kills = sum(kill.run == name for kill in campaign.kills)
@@ -170,34 +171,33 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--random", type=int, default=20, help="kills at random moments")
     parser.add_argument("--whole", type=int, default=3, help="runs that nobody kills")
+    parser.add_argument("--minutes", type=float, default=1e9, help="no kill after these; what was begun is finished")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     campaign, rng = Campaign(options.out), np.random.default_rng(options.seed)
     whole = [f"whole{i}" for i in range(options.whole)]
-    seconds = [campaign.whole(name) for name in whole[:1]]
-    print(f"a whole run takes {seconds[0]:.0f} s", flush=True)
-
-    for edge in edges():
-        campaign.killed_at("edges", edge)
-    names = ["edges"]
-    campaign.whole("edges")
-    while sum(kill.moment == "random" for kill in campaign.kills) < options.random:
-        name = f"random{len(names)}"
-        names.append(name)
-        missing = options.random - sum(kill.moment == "random" for kill in campaign.kills)
-        while missing and campaign.killed_after(name, float(rng.uniform(0, seconds[0]))):
-            missing -= 1
-        campaign.whole(name)
-    for name in whole[1:]:
+    seconds = campaign.whole(whole[0])
+    print(f"a whole run takes {seconds:.0f} s", flush=True)
+    names, left, todo = ["edges", "random0"], options.random, edges()
+    ends = time.monotonic() + 60 * options.minutes
+    while (todo or left) and time.monotonic() < ends:
+        if todo:
+            campaign.killed_at("edges", todo.pop(0))
+        if left:
+            left -= campaign.killed_after(names[-1], float(rng.uniform(0, seconds)))
+            if state(options.out / names[-1]) == (ITERATIONS, "save"):
+                names.append(f"random{len(names) - 1}")
+        (options.out / "kills.md").write_text(killed(campaign))
+    for name in [*(name for name in names if (options.out / name).exists()), *whole[1:]]:
         campaign.whole(name)
     campaign.whole("two_and_two", 2)
     campaign.whole("two_and_two", 4)
-    names.append("two_and_two")
+    names = [name for name in [*names, "two_and_two"] if (options.out / name).exists()]
     for name in names:
         campaign.judge(name)
-    text = table(campaign, names, whole)
+    text = killed(campaign) + ended(campaign, names, whole)
     (options.out / "kills.md").write_text(text)
     print(text)
     return bool(campaign.failures)

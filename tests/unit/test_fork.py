@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rmft_verl.main import main
 from rmft_verl.recipe import load_config
 from rmft_verl.run_dir import RunDir
 from rmft_verl.tracking import read_metrics
-from rmft_verl.types import RunError
+from rmft_verl.types import RunError, Trajectory
 
 
 def cut_in(machine: Machine, root: Path, method: str, at: int, *arguments: str) -> Path:
@@ -100,10 +101,12 @@ def test_a_damaged_state_is_not_forked(machine: Machine, tmp_path: Path) -> None
 def test_the_best_state_stays_with_the_last_ones(
     machine: Machine, tmp_path: Path, regrets: tuple[int, ...], resumed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "rmft_verl.trainer.held_out_metrics",
-        lambda played, row: {"heldout/normalized_regret": float(regrets[played[0].policy_version])},
-    )
+
+    def measured(played: Sequence[Trajectory], row: Any) -> dict[str, float]:
+        keys = ("", "_low", "_high")
+        return {f"heldout/normalized_regret{key}": float(regrets[played[0].policy_version]) for key in keys}
+
+    monkeypatch.setattr("rmft_verl.trainer.held_out_metrics", measured)
     options = ("checkpoint.best=true", "checkpoint.keep=1")
     if resumed:
         start(tmp_path, "iterations=3", *options)
