@@ -1,10 +1,11 @@
-"""A real run that loses its engine, then a rollout process, then hangs: each time one line, nothing left, and it goes on."""
+"""A real run that loses its engine, then a rollout process, then hangs: one line each, nothing left, and it goes on."""
 
 from __future__ import annotations
 
 import os
 import signal
 import stat
+import time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
         tree = Tree(log, arguments)
         while not reached(run, edge):
             assert tree.process.poll() is None, log.read_text()
+            time.sleep(0.02)
         assert not is_open(tree), "takes connections from outside"
         (pid, *_) = tree.named(word)
         os.kill(pid, number)
