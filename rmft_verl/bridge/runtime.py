@@ -143,8 +143,13 @@ class Ray:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, runtime_env={"env_vars": environment})
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            if "timed out during startup" in str(error):
+                raise RunError(
+                    f"Ray did not start in its 30 s: the machine is too busy ({os.getloadavg()[0]:.0f} processes wait "
+                    f"for {os.cpu_count()} cores). Start again when it is less so"
+                ) from error
             raise
         if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
             signal.signal(signal.SIGTERM, handler)
