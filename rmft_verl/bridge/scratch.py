@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rmft_verl.env import VERBOSE
+from rmft_verl.tracking import warn
 
 PREFIX = "rmft_"
 NOTED = "shared_memory"
@@ -28,7 +29,11 @@ class Scratch:
     """One such directory, held by a lock."""
 
     def __init__(self) -> None:
-        sweep()
+        if sweep():
+            warn(
+                "another run uses verl with this /tmp: their weight syncs meet in sockets of one name there. Give each "
+                "a /tmp of its own (a container, unshare -m); the canary stops a run that got the other's weights"
+            )
         self._before = tempfile.gettempdir(), os.environ.get("TMPDIR")
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has 107 bytes; for this user alone
         self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR)
@@ -51,16 +56,20 @@ class Scratch:
         os.close(self._lock)
 
 
-def sweep() -> None:
-    """Remove what processes that are dead have left."""
+def sweep() -> int:
+    """Remove what processes that are dead have left; returns how many of this user are alive."""
+    alive = 0
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's, or alive
+        with suppress(OSError):  # another user's, or one that is just being made
             lock = os.open(path / NOTED, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(path)
+            except BlockingIOError:
+                alive += 1
             finally:
                 os.close(lock)
+    return alive
 
 
 def _remove(path: Path) -> None:

@@ -152,7 +152,7 @@ def test_the_temporary_directory_goes_with_its_process_however_that_ends(
         process.kill()
     killed.wait()
     assert set(tmp_path.iterdir()) == {second, third} and left.exists()
-    scratch.sweep()
+    assert scratch.sweep() == 1
     assert set(tmp_path.iterdir()) == {third} and not left.exists() and used.exists()
     lives.communicate("close")
     assert not list(tmp_path.iterdir())
