@@ -61,7 +61,9 @@ def _resumed(given: DictConfig) -> list[DictConfig]:
             if not stored.is_file():
                 raise ConfigError(f"{key}={run}: no run is there (no config.yaml); name one, such as runs/latest")
             layer = _read(stored)
-            return [layer if key == "resume" else OmegaConf.merge(layer, {"name": ""})]
+            if key == "fork":
+                layer.name = ""
+            return [layer]
     return []
 
 

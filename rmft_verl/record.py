@@ -36,7 +36,7 @@ class Record:
         self._state = run.read_state()
         rows = read_metrics(run.metrics) if run.metrics.exists() else []
         self._logged = {int(row["iteration"] or 0) for row in rows}
-        self._regrets = {int(row["iteration"] or 0): row[HELD_OUT] for row in rows if row.get(HELD_OUT) is not None}
+        self._regrets = {int(row["iteration"] or 0): found for row in rows if (found := row.get(HELD_OUT)) is not None}
         self.first = next((_numbers(row) for row in rows if row["iteration"] == 1), {})
         """The first iteration's row; empty if there is none yet."""
 
