@@ -113,8 +113,11 @@ def plays(run: Path) -> dict[str, str]:
 
 
 def litter() -> set[str]:
-    """What lies where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files."""
-    return {str(path) for folder in {"/dev/shm", "/tmp", tempfile.gettempdir()} for path in Path(folder).iterdir()}
+    """What lies where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files. Not the kernels
+    that torch has compiled, which serve the next run.
+    """
+    paths = [path for folder in {"/dev/shm", "/tmp", tempfile.gettempdir()} for path in Path(folder).iterdir()]
+    return {str(path) for path in paths if not path.name.startswith("torchinductor_")}
 
 
 def listening(pids: Sequence[int]) -> dict[str, int]:

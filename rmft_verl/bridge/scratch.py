@@ -7,6 +7,7 @@ next one does, and with it the shared memory that was noted there: vLLM's queues
 from __future__ import annotations
 
 import fcntl
+import getpass
 import os
 import re
 import shutil
@@ -38,7 +39,7 @@ class Scratch:
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has 107 bytes; for this user alone
         self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        kept = Path(self._before[0]) / f"torchinductor_{os.getuid()}"  # compiled kernels serve the next run too
+        kept = Path(self._before[0]) / f"torchinductor_{getpass.getuser()}"  # compiled kernels serve the next run too
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
 
