@@ -35,10 +35,10 @@ SMALL = (
 class Tree:
     """One process and all that it starts, wherever they move to."""
 
-    def __init__(self, log: Path, arguments: Sequence[str]) -> None:
-        """Start ``python -m rmft_verl.main arguments``; its output is added to ``log``."""
+    def __init__(self, log: Path, arguments: Sequence[str], program: Sequence[str] = ("-m", "rmft_verl.main")) -> None:
+        """Start ``python PROGRAM arguments``; its output is added to ``log``."""
         self.log, self._mark = log, uuid4().hex
-        command = [sys.executable, "-m", "rmft_verl.main", *arguments]
+        command = [sys.executable, *program, *arguments]
         with log.open("a") as output:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=output, start_new_session=True, env=os.environ | {MARK: self._mark}
@@ -72,7 +72,7 @@ class Tree:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.process.wait()
+            self.process.poll()
             time.sleep(0.05)
             left = self.pids()
 
@@ -141,3 +141,9 @@ def _address(hexadecimal: str) -> str:
     """The kernel's form (words in the machine's byte order) as an address."""
     words = [bytes.fromhex(hexadecimal[i : i + 8])[::-1] for i in range(0, len(hexadecimal), 8)]
     return str(ip_address(b"".join(words)))
+
+
+def is_local(where: str) -> bool:
+    """Whether only this machine can reach an address of ``listening``."""
+    address = ip_address(where.rpartition(":")[0])
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

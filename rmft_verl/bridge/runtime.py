@@ -89,7 +89,7 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
     }
     if nodes == 1 and "RAY_ADDRESS" not in os.environ:
         environment |= {
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTERS": "0",  # not only there: Ray takes the loopback address for its node's
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # not only there: Ray takes the loopback address for its node's
             "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
         }
     if kind == "cpu":

@@ -6,11 +6,10 @@ import os
 import signal
 import stat
 import time
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from real_run import SMALL, Tree, listening, litter, plays, state
+from real_run import SMALL, Tree, is_local, listening, litter, plays, state
 
 from rmft_verl.run_dir import PHASES
 
@@ -33,11 +32,11 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     monkeypatch.delenv("RMFT_VERBOSE", raising=False)
     run, log, before = tmp_path / "run", tmp_path / "log", litter()
     sizes = ["env.options.horizon=[20]", "rollout.scenarios=8", "rollout.rollouts=16", "eval.scenarios=64"]
-    arguments = [*SMALL, *sizes, "iterations=1", "rollout.timeout=30", f"root={tmp_path}", "name=run"]
+    arguments = [*SMALL, *sizes, "iterations=1", f"root={tmp_path}", "name=run"]
 
-    def lose(edge: tuple[int, str], word: str, number: signal.Signals) -> str:
+    def lose(edge: tuple[int, str], word: str, number: signal.Signals, timeout: int = 1800) -> str:
         """Start, send a signal to the processes called ``word`` after ``edge``; returns the last line that was said."""
-        tree = Tree(log, arguments)
+        tree = Tree(log, [*arguments, f"rollout.timeout={timeout}"])
         while not reached(run, edge):
             assert tree.process.poll() is None, log.read_text()
             time.sleep(0.02)
@@ -56,10 +55,10 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     assert said.startswith("rmft_verl: a process of the run has died (ActorDiedError")
     measured = plays(run)
     assert set(measured) == {"eval_000.parquet"}
-    said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP)
+    said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP, timeout=30)
     assert said.startswith("rmft_verl: sampling: no reply within rollout.timeout=30 s")
 
-    tree = Tree(log, [*arguments, "rollout.timeout=1800"])
+    tree = Tree(log, arguments)
     assert tree.process.wait() == 0, log.read_text()
     assert not tree.gone() and not litter() - before
     assert state(run) == (1, "save") and plays(run).items() >= measured.items()
@@ -74,11 +73,6 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
 def is_open(tree: Tree) -> dict[str, int]:
     """What takes connections on an address of the network. torch's store always does, for rank 0 of its group."""
     found = listening(tree.pids())
-    outside = {where: pid for where, pid in found.items() if not local(where)}
+    outside = {where: pid for where, pid in found.items() if not is_local(where)}
     stores = [where for where, pid in outside.items() if pid in tree.named("ray::WorkerDict")]
     return outside if len(stores) > 1 else {where: pid for where, pid in outside.items() if where not in stores}
-
-
-def local(where: str) -> bool:
-    address = ip_address(where.rpartition(":")[0])
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

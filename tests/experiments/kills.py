@@ -1,6 +1,6 @@
 """Kill -9 of the whole process tree of a real run, at random moments and at every phase boundary; then start again.
 
-    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--minutes M] [--seed 0]
+    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--minutes M] [--every 1] [--seed 0] [--fake]
 
 Makes OUT/kills.md, a table of every kill, and exits 1 if a check fails. What is checked after each kill and start:
 the run goes on after the phase that was finished; in the end no file of plays that was there at a kill holds other
@@ -29,6 +29,7 @@ from real_run import SMALL, Tree, fingerprints, litter, plays, state
 from rmft_verl.run_dir import PHASES, RunDir
 
 ITERATIONS = 4
+FAKE = Path(__file__).resolve().parents[1] / "unit" / "fake_main.py"
 MEASURED = ("heldout/normalized_regret", "heldout/regret", "update/loss")
 
 
@@ -49,8 +50,9 @@ class Kill:
 class Campaign:
     """Runs below one directory, all of one configuration."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, fake: bool) -> None:
         self.out = out
+        self._program = (str(FAKE),) if fake else ("-m", "rmft_verl.main")
         self.kills: list[Kill] = []
         self._litter = litter()
         self.failures: list[str] = []
@@ -61,7 +63,7 @@ class Campaign:
         log = self.out / f"{name}.log"
         with log.open("a") as output:
             output.write(f"---- start at {before}\n")
-        return Tree(log, arguments)
+        return Tree(log, arguments, self._program)
 
     def whole(self, name: str, iterations: int = ITERATIONS) -> float:
         """A run (or the rest of one) that nobody kills; returns its seconds."""
@@ -166,21 +168,23 @@ def ended(campaign: Campaign, names: Sequence[str], whole: Sequence[str]) -> str
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--random", type=int, default=20, help="kills at random moments")
+    parser.add_argument("--every", type=int, default=1, help="kill at every so-manyth phase boundary")
+    parser.add_argument("--fake", action="store_true", help="the fake backend of the unit tests below the real trainer")
     parser.add_argument("--whole", type=int, default=3, help="runs that nobody kills")
     parser.add_argument("--minutes", type=float, default=1e9, help="no kill after these; what was begun is finished")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    campaign, rng = Campaign(options.out), np.random.default_rng(options.seed)
+    campaign, rng = Campaign(options.out, options.fake), np.random.default_rng(options.seed)
     whole = [f"whole{i}" for i in range(options.whole)]
     seconds = campaign.whole(whole[0])
     print(f"a whole run takes {seconds:.0f} s", flush=True)
-    names, left, todo = ["edges", "random0"], options.random, edges()
+    names, left, todo = ["edges", "random0"], options.random, edges()[:: options.every]
     ends = time.monotonic() + 60 * options.minutes
     while (todo or left) and time.monotonic() < ends:
         if todo:
