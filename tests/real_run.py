@@ -21,6 +21,9 @@ from rmft_verl.trajectory_file import read_trajectories
 MARK = "RMFT_TEST_TREE"
 """Environment variable that every process of a tree inherits."""
 
+FAKE = Path(__file__).resolve().parent / "unit" / "fake_main.py"
+"""A program like ``rmft_verl.main``, on the fake backend of the unit tests."""
+
 SMALL = (
     "recipe=mab_tiny",
     "env.options.horizon=[4]",

@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from real_run import SMALL, Tree, fingerprints, litter, plays, state
+from real_run import FAKE, SMALL, Tree, fingerprints, litter, plays, state
 
 from rmft_verl.run_dir import PHASES, RunDir
 
 ITERATIONS = 4
-FAKE = Path(__file__).resolve().parents[1] / "unit" / "fake_main.py"
 MEASURED = ("heldout/normalized_regret", "heldout/regret", "update/loss")
 
 
@@ -130,6 +129,17 @@ class Campaign:
                 iteration, phase = ast.literal_eval(where)
                 self.check(f"going on after phase {phase!r} of iteration {iteration}" in said, f"{name}: not {where}")
 
+    def compare(self, names: Sequence[str], whole: Sequence[str]) -> None:
+        """The last figures of runs that were killed lie among those of the others, or as near as these to each other."""
+        for key in MEASURED:
+            usual = np.array([self.last(name)[key] for name in whole])
+            room = np.ptp(usual) + 1e-3 * np.abs(usual).max()
+            for name in names:
+                found = self.last(name)[key]
+                self.check(
+                    usual.min() - room <= found <= usual.max() + room, f"{name}: {key} is {found}, not of {usual}"
+                )
+
     def last(self, name: str) -> dict[str, Any]:
         row = json.loads((self.out / name / "metrics.jsonl").read_text().splitlines()[-1])
         return {key: row[key] for key in MEASURED}
@@ -201,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in [*names, "two_and_two"] if (options.out / name).exists()]
     for name in names:
         campaign.judge(name)
+    campaign.compare(names, whole)
     text = killed(campaign) + ended(campaign, names, whole)
     (options.out / "kills.md").write_text(text)
     print(text)

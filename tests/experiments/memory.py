@@ -1,6 +1,6 @@
 """Memory and disk of a real small run over many iterations: does anything grow?
 
-    python tests/experiments/memory.py OUT [--iterations 30] [--every 2]
+    python tests/experiments/memory.py OUT [--iterations 30] [--every 2] [--fake]
 
 Starts a run in OUT/run and, until it ends, reads every few seconds the proportional memory (PSS, which counts what is
 shared once) of its driver, its trainer, its sampler and the rest, the shared memory, and the size of the run directory
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from real_run import SMALL, Tree, state
+from real_run import FAKE, SMALL, Tree, state
 
 GROUPS = {"ray::WorkerDict": "trainer", "ray::AgentLoop": "rollout worker", "VLLM::": "sampler", "ray::vLLM": "sampler"}
 MIB = 1 << 20
@@ -87,10 +87,15 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks")
+    parser.add_argument("--fake", action="store_true", help="the fake backend: the driver's memory and the disk alone")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     size = [f"iterations={options.iterations}", "eval.scenarios=8", "eval.every=10"]
-    tree = Tree(options.out / "log", [*SMALL, *size, f"root={options.out}", "name=run"])
+    tree = Tree(
+        options.out / "log",
+        [*SMALL, *size, f"root={options.out}", "name=run"],
+        *([(str(FAKE),)] if options.fake else []),
+    )
     rows = watch(tree, options.out / "run", options.every)
     groups = ["driver", "trainer", "sampler", "rollout worker", "Ray"]
     names = [*groups, "run without checkpoints", "checkpoints", "/dev/shm"]
