@@ -130,7 +130,7 @@ class Campaign:
                 self.check(f"going on after phase {phase!r} of iteration {iteration}" in said, f"{name}: not {where}")
 
     def compare(self, names: Sequence[str], whole: Sequence[str]) -> None:
-        """The last figures of runs that were killed lie among those of the others, or as near as these to each other."""
+        """The last figures of runs that were killed lie among those of the others, or as near as they are."""
         for key in MEASURED:
             usual = np.array([self.last(name)[key] for name in whole])
             room = np.ptp(usual) + 1e-3 * np.abs(usual).max()
