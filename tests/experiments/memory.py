@@ -111,7 +111,7 @@ def main() -> int:
         for low, high in (early, late):
             within = [low * options.iterations / 5 <= row["iteration"] < high * options.iterations / 5 for row in rows]
             medians.append(np.median([row.get(name, np.nan) for row, take in zip(rows, within, strict=True) if take]))
-        print(f"| {name} | {medians[0]:,.0f} | {medians[1]:,.0f} |")
+        print(f"| {name} | {medians[0]:,.1f} | {medians[1]:,.1f} |")
     return int(tree.process.returncode != 0)
 
 
