@@ -16,6 +16,7 @@ from rmft_verl.run_dir import PHASES
 pytestmark = pytest.mark.e2e
 
 SECRET = "rmft-secret-6f1d0c2b"
+UP = "verl and vLLM are up"
 SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -37,13 +38,18 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     def lose(edge: tuple[int, str], word: str, number: signal.Signals, timeout: int = 1800) -> str:
         """Start, send a signal to the processes called ``word`` after ``edge``; returns the last line that was said."""
         tree = Tree(log, [*arguments, f"rollout.timeout={timeout}"])
-        while not reached(run, edge):
-            assert tree.process.poll() is None, log.read_text()
-            time.sleep(0.02)
-        assert not is_open(tree), "takes connections from outside"
-        (pid, *_) = tree.named(word)
-        os.kill(pid, number)
-        assert tree.process.wait() == 2, log.read_text()
+        said = log.read_text().count(UP)
+        try:
+            while not reached(run, edge) or log.read_text().count(UP) == said:
+                assert tree.process.poll() is None, log.read_text()
+                time.sleep(0.02)
+            assert not is_open(tree), "takes connections from outside"
+            (pid, *_) = tree.named(word)
+            os.kill(pid, number)
+            assert tree.process.wait() == 2, log.read_text()
+        except BaseException:
+            tree.kill()
+            raise
         assert not tree.gone(), "left processes"
         assert not litter() - before
         return log.read_text().strip().splitlines()[-1]

@@ -25,6 +25,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from real_run import FAKE, SMALL, Tree, state
 
 GROUPS = {"ray::WorkerDict": "trainer", "ray::AgentLoop": "rollout worker", "VLLM::": "sampler", "ray::vLLM": "sampler"}
+DISK = ("run without checkpoints", "checkpoints", "/dev/shm")
+NAMES = ("driver", "trainer", "sampler", "rollout worker", "Ray", *DISK)
 MIB = 1 << 20
 
 
@@ -55,14 +57,18 @@ def size(path: Path) -> float:
     return total / MIB
 
 
-def watch(tree: Tree, run: Path, every: float) -> list[dict[str, float]]:
-    rows = []
+def watch(tree: Tree, run: Path, every: float, path: Path) -> list[dict[str, float]]:
+    """What is there every so many seconds; each row is written at once."""
+    rows: list[dict[str, float]] = []
+    path.write_text(",".join(("seconds", "iteration", *NAMES)) + "\n")
     while tree.process.poll() is None:
         iteration, _ = state(run)
         checkpoints = size(run / "checkpoints")
         disk = {"run without checkpoints": size(run) - checkpoints, "checkpoints": checkpoints}
         disk["/dev/shm"] = size(Path("/dev/shm"))
         rows.append({"seconds": time.monotonic(), "iteration": iteration, **memory(tree), **disk})
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, ["seconds", "iteration", *NAMES]).writerow(rows[-1])
         time.sleep(every)
     return rows
 
@@ -74,7 +80,7 @@ def draw(rows: Sequence[dict[str, float]], names: Sequence[str], path: Path) -> 
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, part in zip(axes, (names[:-3], names[-3:]), strict=True):
+    for axis, part in zip(axes, (names[: -len(DISK)], names[-len(DISK) :]), strict=True):
         for name in part:
             axis.plot([row["iteration"] for row in rows], [row.get(name, np.nan) for row in rows], label=name)
         axis.set(xlabel="iteration", ylabel="MiB", yscale="log")
@@ -96,17 +102,11 @@ def main() -> int:
         [*SMALL, *size, f"root={options.out}", "name=run"],
         *([(str(FAKE),)] if options.fake else []),
     )
-    rows = watch(tree, options.out / "run", options.every)
-    groups = ["driver", "trainer", "sampler", "rollout worker", "Ray"]
-    names = [*groups, "run without checkpoints", "checkpoints", "/dev/shm"]
-    with (options.out / "memory.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["seconds", "iteration", *names])
-        writer.writeheader()
-        writer.writerows(rows)
-    draw(rows, names, options.out / "memory.png")
+    rows = watch(tree, options.out / "run", options.every, options.out / "memory.csv")
+    draw(rows, NAMES, options.out / "memory.png")
     early, late = (1, 2), (4, 5)
     print("| MiB | second fifth | last fifth |\n|---|---|---|")
-    for name in names:
+    for name in NAMES:
         medians = []
         for low, high in (early, late):
             within = [low * options.iterations / 5 <= row["iteration"] < high * options.iterations / 5 for row in rows]
