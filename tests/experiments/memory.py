@@ -73,19 +73,26 @@ def watch(tree: Tree, run: Path, every: float, path: Path) -> list[dict[str, flo
     return rows
 
 
-def draw(rows: Sequence[dict[str, float]], names: Sequence[str], path: Path) -> None:
+def draw(rows: Sequence[dict[str, float]], path: Path) -> None:
+    """Left: what each group of processes has more than at the end of the first iteration; right: disk."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for axis, part in zip(axes, (names[: -len(DISK)], names[-len(DISK) :]), strict=True):
-        for name in part:
-            axis.plot([row["iteration"] for row in rows], [row.get(name, np.nan) for row in rows], label=name)
-        axis.set(xlabel="iteration", ylabel="MiB", yscale="log")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    after = [row for row in rows if row["iteration"] >= 1 and (row["iteration"] < rows[-1]["iteration"])]
+    numbers = [row["iteration"] for row in after]
+    for name in NAMES[: -len(DISK)]:
+        if name in after[0]:
+            left.plot(numbers, [row[name] - after[0][name] for row in after], label=f"{name} ({after[0][name]:,.0f})")
+    for name in DISK:
+        right.plot(numbers, [row[name] for row in after], label=name)
+    left.set(xlabel="iteration", ylabel="MiB more than after the first")
+    right.set(xlabel="iteration", ylabel="MiB", yscale="log")
+    for axis in (left, right):
         axis.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> int:
@@ -103,7 +110,7 @@ def main() -> int:
         *([(str(FAKE),)] if options.fake else []),
     )
     rows = watch(tree, options.out / "run", options.every, options.out / "memory.csv")
-    draw(rows, NAMES, options.out / "memory.png")
+    draw(rows, options.out / "memory.png")
     early, late = (1, 2), (4, 5)
     print("| MiB | second fifth | last fifth |\n|---|---|---|")
     for name in NAMES:
