@@ -1,6 +1,7 @@
 # make demo    install, then train the tiny model on a CPU, end to end
 # make test    install, then lint, types and the whole test suite (what CI runs)
 # make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
+# make fuzz    100,000 hostile replies and more through every chat family and game (make test has a short form)
 # Another interpreter: make test PYTHON=python3.11 (3.10 to 3.12). Another place: VENV=path.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench fuzz
 
 demo: $(INSTALLED)
 	$(RUN) -m rmft_verl.main recipe=mab_tiny
@@ -26,6 +27,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(RUN) tests/benchmarks/bench.py
+
+fuzz: $(INSTALLED)
+	RMFT_FUZZ=100000 $(RUN) -m pytest -s tests/bridge/test_injection.py tests/unit/test_fuzz.py
 
 # Installs again only when pyproject.toml has changed. vLLM pulls torchvision, torchaudio and torchcodec; where their
 # builds do not match torch's, importing a text model fails, and no text model needs them.

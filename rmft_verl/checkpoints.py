@@ -72,10 +72,11 @@ def verify_final(path: Path) -> None:
         verify(path, f"restore it, or remove it (rm -r {path}) and start the run again, which writes it anew")
 
 
-def prune(checkpoints: Path, keep: int) -> None:
-    """Remove all but the last ``keep`` states of the trainer."""
+def prune(checkpoints: Path, keep: int, spared: int | None = None) -> None:
+    """Remove all but the last ``keep`` states of the trainer and the one after update ``spared``."""
     for n in steps(checkpoints)[:-keep]:
-        remove(step(checkpoints, n))
+        if n != spared:
+            remove(step(checkpoints, n))
 
 
 def remove(path: Path) -> None:

@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="does this machine have what a run needs: versions, plug-ins, room")
     doctor.add_argument("--env-dirs", nargs="*", default=[], metavar="DIR", help="folders with drop-in environments")
     doctor.add_argument("--root", type=Path, default=Path("runs"), help="where runs are going to be written")
+    doctor.add_argument(
+        "--sample",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="start verl and vLLM too, play for 10 s, sync (recipe=mab_tiny)",
+    )
     doctor.set_defaults(run=_doctor)
 
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
@@ -81,7 +87,7 @@ def _recipes(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> None:
     from rmft_verl.doctor import examine
 
-    problems = examine(options.env_dirs, options.root)
+    problems = examine(options.env_dirs, options.root, options.sample)
     if problems:
         raise RunError(f"doctor found {problems} problem{'s' if problems > 1 else ''}")
 

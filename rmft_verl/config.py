@@ -57,6 +57,8 @@ class RolloutConfig:
     """Who plays: the ``model``, or an algorithm whose play is imitated, such as ``ucb1``."""
     share_rewards: bool = False
     """The L rollouts of a scenario see one reward tape."""
+    timeout: float = 1800.0
+    """Seconds without a reply from any sampler after which sampling counts as hung and the run stops."""
 
 
 @dataclass
@@ -139,6 +141,8 @@ class CheckpointConfig:
     from the last one and repeats the updates since."""
     keep: int = 2
     """How many of them are kept, the last ones."""
+    best: bool = False
+    """Keep one more: the one with the lowest held-out regret so far."""
 
 
 @dataclass
@@ -159,6 +163,8 @@ class Config:
     """Where run directories are made."""
     resume: str = ""
     """A run directory to go on with. The same ``root`` and ``name`` as before do the same."""
+    fork: str = ""
+    """A run directory whose last complete iteration a new run starts from, with what else is configured here."""
     seed: int = 0
     iterations: int = 5
     env: EnvConfig = field(default_factory=EnvConfig)

@@ -1,10 +1,11 @@
-"""``rmft-verl doctor``: does this machine have what a run needs? Versions, plug-ins, GPUs, memory, disk."""
+"""``rmft-verl doctor``: does this machine have what a run needs? Versions, plug-ins, GPUs, memory, disk, sampling."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -13,13 +14,24 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rmft_verl.backend import Backend
+from rmft_verl.config import Config
 from rmft_verl.env import find_envs, load_env
-from rmft_verl.types import RunError
+from rmft_verl.evaluate import episode_seeds
+from rmft_verl.prepare import prepare
+from rmft_verl.recipe import load_config
+from rmft_verl.run import start_backend
+from rmft_verl.trainer import HELD_OUT_SEED, held_out_scenarios
+from rmft_verl.types import RolloutRequest, RunError, Trajectory
 
 GIB = 1 << 30
 
 LEAST_GIB = {"memory": 8.0, "disk": 10.0, "shared memory": 2.0}
 """Below these the smallest recipe does not run, or not for long."""
+
+
+SECONDS = 10
+"""How long the check of sampling plays."""
 
 
 class Finding(NamedTuple):
@@ -29,8 +41,11 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine(env_dirs: Sequence[str], root: Path) -> int:
-    """Print what was found; returns the number of problems. ``root``: where runs are going to be written."""
+def examine(env_dirs: Sequence[str], root: Path, sample: Sequence[str] | None = None) -> int:
+    """Print what was found; returns the number of problems. ``root``: where runs are going to be written.
+
+    ``sample``: ``key=value ...`` of a model that is to play and to be synced as well.
+    """
     from rmft_verl.bridge import runtime
 
     gpus = runtime.gpus()
@@ -39,10 +54,47 @@ def examine(env_dirs: Sequence[str], root: Path) -> int:
         *plug_ins(env_dirs),
         Finding(True, f"GPUs: {', '.join(gpus) or 'none; recipes for a CPU run, such as recipe=mab_tiny'}"),
         *room(root),
+        *(sampling(sample) if sample is not None else ()),
     ]
     for finding in findings:
         print(f"{'ok' if finding.fine else 'PROBLEM':8} {finding.text}")
     return sum(not finding.fine for finding in findings)
+
+
+def sampling(arguments: Sequence[str]) -> Iterator[Finding]:
+    """Start verl and vLLM, sync, play for ``SECONDS`` and sync again: does it play, how fast, with the right weights?
+
+    ``arguments``: ``key=value ...`` over ``recipe=mab_tiny``.
+    """
+    recipe = [] if any(argument.startswith("recipe=") for argument in arguments) else ["recipe=mab_tiny"]
+    try:
+        config = load_config([*recipe, *arguments])
+        with tempfile.TemporaryDirectory() as scratch:
+            backend = start_backend(prepare(config), Path(scratch))
+            try:
+                yield from _sampled(config, backend)
+            finally:
+                backend.close()
+    except Exception as error:  # whatever verl, vLLM or Ray raise is what was asked for
+        yield Finding(False, f"sampling: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
+
+
+def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
+    scenarios = held_out_scenarios(config, load_env(config.env.name, config.env_dirs))
+    requests = [RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, 0)) for i, scenario in enumerate(scenarios)]
+    backend.sync(0)
+    begun, plays = time.monotonic(), list[Trajectory]()
+    while not plays or time.monotonic() - begun < SECONDS:
+        plays += backend.rollout(requests[: config.hardware.max_num_seqs], 0)
+    seconds, sampled = (
+        time.monotonic() - begun,
+        sum(int(tokens.mask_N.sum()) for play in plays for tokens in play.tokens),
+    )
+    valid = sum(play.valid for play in plays) / len(plays)
+    speed = f"{len(plays)} plays in {seconds:.0f} s, {sampled / seconds:,.0f} tokens/s, {valid:.0%} valid"
+    yield Finding(valid > 0, f"sampling: {speed}" + ("" if valid else ": read what it says with rmft-verl eval"))
+    gap = backend.sync(0)["sync/canary"]
+    yield Finding(True, f"sync: sampler and trainer differ by {gap:.4f} nats per token")
 
 
 def versions(distribution: str, extra: str) -> Iterator[Finding]:

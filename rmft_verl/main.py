@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_plan(config)
         else:
             from rmft_verl.run import run
+            from rmft_verl.run_dir import shut_to_others
 
+            shut_to_others()
             run(config)
     except RunError as error:
         return complain("rmft_verl", error)

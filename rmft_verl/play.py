@@ -63,7 +63,9 @@ async def _rounds(
             reply = await player.act(asked)
             if reply.exhausted:
                 return StopReason.LENGTH
-            action = reply.action if reply.action is not None else env.parse(reply.text)
+            action = reply.action
+            if action is None and not reply.control:
+                action = env.parse(reply.text)
             if action is not None or on_invalid != "reask" or asked is not observation:
                 break
             turns.append(Turn(asked.messages, reply.text, None, None, False, reply.cut))

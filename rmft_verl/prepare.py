@@ -65,7 +65,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     model_path = resolve_model(config.model.path)
     runtime.installed()
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
-    environment = runtime.prepare(kind)  # before anything imports verl
+    environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count = _counter(model_path, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
     budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history)
@@ -198,7 +198,8 @@ def _memory_lines(prepared: Prepared) -> list[str]:
 def _disk_line(parameters: int, config: Config) -> str:
     """The states to go on from: weights, Adam's two moments and the weights as a directory, all in float32."""
     gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
+    most = kept + 1 + config.checkpoint.best
     return (
         f"disk: {gib:.0f} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
-        f"{kept + 1} at once (checkpoint.keep={kept})"
+        f"{most} at once (checkpoint.keep={kept})"
     )

@@ -33,7 +33,7 @@ def find_recipes() -> dict[str, Path]:
 def load_config(arguments: Sequence[str]) -> Config:
     """The configuration that ``recipe=NAME key=value ...`` stands for; ``NAME+METHOD`` lays one recipe over another.
 
-    ``resume=RUN`` without a recipe stands for the configuration that the run was started with.
+    ``resume=RUN`` or ``fork=RUN`` without a recipe stands for the configuration that the run was started with.
 
     Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
     """
@@ -55,12 +55,16 @@ def reload_config(path: Path, arguments: Sequence[str]) -> Config:
 
 
 def _resumed(given: DictConfig) -> list[DictConfig]:
-    if not given.get("resume"):
-        return []
-    stored = Path(given.resume).expanduser() / "config.yaml"
-    if not stored.is_file():
-        raise ConfigError(f"resume={given.resume}: no run is there (no config.yaml); name one, such as runs/latest")
-    return [_read(stored)]
+    for key in ("resume", "fork"):
+        if run := given.get(key):
+            stored = Path(run).expanduser() / "config.yaml"
+            if not stored.is_file():
+                raise ConfigError(f"{key}={run}: no run is there (no config.yaml); name one, such as runs/latest")
+            layer = _read(stored)
+            if key == "fork":
+                layer.name = ""
+            return [layer]
+    return []
 
 
 def _parsed(arguments: Sequence[str]) -> DictConfig:

@@ -15,10 +15,14 @@ from typing import Protocol
 
 from rmft_verl import checkpoints
 from rmft_verl.checkpoints import step, write_directory
+from rmft_verl.config import CheckpointConfig
 from rmft_verl.run_dir import PHASES, RunDir
 from rmft_verl.tracking import read_metrics
 from rmft_verl.trajectory_file import read_trajectories, read_with_kept, write_trajectories
 from rmft_verl.types import RunError, StopReason, Trajectory
+
+HELD_OUT = "heldout/normalized_regret"
+"""What the best state of the trainer is best in."""
 
 MOST_FAILED = 0.5
 """The run stops when a larger share of the plays of a phase ended in an exception."""
@@ -35,13 +39,13 @@ class Stateful(Protocol):
 class Record:
     """The finished phases of one run."""
 
-    def __init__(self, run: RunDir, keep: int) -> None:
-        """``keep``: how many states of the trainer stay on file."""
+    def __init__(self, run: RunDir, config: CheckpointConfig) -> None:
         self._run = run
-        self._keep = keep
+        self._config = config
         self._state = run.read_state()
         rows = read_metrics(run.metrics) if run.metrics.exists() else []
         self._logged = {int(row["iteration"] or 0) for row in rows}
+        self._regrets = {int(row["iteration"] or 0): found for row in rows if (found := row.get(HELD_OUT)) is not None}
         self.first = next((_numbers(row) for row in rows if row["iteration"] == 1), {})
         """The first iteration's row; empty if there is none yet."""
 
@@ -60,7 +64,7 @@ class Record:
         last, before = step(folder, known[-1]), f"update {known[-2]}" if known[1:] else "the base"
         checkpoints.verify(last, f"remove it (rm -r {last}) and start again, which goes on from {before}")
         backend.load_state(last)
-        checkpoints.prune(folder, self._keep)
+        self._prune()
         return known[-1]
 
     def row(self, n: int) -> dict[str, float]:
@@ -102,11 +106,20 @@ class Record:
         """Note the end of a phase. The state never goes back: phases that are repeated change nothing."""
         if phase == "log":
             self._logged.add(n)
+            if HELD_OUT in row:
+                self._regrets[n] = row[HELD_OUT]
         if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):
             self._state = dataclasses.replace(self._state, iteration=n, phase=phase, row=dict(row))
             self._run.write_state(self._state)
         if phase == "update":
-            checkpoints.prune(self._run.checkpoints, self._keep)
+            self._prune()
+
+    def _prune(self) -> None:
+        """Remove older states of the trainer, but not the best one so far if that is to stay."""
+        folder = self._run.checkpoints
+        measured = [n for n in checkpoints.steps(folder) if n in self._regrets]
+        best = min(measured, key=self._regrets.__getitem__, default=None) if self._config.best else None
+        checkpoints.prune(folder, self._config.keep, best)
 
 
 def _numbers(row: dict[str, float | None]) -> dict[str, float]:

@@ -151,6 +151,7 @@ _LOWEST: dict[str, float] = {
     "rollout.rollouts": 1,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
+    "rollout.timeout": 1.0,
     "selection.further": 0.0,
     "update.lr": 0.0,
     "update.beta": 0.0,

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from rmft_verl.config import Config
 from rmft_verl.console import Screen
 from rmft_verl.env import Env, load_env
 from rmft_verl.evaluate import evaluate_players, references
+from rmft_verl.fork import begin_from
 from rmft_verl.interrupt import Signals, resumable
 from rmft_verl.metrics import relative_change, scored
 from rmft_verl.prepare import Prepared, prepare
@@ -43,9 +45,11 @@ def run(config: Config) -> Path:
         return found.path
     prepared = prepare(config)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or RunDir.create(config.root, run_name(config), text)
+    directory = found or create_run(config, text)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
+        if found is None and config.fork:
+            screen.console.print(f"begins after iteration {directory.read_state().iteration} of {config.fork}")
         if found is not None:
             directory.sweep()
             (directory.report / "table.json").unlink(missing_ok=True)  # of fewer iterations
@@ -55,6 +59,12 @@ def run(config: Config) -> Path:
         _train(prepared, directory, screen)
         _finish(config, prepared.env_class, directory, screen)
     return directory.path
+
+
+def create_run(config: Config, text: str) -> RunDir:
+    """A new directory with ``text`` as its config.yaml; with ``fork``, filled with what is on file of that run."""
+    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
+    return RunDir.create(config.root, run_name(config), text, fill)
 
 
 def run_name(config: Config) -> str:
@@ -120,12 +130,16 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     agent_loop_file(config, loops)
     OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
     logging.getLogger("verl").setLevel(logging.ERROR)
-    runtime.start_ray(prepared.kind, prepared.environment, config.hardware)
-    runtime.plugin_loaded(prepared.kind)
-    from rmft_verl.bridge.verl_backend import VerlBackend
+    started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)
+    try:
+        from rmft_verl.bridge.verl_backend import VerlBackend
 
-    with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
-        return VerlBackend(config, verl_config, prepared.kind, directory)
+        runtime.plugin_loaded(prepared.kind)
+        with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
+            return VerlBackend(config, verl_config, prepared.kind, started, directory)
+    except BaseException:
+        started.stop()
+        raise
 
 
 def start_trackers(config: Config, directory: RunDir) -> Tracker:

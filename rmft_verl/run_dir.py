@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -79,9 +79,12 @@ class RunDir:
     path: Path
 
     @classmethod
-    def create(cls, root: str | Path, name: str, config: str = "") -> RunDir:
+    def create(
+        cls, root: str | Path, name: str, config: str = "", fill: Callable[[RunDir], RunState] | None = None
+    ) -> RunDir:
         """Make ``root/name``, whole or not at all, with ``config`` as its config.yaml; point ``root/latest`` at it.
 
+        ``fill`` adds what it begins with, if that is anything, and returns how far it is then.
         Raises ``RunDirError`` if the directory already holds files or ``name`` is not a plain directory name.
         """
         if name in ("", ".", "..", LATEST) or Path(name).name != name:
@@ -100,11 +103,14 @@ class RunDir:
             write_text(new.path / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
             if config:
                 write_text(new.config, config)
-            new.write_state(RunState(wandb_id=uuid.uuid4().hex[:8], phase="start"))
+            state = RunState(phase="start") if fill is None else fill(new)
+            new.write_state(dataclasses.replace(state, wandb_id=uuid.uuid4().hex[:8]))
             new.path.rename(run.path)
             _link(run.path.parent / LATEST, run.path.name)
         except OSError as error:
             raise RunDirError(f"{run.path} cannot be made: {error}. Choose another root=... or name=...") from error
+        finally:
+            shutil.rmtree(new.path, ignore_errors=True)
         return run
 
     @classmethod
@@ -206,6 +212,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def shut_to_others() -> None:
+    """Nothing that this process and its children write from now on can be changed by other users."""
+    os.umask(os.umask(0o077) | 0o002)
 
 
 def sync(path: Path) -> None:

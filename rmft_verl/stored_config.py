@@ -13,7 +13,7 @@ from rmft_verl.run_dir import RunDir, installed_packages
 from rmft_verl.tracking import warn
 from rmft_verl.types import RunError
 
-NOT_COMPARED = ("recipe", "name", "root", "resume", "dry_run", "tracking", "checkpoint")
+NOT_COMPARED = ("recipe", "name", "root", "resume", "fork", "dry_run", "tracking", "checkpoint", "rollout.timeout")
 """Keys that change no number of a run."""
 
 ABSENT = "(no such key)"
@@ -50,7 +50,7 @@ def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
     """``key=stored, now asked`` for every key that matters. A key younger than the run stood at its default."""
     now, default = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (asked, Config()))
     before = {**default, **stored}
-    keys = [key for key in {**before, **now} if key.split(".")[0] not in NOT_COMPARED]
+    keys = [key for key in {**before, **now} if not {key, key.split(".")[0]} & set(NOT_COMPARED)]
     pairs = [(key, before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys]
     return [f"{key}={old}, now {new}" for key, old, new in pairs if old != new]
 
@@ -67,6 +67,7 @@ def check_same(run: RunDir, asked: Config) -> None:
     if changed:
         raise RunError(
             f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..."
+            f" (with fork={run.path}, to begin from its last complete iteration)"
         )
     before, now = run.read_packages(), installed_packages()
     moved = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]

@@ -17,6 +17,9 @@ from typing import Any, Protocol
 
 from rmft_verl.types import RunError, Trajectory, Turn
 
+MOST_SHOWN = 20_000
+"""Characters of a reply that a tracker gets; the files have all of it."""
+
 
 def warn(text: str) -> None:
     """One line for the person at the terminal. Not through logging, whose levels Ray, verl and vLLM all change."""
@@ -212,13 +215,25 @@ def best_median_worst(trajectories: Sequence[Trajectory]) -> list[tuple[str, Tra
 
 
 def render_dialogue(trajectory: Trajectory) -> str:
-    """The dialogue as plain text for people, every message under its role, with what each reply did and earned."""
+    """The dialogue as plain text for people, every message under its role, with what each reply did and earned.
+
+    Replies are indented and what does not print is escaped: no reply looks like a message or an outcome.
+    """
     names = trajectory.scenario.actions
     blocks: list[str] = []
     for turn in trajectory.turns:
         blocks += [f"[{message.role}]\n{message.content}" for message in turn.messages]
-        blocks.append(f"[assistant]\n{turn.text}\n({_outcome(turn, names)})")
+        blocks.append(f"[assistant]\n{_quoted(turn.text)}\n({_outcome(turn, names)})")
     return "\n\n".join(blocks).encode("utf-8", "backslashreplace").decode()
+
+
+def _quoted(text: str) -> str:
+    shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ... {len(text) - MOST_SHOWN:,} characters more"
+    lines = (
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        for line in shown.split("\n")
+    )
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _outcome(turn: Turn, names: Sequence[str]) -> str:

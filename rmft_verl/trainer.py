@@ -61,7 +61,7 @@ class Trainer:
         self._generator = make_generator(env_class, config.env.options)
         self._score = Scorer(config.selection.score, self._generator, config.selection.further)
         self.held_out = held_out_scenarios(config, env_class)
-        self._record = Record(run, config.checkpoint.keep)
+        self._record = Record(run, config.checkpoint)
         self._row: dict[str, float] = {}
         self._first = self._record.first
         self._warned = False

@@ -144,6 +144,8 @@ class Reply:
     action: Action | None = None
     cut: bool = False
     """True if the reply ran into its token cap."""
+    control: bool = False
+    """True if a control token of the chat template stands within it, as if another turn began: no action is read."""
     exhausted: bool = False
     """True if the context had no room for a reply: the episode stops."""
 

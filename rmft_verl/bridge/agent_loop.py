@@ -4,78 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from functools import lru_cache
 from typing import Any
-from uuid import uuid4
 
 import ray
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 from vllm.sampling_params import RequestOutputKind
 
-from rmft_verl.bridge import progress
-from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
+from rmft_verl.bridge import faults, progress
+from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.model_player import ModelPlayer
 from rmft_verl.env import Env, load_env
 from rmft_verl.history import told
 from rmft_verl.play import play
-from rmft_verl.types import Observation, Reply, Scenario, Tokens, content_hash
+from rmft_verl.types import Scenario
 
 
-class ModelPlayer:
-    """The language model behind verl's sampler. The player of one episode."""
+class Meter:
+    """What this process has sampled, told to the counter at the end of an episode and at most once a second before."""
 
-    name = "model"
+    def __init__(self) -> None:
+        self._counter = ray.get_actor(progress.NAME)
+        self._tokens, self._told = 0, time.monotonic()
 
-    def __init__(
-        self,
-        client: Any,
-        tokenizer: Any,
-        template: ChatTemplate,
-        params: dict[str, Any],
-        seed: int,
-        limits: tuple[int, int],
-    ) -> None:
-        self._client = client
-        self._tokenizer = tokenizer
-        self._params = params
-        self._seed = seed
-        self._context, self._reply_tokens = limits
-        self.session = uuid4().hex
-        self._replies = 0
-        self.template = template
-        self.dialogue = Dialogue(template)
-        self._ended: list[Dialogue] = []
+    def reply(self, tokens: int) -> None:
+        self._tokens += tokens
+        if time.monotonic() - self._told > 1:
+            self._tell(0)
 
-    async def act(self, observation: Observation) -> Reply:
-        if observation.fresh and self.dialogue.ids:
-            self._ended.append(self.dialogue)
-            self.dialogue = Dialogue(self.template)
-        self.dialogue.observe(observation.messages)
-        room = min(self._reply_tokens, self._context - len(self.dialogue.ids))
-        if room < 1:
-            return Reply(exhausted=True)
-        output = await self._client.generate(
-            request_id=self.session,
-            prompt_ids=self.dialogue.ids,
-            sampling_params=self._params | {"max_tokens": room, "seed": self._turn_seed()},
-        )
-        ids = list(output.token_ids)
-        self.dialogue.reply(ids)
-        ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
-        return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=True), cut=not ended)
+    def episode(self) -> None:
+        self._tell(1)
 
-    def samples(self) -> tuple[Tokens, ...]:
-        """Every dialogue in which something was sampled."""
-        return tuple(dialogue.tokens() for dialogue in (*self._ended, self.dialogue) if any(dialogue.mask))
-
-    def _turn_seed(self) -> int:
-        """A seed of its own for every reply, so that the draw does not depend on what else is being sampled."""
-        self._replies += 1
-        return int(content_hash([self._seed, self._replies])[:8], 16)
+    def _tell(self, episodes: int) -> None:
+        self._counter.add.remote(episodes, self._tokens)
+        self._tokens, self._told = 0, time.monotonic()
 
 
 @lru_cache(maxsize=1)
-def _counter() -> Any:
-    return ray.get_actor(progress.NAME)
+def _meter() -> Meter:
+    return Meter()
+
+
+class WatchedClient:
+    """The client of one episode: tells the meter what comes, and keeps the error if the sampler is lost."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.lost: BaseException | None = None
+
+    async def generate(self, **request: Any) -> Any:
+        try:
+            output = await self._client.generate(**request)
+        except Exception as error:
+            self.lost = error if faults.death(error) else None
+            raise
+        _meter().reply(len(output.token_ids))
+        return output
 
 
 @lru_cache(maxsize=1)
@@ -120,7 +105,8 @@ class RMFTAgentLoop(AgentLoopBase):
             "temperature": request["temperature"],
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
-        player = ModelPlayer(self.server_manager, self.tokenizer, template, params, request["policy_seed"], limits)
+        client = WatchedClient(self.server_manager)
+        player = ModelPlayer(client, self.tokenizer, template, params, request["policy_seed"], limits)
         env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history)
         trajectory = await play(
             env,
@@ -131,9 +117,11 @@ class RMFTAgentLoop(AgentLoopBase):
             on_invalid=self._on_invalid,
         )
         self.server_manager.end(player.session)
+        if client.lost is not None:  # no fault of this play: nothing of the phase can go on
+            raise client.lost
         samples = player.samples()
         trajectory = dataclasses.replace(trajectory, tokens=samples, policy_version=int(row["version"]))
-        _counter().add.remote(sum(int(tokens.mask_N.sum()) for tokens in samples))
+        _meter().episode()
         tokens = player.dialogue.tokens()
         start = tokens.prompt_length
         return AgentLoopOutput(

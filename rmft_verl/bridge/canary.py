@@ -12,11 +12,15 @@ import numpy as np
 import torch
 
 from rmft_verl.backend import StaleSamplerError
+from rmft_verl.bridge.faults import silence
 from rmft_verl.types import Tokens
 
 
-def sampler_logprobs(client: Any, probe: Sequence[Tokens]) -> list[torch.Tensor]:
-    """The sampler's log-probability of every sampled token of each dialogue, at temperature 1."""
+def sampler_logprobs(client: Any, probe: Sequence[Tokens], patience: float) -> list[torch.Tensor]:
+    """The sampler's log-probability of every sampled token of each dialogue, at temperature 1.
+
+    Raises ``RunError`` if it has not answered after ``patience`` seconds.
+    """
 
     async def ask(tokens: Tokens) -> torch.Tensor:
         session = uuid4().hex
@@ -33,7 +37,13 @@ def sampler_logprobs(client: Any, probe: Sequence[Tokens]) -> list[torch.Tensor]
     async def ask_all() -> list[torch.Tensor]:
         return list(await asyncio.gather(*[ask(tokens) for tokens in probe]))
 
-    return asyncio.run(ask_all())
+    async def ask_in_time() -> list[torch.Tensor]:
+        return await asyncio.wait_for(ask_all(), patience)
+
+    try:
+        return asyncio.run(ask_in_time())
+    except asyncio.TimeoutError as error:
+        raise silence("canary", patience) from error
 
 
 def judge(

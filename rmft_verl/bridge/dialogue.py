@@ -32,6 +32,8 @@ class ChatTemplate:
         self._end_text = behind[: behind.index(first) + len(first)]
         self.end = specials[first]
         """The token that ends a reply."""
+        self.control = frozenset(index for index, token in tokenizer.added_tokens_decoder.items() if token.special)
+        """Tokens that stand for no words: within a reply they would begin or end a turn."""
 
     def opening(self, messages: Sequence[Message]) -> list[int]:
         """Ids of the first messages and of the opening of the first reply."""

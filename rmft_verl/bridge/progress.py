@@ -1,15 +1,18 @@
-"""A counter that verl's rollout processes add to and the driver reads, so that a person can watch."""
+"""A counter that verl's rollout processes add to and the driver reads: a person can watch, and silence is noticed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import GetTimeoutError
 
 from rmft_verl.backend import OnProgress
+from rmft_verl.bridge.faults import silence
 
 NAME = "rmft_verl_progress"
 Result = TypeVar("Result")
@@ -22,8 +25,8 @@ class Counter:
         self._episodes = 0
         self._tokens = 0
 
-    def add(self, tokens: int) -> None:
-        self._episodes += 1
+    def add(self, episodes: int, tokens: int) -> None:
+        self._episodes += episodes
         self._tokens += tokens
 
     def take(self) -> tuple[int, int]:
@@ -38,10 +41,11 @@ def start() -> Any:
     return ray.remote(Counter).options(name=NAME, num_cpus=0).remote()
 
 
-def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None) -> Result:
+def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None, patience: float) -> Result:
     """Run ``work`` and report the counter every half second until it is done.
 
-    An interrupt of this thread does not wait for ``work``, which ends with the process.
+    Raises ``RunError`` if nothing comes for ``patience`` seconds. Neither silence nor an interrupt of this thread waits
+    for ``work``, which ends with the process.
     """
     future: Future[Result] = Future()
 
@@ -52,9 +56,17 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
             future.set_exception(error)
 
     Thread(target=fill, daemon=True).start()
+    heard = time.monotonic()
     while not future.done():
         wait([future], timeout=0.5)
-        taken = ray.get(counter.take.remote())
+        try:
+            taken = ray.get(counter.take.remote(), timeout=patience)
+        except GetTimeoutError as error:
+            raise silence("sampling", patience) from error
+        if any(taken):
+            heard = time.monotonic()
+        elif time.monotonic() - heard > patience and not future.done():
+            raise silence("sampling", patience)
         if on_progress is not None:
             on_progress(*taken)
     return future.result()

@@ -8,10 +8,17 @@ import importlib.util
 import os
 import signal
 import warnings
+from contextlib import suppress
 from typing import Any
 
+from rmft_verl.bridge.scratch import Scratch
 from rmft_verl.config import HardwareConfig
 from rmft_verl.types import RunError
+
+LOOPBACK = "127.0.0.1"
+
+GRACE = 10.0
+"""Seconds that processes of Ray's workers get to end by themselves."""
 
 PINNED = {"verl": ("0.9.1", "0.10")}
 """Distribution -> lowest version, first version that is too new."""
@@ -71,8 +78,8 @@ def gpus() -> list[str]:
     return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
 
 
-def prepare(kind: str) -> dict[str, str]:
-    """Set and return the environment variables of the driver and of every Ray worker, before verl is imported."""
+def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
+    """Set and return the environment variables of the driver and of every Ray worker, before Ray is imported."""
     environment = {
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -80,6 +87,11 @@ def prepare(kind: str) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
+    if nodes == 1 and "RAY_ADDRESS" not in os.environ:
+        environment |= {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # not only there: Ray takes the loopback address for its node's
+            "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
+        }
     if kind == "cpu":
         threads = str(os.cpu_count() or 1)
         environment |= {
@@ -112,21 +124,62 @@ def _torchvision_loads() -> None:
         ) from error
 
 
-def start_ray(kind: str, environment: dict[str, str], hardware: HardwareConfig) -> None:
-    """Join the cluster in ``RAY_ADDRESS`` or start Ray on this machine."""
-    import ray
+class Ray:
+    """Ray on this machine for one backend, or a place in the cluster of ``RAY_ADDRESS``."""
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    options["runtime_env"] = {"env_vars": environment}
-    if "RAY_ADDRESS" not in os.environ:
-        options |= {"include_dashboard": False}
-        if kind == "cpu":
-            # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
-            options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}
-    handler = signal.getsignal(signal.SIGTERM)
-    ray.init(**options)
-    if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
-        signal.signal(signal.SIGTERM, handler)
+    def __init__(self, kind: str, environment: dict[str, str], hardware: HardwareConfig) -> None:
+        import ray
+
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        self._scratch = None if "RAY_ADDRESS" in os.environ else Scratch()
+        if self._scratch is not None:
+            environment = environment | {"TMPDIR": str(self._scratch.path)}
+            options |= {"include_dashboard": False, "_temp_dir": str(self._scratch.path / "ray")}
+            if hardware.nodes == 1:
+                options |= {"_node_ip_address": LOOPBACK}
+            if kind == "cpu":
+                # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
+                options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(**options, runtime_env={"env_vars": environment})
+        except BaseException as error:
+            self.stop()
+            if "timed out during startup" in str(error):
+                raise RunError(
+                    f"Ray did not start in its 30 s: the machine is too busy ({os.getloadavg()[0]:.0f} processes wait "
+                    f"for {os.cpu_count()} cores). Start again when it is less so"
+                ) from error
+            raise
+        if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
+            signal.signal(signal.SIGTERM, handler)
+
+    def note(self) -> None:
+        """Write down, once the workers are up, what a kill would leave of them."""
+        if self._scratch is not None:
+            self._scratch.note(process.pid for process in _started())
+
+    def stop(self) -> None:
+        """Shut Ray down, and end what its workers have started even if it hangs."""
+        import psutil
+        import ray
+
+        started = _started()
+        ray.shutdown()
+        _, left = psutil.wait_procs(started, timeout=GRACE)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._scratch is not None:
+            self._scratch.close()
+
+
+def _started() -> list[Any]:
+    """What the raylet of this process has started, down to vLLM's engine."""
+    import psutil
+
+    raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
+    return [process for raylet in raylets for process in raylet.children(recursive=True)]
 
 
 def plugin_loaded(kind: str) -> None:

@@ -30,10 +30,11 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerManager
 
 from rmft_verl.backend import Batch, OnProgress
-from rmft_verl.bridge import canary, progress, steps
+from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.faults import told
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.rendering import render
@@ -49,13 +50,15 @@ PROBE_FILE = "probe.npz"
 
 
 class VerlBackend:
-    """Starts verl's workers and servers; ``ray.init`` must have been called."""
+    """Starts verl's workers and servers."""
 
-    def __init__(self, config: Config, verl_config: DictConfig, kind: str, scratch: Path | None = None) -> None:
+    def __init__(
+        self, config: Config, verl_config: DictConfig, kind: str, started: runtime.Ray, scratch: Path | None = None
+    ) -> None:
         """``scratch``: where ``update.start=base`` keeps the base while the run lasts, a directory that every node can
         write to; None = the system's temporary one.
         """
-        self._config = config
+        self._config, self._ray = config, started
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
         tokenizer = AutoTokenizer.from_pretrained(verl_config.actor_rollout_ref.model.path)
         self._template = ChatTemplate(tokenizer, config.model.chat_template)
@@ -88,7 +91,9 @@ class VerlBackend:
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
+        started.note()
 
+    @told()
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
@@ -104,7 +109,9 @@ class VerlBackend:
             },
             meta_info={"validate": False, "global_steps": version},
         )
-        played = progress.watch(lambda: self._agents.generate_sequences(batch), self._counter, on_progress)
+        patience = self._config.rollout.timeout
+        sample = partial(self._agents.generate_sequences, batch)
+        played = progress.watch(sample, self._counter, on_progress, patience)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout proves the first sync: nothing had been sampled to prove it on
             self._probe = _samples(trajectories)[:PROBE]
@@ -131,6 +138,7 @@ class VerlBackend:
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
 
+    @told()
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         update, world = self._config.update, self._world
         objective = OBJECTIVES[update.loss](batch, self._setting)
@@ -152,6 +160,7 @@ class VerlBackend:
         }
         return steps.outcome(metrics) | counts | objective.metrics(metrics, rows)
 
+    @told()
     def sync(self, version: int) -> dict[str, float]:
         self._transfer(version)
         return self._prove(version) if self._probe else {}
@@ -162,7 +171,7 @@ class VerlBackend:
     def _prove(self, version: int) -> dict[str, float]:
         """The canary on the probe's sampled tokens; raises ``StaleSamplerError``."""
         trainer = self._trainer_logprobs(self._probe)
-        sampler = canary.sampler_logprobs(self._client, self._probe)
+        sampler = canary.sampler_logprobs(self._client, self._probe, self._config.rollout.timeout)
         return canary.judge(trainer, sampler, self._before, self._config.canary_tolerance, version)
 
     def _trainer_logprobs(self, probe: Sequence[Tokens]) -> list[torch.Tensor]:
@@ -176,12 +185,14 @@ class VerlBackend:
         log_probs = tu.get(_value(self._actor.compute_log_prob(batch)), "log_probs")
         return list(log_probs.unbind())[: len(samples)]
 
+    @told()
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".state.partial")
         self._actor.save_checkpoint(str(scratch), global_step=0)
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
 
+    @told()
     def save_state(self, directory: Path) -> None:
         self._actor.save_checkpoint(str(directory), global_step=0)
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
@@ -192,6 +203,7 @@ class VerlBackend:
             )
         canary.write_probe(directory / PROBE_FILE, self._probe, self._before)
 
+    @told()
     def load_state(self, directory: Path) -> None:
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
         if shards != self._world:
@@ -200,7 +212,7 @@ class VerlBackend:
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 
     def close(self) -> None:
-        ray.shutdown()
+        self._ray.stop()
         if self._base is not None:
             shutil.rmtree(self._base, ignore_errors=True)
 

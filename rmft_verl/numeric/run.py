@@ -16,7 +16,7 @@ from rmft_verl.interrupt import Signals, resumable
 from rmft_verl.numeric.plan import BALL, check_numeric, one_size, plan_lines
 from rmft_verl.recipe import reload_config
 from rmft_verl.report import write_report
-from rmft_verl.run import find_run, is_trained, run_name, start_trackers
+from rmft_verl.run import create_run, find_run, is_trained, start_trackers
 from rmft_verl.run_dir import RunDir, write_text
 from rmft_verl.tracking import read_metrics
 from rmft_verl.trainer import HELD_OUT_SEED
@@ -42,7 +42,7 @@ def run(config: Config) -> Path:
         return found.path
     device = prepare_torch(config)
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or RunDir.create(config.root, run_name(config), text)
+    directory = found or create_run(config, text)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
         if found is not None:

@@ -181,7 +181,7 @@ class TheoryTrainer:
     def __init__(self, config: Config, run: RunDir, tracker: Tracker) -> None:
         self._config, self._run, self._tracker = config, run, tracker
         self._games = make_games(config)
-        self._record = Record(run, config.checkpoint.keep)
+        self._record = Record(run, config.checkpoint)
         self._rng = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)
         self.model = SelfAttention(

@@ -51,7 +51,7 @@ class NumericTrainer:
     ) -> None:
         self._config, self._generator, self._held_out = config, generator, held_out
         self._run, self._tracker, self._device = run, tracker, device
-        self._record = Record(run, config.checkpoint.keep)
+        self._record = Record(run, config.checkpoint)
         self._row: dict[str, float] = {}
         first = lay_out(held_out[:1], [0])
         torch.manual_seed(self._seed(START))

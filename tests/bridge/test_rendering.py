@@ -13,8 +13,8 @@ from templates import FAMILIES, shipped, template_end
 
 from env_plugins.mab import BanditEnv
 from rmft_verl.bridge.action_line import reply_spans
-from rmft_verl.bridge.agent_loop import ModelPlayer
 from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.model_player import ModelPlayer
 from rmft_verl.bridge.rendering import render
 from rmft_verl.history import told
 from rmft_verl.play import play

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rmft_verl.backend import StaleSamplerError
 from rmft_verl.bridge.action_line import action_only
-from rmft_verl.bridge.agent_loop import ModelPlayer
 from rmft_verl.bridge.batches import sft_batch
 from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.model_player import ModelPlayer
 from rmft_verl.bridge.objectives import GRPO
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import UpdateConfig

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_backend import FakeBackend
+from fake_machine import Machine
 
 from rmft_verl import doctor
 from rmft_verl.cli import main
@@ -73,3 +75,36 @@ def test_the_command_ends_in_the_number_of_problems(
     said = capsys.readouterr()
     assert "PROBLEM  three is not installed" in said.out and "ok       environment mab" in said.out
     assert said.err.strip() == "rmft-verl: doctor found 1 problem"
+
+
+def test_sampling_and_sync_are_tried_on_request(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Canary(FakeBackend):
+        def sync(self, version: int) -> dict[str, float]:
+            return super().sync(version) | {"sync/canary": 0.0021}
+
+    machine.make = Canary
+    monkeypatch.setattr(doctor, "prepare", machine.prepare)
+    monkeypatch.setattr(doctor, "start_backend", machine.start)
+    monkeypatch.setattr(doctor, "SECONDS", 0)
+    fine = list(doctor.sampling(["env.options.horizon=[4]", "eval.scenarios=3"]))
+    assert [finding.fine for finding in fine] == [True, True]
+    assert fine[0].text.startswith("sampling: 3 plays in ") and fine[0].text.endswith("100% valid")
+    assert fine[1].text == "sync: sampler and trainer differ by 0.0021 nats per token"
+    assert machine.backends[0].closed
+    (wrong,) = doctor.sampling(["rollout.rolouts=3"])
+    assert not wrong.fine and "rollout.rolouts" in wrong.text
+
+    def dies(self: FakeBackend, version: int) -> dict[str, float]:
+        raise RuntimeError("no engine\nat all")
+
+    machine.make = type("Dying", (FakeBackend,), {"sync": dies})
+    (dead,) = doctor.sampling([])
+    assert dead == (False, "sampling: RuntimeError: no engine at all") and machine.backends[-1].closed
+    monkeypatch.setattr(doctor, "versions", lambda *_: iter([]))
+    monkeypatch.setattr(doctor, "room", lambda root: iter([]))
+    capsys.readouterr()
+    assert main(["doctor"]) == 0 and "sampling" not in capsys.readouterr().out
+    assert main(["doctor", "--sample", "eval.scenarios=3"]) == 2
+    assert "PROBLEM  sampling: RuntimeError: no engine at all" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""A process of the run that dies, or a sampler that falls silent: one line instead of Ray's pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray import exceptions
+
+from rmft_verl.types import RunError
+
+DEATHS = (
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    exceptions.OutOfMemoryError,
+    exceptions.NodeDiedError,
+    exceptions.ObjectLostError,
+    exceptions.LocalRayletDiedError,
+)
+ENGINE = "EngineDeadError"
+"""What vLLM raises when the process of its engine is gone; a worker's copy of the error has the name, not the class."""
+
+
+def death(error: BaseException) -> str:
+    """What has died, in a line, if ``error`` says that a process of the run has; else empty."""
+    if isinstance(error, DEATHS):
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    if isinstance(error, exceptions.RayTaskError):
+        within = death(error.cause) if isinstance(error.cause, BaseException) else ""
+        return within or (f"{ENGINE}: vLLM's engine" if ENGINE in str(error) else "")
+    return f"{ENGINE}: vLLM's engine" if type(error).__name__ == ENGINE else ""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Raise ``RunError`` for the death of a process of the run; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if found := death(error):
+            raise RunError(
+                f"a process of the run has died ({found}). The system kills the largest one when memory runs out: see "
+                "dmesg, and lower hardware.gpu_memory, hardware.max_num_seqs or hardware.tokens_per_gpu"
+            ) from error
+        raise
+
+
+def silence(what: str, seconds: float) -> RunError:
+    """The error of a sampler that does not answer."""
+    return RunError(
+        f"{what}: no reply within rollout.timeout={seconds:g} s, the sampler hangs. Start again to go on; raise "
+        "rollout.timeout if a single reply may take so long"
+    )

@@ -1,0 +1,89 @@
+"""The temporary directory of a process that runs verl: all of it goes with the process, however that ends.
+
+Ray's sessions, vLLM's sockets and what else asks for TMPDIR lie in it. A process that is killed cannot remove it; the
+next one does, and with it the shared memory that was noted there: vLLM's queues alone are 400 MB.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from rmft_verl.env import VERBOSE
+from rmft_verl.tracking import warn
+
+PREFIX = "rmft_"
+NOTED = "shared_memory"
+"""File of the names of the shared memory that the processes have, and of the lock that dies with the first of them."""
+SHARED = Path("/dev/shm")
+OURS = re.compile(r"/dev/shm/(psm_\w+|verl_weights_\w+)")
+
+
+class Scratch:
+    """One such directory, held by a lock."""
+
+    def __init__(self) -> None:
+        if sweep():
+            warn(
+                "another run uses verl with this /tmp: their weight syncs meet in sockets of one name there. Give each "
+                "a /tmp of its own (a container, unshare -m); the canary stops a run that got the other's weights"
+            )
+        self._before = tempfile.gettempdir(), os.environ.get("TMPDIR")
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has 107 bytes; for this user alone
+        self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        kept = Path(self._before[0]) / f"torchinductor_{getpass.getuser()}"  # compiled kernels serve the next run too
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
+
+    def note(self, processes: Iterable[int]) -> None:
+        """Write down the shared memory that these processes map."""
+        names = {name for pid in processes for name in OURS.findall(_maps(Path("/proc") / str(pid)))}
+        (self.path / NOTED).write_text("\n".join(sorted(names)))
+
+    def close(self) -> None:
+        """Remove it; with RMFT_VERBOSE=1 it stays for its logs until the next process begins."""
+        tempfile.tempdir, before = self._before
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        if os.environ.get(VERBOSE) != "1":
+            _remove(self.path)
+        os.close(self._lock)
+
+
+def sweep() -> int:
+    """Remove what processes that are dead have left; returns how many of this user are alive."""
+    alive = 0
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's, or one that is just being made
+            lock = os.open(path / NOTED, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path)
+            except BlockingIOError:
+                alive += 1
+            finally:
+                os.close(lock)
+    return alive
+
+
+def _remove(path: Path) -> None:
+    noted = set((path / NOTED).read_text().split())
+    used = (
+        {name for process in Path("/proc").glob("[0-9]*") for name in OURS.findall(_maps(process))} if noted else set()
+    )
+    for name in noted - used:
+        (SHARED / name).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _maps(process: Path) -> str:
+    with suppress(OSError):
+        return (process / "maps").read_text(errors="replace")
+    return ""

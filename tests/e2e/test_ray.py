@@ -1,0 +1,69 @@
+"""Ray as a run starts it, without verl: it listens on loopback alone, and nothing of it is left, stopped or killed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from real_run import Tree, is_local, listening, litter
+
+from rmft_verl.bridge import scratch
+
+pytestmark = pytest.mark.e2e
+
+CHILD = """
+import signal, os, time
+from multiprocessing import shared_memory
+shared = shared_memory.SharedMemory(create=True, size=1000)
+print("up", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+PROGRAM = f"""
+import subprocess, sys, time
+from pathlib import Path
+from rmft_verl.bridge import runtime
+from rmft_verl.config import HardwareConfig
+started = runtime.Ray("cpu", runtime.prepare("cpu"), HardwareConfig())
+import ray
+@ray.remote(num_cpus=1)
+class Worker:
+    def start(self):
+        self.child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=-1)
+        return self.child.stdout.readline()
+worker = Worker.remote()
+assert ray.get(worker.start.remote()) == b"up\\n"
+started.note()
+print("noted", flush=True)
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.1)
+started.stop()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_ray_listens_on_loopback_and_leaves_nothing(
+    tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RMFT_VERBOSE", raising=False)
+    before, log, end = litter(), tmp_path / "log", tmp_path / "end"
+    tree = Tree(log, [str(end)], ("-c", PROGRAM))
+    try:
+        while "noted" not in log.read_text():
+            assert tree.process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        found = listening(tree.pids())
+        assert len(found) > 3 and all(is_local(where) for where in found), found
+        shared = {path for path in litter() - before if "psm_" in path}
+        assert len(shared) == 1  # of the worker's child, which hangs
+        if not killed:
+            end.touch()
+            assert tree.process.wait() == 0, log.read_text()
+            assert not tree.gone()
+    finally:
+        tree.kill()
+    if killed:
+        assert shared < litter() - before
+        scratch.sweep()
+    assert not litter() - before
