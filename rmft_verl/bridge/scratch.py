@@ -81,9 +81,10 @@ def _remove(path: Path) -> None:
     used = (
         {name for process in Path("/proc").glob("[0-9]*") for name in OURS.findall(_maps(process))} if shared else set()
     )
+    sockets = list(Path("/tmp").glob("rl-colocate-zmq-*.sock"))  # listed before what is bound: a new one is safe
     bound = Path("/proc/net/unix").read_text()
-    sockets = [socket for socket in Path("/tmp").glob("rl-colocate-zmq-*.sock") if str(socket) not in bound]
-    for left in [*sockets, *(memory for memory in shared if memory.name not in used)]:
+    unused = [socket for socket in sockets if str(socket) not in bound]
+    for left in [*unused, *(memory for memory in shared if memory.name not in used)]:
         with suppress(OSError):  # another user's
             left.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
