@@ -47,15 +47,7 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
     Raises ``RunError`` if nothing comes for ``patience`` seconds. Neither silence nor an interrupt of this thread waits
     for ``work``, which ends with the process.
     """
-    future: Future[Result] = Future()
-
-    def fill() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # whatever it is, the waiting thread raises it
-            future.set_exception(error)
-
-    Thread(target=fill, daemon=True).start()
+    future = _begun(work)
     heard = time.monotonic()
     while not future.done():
         wait([future], timeout=0.5)
@@ -70,3 +62,25 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
         if on_progress is not None:
             on_progress(*taken)
     return future.result()
+
+
+def within(work: Callable[[], Result], what: str, patience: float) -> Result:
+    """The result of ``work``; raises ``RunError`` if it is not there after ``patience`` seconds."""
+    future = _begun(work)
+    if not wait([future], timeout=patience).done:
+        raise silence(what, patience)
+    return future.result()
+
+
+def _begun(work: Callable[[], Result]) -> Future[Result]:
+    """``work`` in a thread that ends with the process."""
+    future: Future[Result] = Future()
+
+    def fill() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whatever it is, the waiting thread raises it
+            future.set_exception(error)
+
+    Thread(target=fill, daemon=True).start()
+    return future

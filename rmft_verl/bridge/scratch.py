@@ -74,12 +74,19 @@ def sweep() -> int:
 
 
 def _remove(path: Path) -> None:
-    noted = set((path / NOTED).read_text().split())
+    """A directory, and what none uses any more of the shared memory that is noted in it or that verl names its own, and
+    of the sockets that verl puts into /tmp whatever TMPDIR says.
+    """
+    shared = {SHARED / name for name in (path / NOTED).read_text().split()} | set(SHARED.glob("verl_weights_*"))
     used = (
-        {name for process in Path("/proc").glob("[0-9]*") for name in OURS.findall(_maps(process))} if noted else set()
+        {name for process in Path("/proc").glob("[0-9]*") for name in OURS.findall(_maps(process))} if shared else set()
     )
-    for name in noted - used:
-        (SHARED / name).unlink(missing_ok=True)
+    sockets = list(Path("/tmp").glob("rl-colocate-zmq-*.sock"))  # listed before what is bound: a new one is safe
+    bound = Path("/proc/net/unix").read_text()
+    unused = [socket for socket in sockets if str(socket) not in bound]
+    for left in [*unused, *(memory for memory in shared if memory.name not in used)]:
+        with suppress(OSError):  # another user's
+            left.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -145,7 +145,7 @@ class VerlBackend:
         samples, together = objective.samples, objective.together
         size, n_steps = steps.cut(len(samples), update.batch, world, together)
         order = steps.draw(len(samples), size * n_steps, together, seed)
-        self._weights.sleep_replicas()
+        progress.within(self._weights.sleep_replicas, "before the update", self._config.rollout.timeout)
         self._probe = samples[:PROBE]
         self._before = self._trainer_logprobs(self._probe)
         rows = objective.batch(order.tolist(), self._logprobs)
@@ -166,7 +166,7 @@ class VerlBackend:
         return self._prove(version) if self._probe else {}
 
     def _transfer(self, version: int) -> None:
-        self._weights.update_weights(version)
+        progress.within(lambda: self._weights.update_weights(version), "weight sync", self._config.rollout.timeout)
 
     def _prove(self, version: int) -> dict[str, float]:
         """The canary on the probe's sampled tokens; raises ``StaleSamplerError``."""

@@ -69,6 +69,14 @@ def test_slow_sampling_goes_on_while_tokens_come(counter: Any) -> None:
     assert looks[:4] == [(0, 5)] * 4
 
 
+def test_a_weight_sync_that_hangs_is_stopped(hanging: Callable[[], None]) -> None:
+    with pytest.raises(RunError, match=r"weight sync: no reply within rollout.timeout=0.2 s"):
+        progress.within(hanging, "weight sync", 0.2)
+    assert progress.within(lambda: 3, "weight sync", 60) == 3
+    with pytest.raises(ZeroDivisionError):
+        progress.within(lambda: 1 // 0, "weight sync", 60)
+
+
 def test_a_sampler_that_does_not_answer_the_canary_is_stopped() -> None:
     class Silent:
         async def generate(self, **request: Any) -> Any:
