@@ -1,11 +1,12 @@
 """Kill -9 of the whole process tree of a real run, at random moments and at every phase boundary; then start again.
 
-    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--minutes M] [--every 1] [--seed 0] [--fake]
+    python tests/experiments/kills.py OUT [--random 20] [--whole 3] [--minutes M] [--iterations 4] [--every 1]
+        [--seed 0] [--fake]
 
 Makes OUT/kills.md, a table of every kill, and exits 1 if a check fails. What is checked after each kill and start:
 the run goes on after the phase that was finished; in the end no file of plays that was there at a kill holds other
 plays, no file of an iteration that was finished was touched, rows were only added, and the last held-out figures lie
-within those of ``--whole`` runs that nobody killed (and of one of 2 iterations that was continued to 4).
+within those of ``--whole`` runs that nobody killed (and of one of half the iterations that was then continued).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from real_run import FAKE, SMALL, Tree, fingerprints, litter, plays, state
 
 from rmft_verl.run_dir import PHASES, RunDir
 
-ITERATIONS = 4
 MEASURED = ("heldout/normalized_regret", "heldout/regret", "update/loss")
 
 
@@ -49,22 +49,28 @@ class Kill:
 class Campaign:
     """Runs below one directory, all of one configuration."""
 
-    def __init__(self, out: Path, fake: bool) -> None:
-        self.out = out
+    def __init__(self, out: Path, iterations: int, fake: bool) -> None:
+        self.out, self.iterations = out, iterations
         self._program = (str(FAKE),) if fake else ("-m", "rmft_verl.main")
         self.kills: list[Kill] = []
         self._litter = litter()
         self.failures: list[str] = []
 
-    def start(self, name: str, iterations: int = ITERATIONS) -> Tree:
-        arguments = [*SMALL, f"iterations={iterations}", "eval.scenarios=8", f"root={self.out}", f"name={name}"]
+    def start(self, name: str, iterations: int | None = None) -> Tree:
+        arguments = [
+            *SMALL,
+            f"iterations={iterations or self.iterations}",
+            "eval.scenarios=8",
+            f"root={self.out}",
+            f"name={name}",
+        ]
         before = state(self.out / name) if (self.out / name).exists() else None
         log = self.out / f"{name}.log"
         with log.open("a") as output:
             output.write(f"---- start at {before}\n")
         return Tree(log, arguments, self._program)
 
-    def whole(self, name: str, iterations: int = ITERATIONS) -> float:
+    def whole(self, name: str, iterations: int | None = None) -> float:
         """A run (or the rest of one) that nobody kills; returns its seconds."""
         begun = time.monotonic()
         tree = self.start(name, iterations)
@@ -118,8 +124,8 @@ class Campaign:
             self.check(kill.finished.items() <= marks.items(), f"{name}, kill {number}: a finished file was touched")
             self.check(rows.startswith(kill.rows), f"{name}, kill {number}: a row was changed")
         numbers = [json.loads(line)["iteration"] for line in rows.splitlines()]
-        self.check(numbers == list(range(ITERATIONS + 1)), f"{name}: rows of {numbers}")
-        self.check(state(run) == (ITERATIONS, "save"), f"{name} is at {state(run)}")
+        self.check(numbers == list(range(self.iterations + 1)), f"{name}: rows of {numbers}")
+        self.check(state(run) == (self.iterations, "save"), f"{name} is at {state(run)}")
         partial = [str(path) for path in run.rglob("*") if path.name.endswith((".part", ".partial"))]
         self.check(not partial, f"{name} left {partial}")
         started = (self.out / f"{name}.log").read_text()
@@ -149,11 +155,11 @@ def before(found: tuple[int, str], edge: tuple[int, str]) -> bool:
     return (found[0], PHASES.index(found[1])) < (edge[0], PHASES.index(edge[1]))
 
 
-def edges() -> list[tuple[int, str]]:
+def edges(iterations: int) -> list[tuple[int, str]]:
     """The end of every phase of a run, in order. After the last one the run is still to be reported."""
     zeroth = [(0, phase) for phase in ("sync", "evaluate", "log")]
-    others = [(n, phase) for n in range(1, ITERATIONS + 1) for phase in PHASES[1:-1]]
-    return [*zeroth, *others, (ITERATIONS, "save")]
+    others = [(n, phase) for n in range(1, iterations + 1) for phase in PHASES[1:-1]]
+    return [*zeroth, *others, (iterations, "save")]
 
 
 def killed(campaign: Campaign) -> str:
@@ -182,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--random", type=int, default=20, help="kills at random moments")
+    parser.add_argument("--iterations", type=int, default=4, help="of a run")
     parser.add_argument("--every", type=int, default=1, help="kill at every so-manyth phase boundary")
     parser.add_argument("--fake", action="store_true", help="the fake backend of the unit tests below the real trainer")
     parser.add_argument("--whole", type=int, default=3, help="runs that nobody kills")
@@ -190,25 +197,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    campaign, rng = Campaign(options.out, options.fake), np.random.default_rng(options.seed)
+    campaign, rng = Campaign(options.out, options.iterations, options.fake), np.random.default_rng(options.seed)
     whole = [f"whole{i}" for i in range(options.whole)]
     seconds = campaign.whole(whole[0])
     print(f"a whole run takes {seconds:.0f} s", flush=True)
-    names, left, todo = ["edges", "random0"], options.random, edges()[:: options.every]
+    names, left, todo = ["edges", "random0"], options.random, edges(options.iterations)[:: options.every]
     ends = time.monotonic() + 60 * options.minutes
     while (todo or left) and time.monotonic() < ends:
         if todo:
             campaign.killed_at("edges", todo.pop(0))
         if left:
             left -= campaign.killed_after(names[-1], float(rng.uniform(0, seconds)))
-            if state(options.out / names[-1]) == (ITERATIONS, "save"):
+            if state(options.out / names[-1]) == (options.iterations, "save"):
                 names.append(f"random{len(names) - 1}")
         (options.out / "kills.md").write_text(killed(campaign))
     for name in [*(name for name in names if (options.out / name).exists()), *whole[1:]]:
         campaign.whole(name)
-    campaign.whole("two_and_two", 2)
-    campaign.whole("two_and_two", 4)
-    names = [name for name in [*names, "two_and_two"] if (options.out / name).exists()]
+    campaign.whole("halves", options.iterations // 2)
+    campaign.whole("halves")
+    names = [name for name in [*names, "halves"] if (options.out / name).exists()]
     for name in names:
         campaign.judge(name)
     campaign.compare(names, whole)
