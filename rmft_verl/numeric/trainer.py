@@ -177,7 +177,7 @@ class NumericTrainer:
         )
 
     def load_state(self, directory: Path) -> None:
-        state = torch.load(directory / "state.pt", map_location=self._device)
+        state = torch.load(directory / "state.pt", map_location=self._device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
