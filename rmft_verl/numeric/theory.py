@@ -241,7 +241,7 @@ def report(config: Config, run: RunDir) -> str:
     """table.txt, table.json and the figures of a finished run, from its files; returns the table."""
     games = make_games(config)
     model = make_attention(config, games)
-    model.load_state_dict(torch.load(run.checkpoints / "final" / "state.pt")["model"])
+    model.load_state_dict(torch.load(run.checkpoints / "final" / "state.pt", weights_only=True)["model"])
     found = {key.partition("ftrl_")[2]: value for key, value in measure_with_intervals(model, games).items()}
     text = "".join(
         f"{name:10} {value.value:.4f} [{value.low:.4f}, {value.high:.4f}]\n" for name, value in found.items()
