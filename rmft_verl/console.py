@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +54,10 @@ class Screen:
             f"{_number(row, 'heldout/suffix_failure', '.3f'):>8}",
         ]
         times = " ".join(f"{key[5:]} {value:.0f}" for key, value in row.items() if key.startswith("time/"))
-        speed = _number(row, "rollout/tokens_per_second", ",.0f")
-        self.console.print(f"{n:>4}  {held_out:>20}  {'  '.join(cells)}  {times}" + (f" ({speed} tok/s)" if n else ""))
+        speed = f" ({row['rollout/tokens_per_second']:,.0f} tok/s)" if "rollout/tokens_per_second" in row else ""
+        self.console.print(f"{n:>4}  {held_out:>20}  {'  '.join(cells)}  {times}{speed}")
 
 
 def _number(row: dict[str, float], key: str, form: str) -> str:
-    return format(row[key], form) if key in row else "-"
+    """``-`` for what does not exist."""
+    return "-" if math.isnan(row.get(key, math.nan)) else format(row[key], form)
