@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,21 @@ def run(config: Config) -> Path:
         _finish(config, load_env(config.env.name, config.env_dirs), found, screen)
         return found.path
     prepared = prepare(config)
+    with begun(config, found, screen) as directory:
+        _train(prepared, directory, screen)
+        _finish(config, prepared.env_class, directory, screen)
+    return directory.path
+
+
+@contextlib.contextmanager
+def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunDir]:
+    """The directory of the run, new (with ``fork``, filled from that run) or ``found``, held until the block ends.
+
+    A signal or an error within the block leaves a state to go on from, and says how.
+    """
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or create_run(config, text)
+    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
+    directory = found or RunDir.create(config.root, _name(config), text, fill)
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
         if found is None and config.fork:
@@ -56,24 +70,16 @@ def run(config: Config) -> Path:
             write_text(directory.config, text)
             state = directory.read_state()
             screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
-        _train(prepared, directory, screen)
-        _finish(config, prepared.env_class, directory, screen)
-    return directory.path
+        yield directory
 
 
-def create_run(config: Config, text: str) -> RunDir:
-    """A new directory with ``text`` as its config.yaml; with ``fork``, filled with what is on file of that run."""
-    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
-    return RunDir.create(config.root, run_name(config), text, fill)
-
-
-def run_name(config: Config) -> str:
+def _name(config: Config) -> str:
     return config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def find_run(config: Config) -> RunDir | None:
     """The run that is to go on, None if a new one starts; raises ``RunError`` if it had another configuration."""
-    path = Path(config.resume or Path(config.root) / run_name(config)).expanduser()
+    path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
     if not config.resume and not (path / "state.json").exists():
         return None
     found = RunDir.open(path)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.console import Screen
 from rmft_verl.env import load_env
 from rmft_verl.evaluate import evaluate_players, plays_all, references
-from rmft_verl.interrupt import Signals, resumable
 from rmft_verl.numeric.plan import BALL, check_numeric, one_size, plan_lines
 from rmft_verl.recipe import reload_config
 from rmft_verl.report import write_report
-from rmft_verl.run import create_run, find_run, is_trained, start_trackers
-from rmft_verl.run_dir import RunDir, write_text
+from rmft_verl.run import begun, find_run, is_trained, start_trackers
+from rmft_verl.run_dir import RunDir
 from rmft_verl.tracking import read_metrics
 from rmft_verl.trainer import HELD_OUT_SEED
 from rmft_verl.trajectory_file import read_trajectories
@@ -41,13 +37,7 @@ def run(config: Config) -> Path:
         screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
         return found.path
     device = prepare_torch(config)
-    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    directory = found or create_run(config, text)
-    with directory.held(), Signals() as signals, resumable(directory.path, signals):
-        screen.console.print(f"run directory: {directory.path}")
-        if found is not None:
-            directory.sweep()
-            write_text(directory.config, text)
+    with begun(config, found, screen) as directory:
         tracker = start_trackers(config, directory)
         try:
             if config.env.name == BALL:

@@ -30,7 +30,8 @@ def main() -> None:
     games = lay_out([generator.draw(rng) for _ in range(SEQUENCES)], [0] * SEQUENCES)
     for run in options.run:
         model = CausalTransformer(ACTIONS, ACTIONS)
-        model.load_state_dict(torch.load(run / "checkpoints/final/state.pt", map_location="cpu")["model"])
+        state = torch.load(run / "checkpoints/final/state.pt", map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
         rewards = games.rewards_B_T_A.clone().requires_grad_()
         logits_B_A = model(full_history(rewards))[:, -1]
         (logits_B_A[:, 0] - logits_B_A[:, 1:].mean(-1)).sum().backward()
