@@ -78,6 +78,11 @@ def gpus() -> list[str]:
     return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
 
 
+def cores() -> int:
+    """Cores that this process may use, fewer than the machine's under taskset or in a container of some kinds."""
+    return len(os.sched_getaffinity(0))
+
+
 def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
     """Set and return the environment variables of the driver and of every Ray worker, before Ray is imported."""
     environment = {
@@ -93,7 +98,7 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
             "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
         }
     if kind == "cpu":
-        threads = str(os.cpu_count() or 1)
+        threads = str(cores())
         environment |= {
             "VERL_PLATFORM": "cpu",  # chosen from verl's registry; ours registers it (cpu_platform)
             "VERL_ENGINE_DEVICE": "cuda",  # the FSDP engine is registered for cuda; the class itself is device-blind
@@ -139,7 +144,8 @@ class Ray:
                 options |= {"_node_ip_address": LOOPBACK}
             if kind == "cpu":
                 # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
-                options |= {"num_cpus": max(16, os.cpu_count() or 1), "num_gpus": hardware.gpus_per_node}
+                options |= {"num_cpus": max(16, cores()), "num_gpus": hardware.gpus_per_node}
+            self._scratch.watch(lambda: [process.pid for process in _started()])
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, runtime_env={"env_vars": environment})
@@ -148,16 +154,16 @@ class Ray:
             if "timed out during startup" in str(error):
                 raise RunError(
                     f"Ray did not start in its 30 s: the machine is too busy ({os.getloadavg()[0]:.0f} processes wait "
-                    f"for {os.cpu_count()} cores). Start again when it is less so"
+                    f"for {cores()} cores). Start again when it is less so"
                 ) from error
             raise
         if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
             signal.signal(signal.SIGTERM, handler)
 
-    def note(self) -> None:
-        """Write down, once the workers are up, what a kill would leave of them."""
+    def up(self) -> None:
+        """All workers have started: what a kill would leave of them is on file when this returns."""
         if self._scratch is not None:
-            self._scratch.note(process.pid for process in _started())
+            self._scratch.noted()
 
     def stop(self) -> None:
         """Shut Ray down, and end what its workers have started even if it hangs."""
@@ -178,8 +184,11 @@ def _started() -> list[Any]:
     """What the raylet of this process has started, down to vLLM's engine."""
     import psutil
 
-    raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
-    return [process for raylet in raylets for process in raylet.children(recursive=True)]
+    found: list[Any] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
+            found += child.children(recursive=True) if child.name() == "raylet" else []
+    return found
 
 
 def plugin_loaded(kind: str) -> None:

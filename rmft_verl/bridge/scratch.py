@@ -12,9 +12,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 from rmft_verl.env import VERBOSE
 from rmft_verl.tracking import warn
@@ -23,7 +25,11 @@ PREFIX = "rmft_"
 NOTED = "shared_memory"
 """File of the names of the shared memory that the processes have, and of the lock that dies with the first of them."""
 SHARED = Path("/dev/shm")
-OURS = re.compile(r"/dev/shm/(psm_\w+|verl_weights_\w+)")
+OURS = re.compile(r"/dev/shm/(psm_\w+|sem\.loky-[\w-]+|verl_weights_\w+)")
+LOOK = 0.05
+"""Seconds between two looks at whether something was made in SHARED."""
+MAPPED = 1.0
+"""Seconds within which who makes shared memory also maps it."""
 
 
 class Scratch:
@@ -37,19 +43,41 @@ class Scratch:
             )
         self._before = tempfile.gettempdir(), os.environ.get("TMPDIR")
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: a socket's path has 107 bytes; for this user alone
-        self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR)
+        self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR | os.O_APPEND)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._up = Event()
+        self._watcher: Thread | None = None
         kept = Path(self._before[0]) / f"torchinductor_{getpass.getuser()}"  # compiled kernels serve the next run too
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
 
-    def note(self, processes: Iterable[int]) -> None:
-        """Write down the shared memory that these processes map."""
-        names = {name for pid in processes for name in OURS.findall(_maps(Path("/proc") / str(pid)))}
-        (self.path / NOTED).write_text("\n".join(sorted(names)))
+    def watch(self, processes: Callable[[], Iterable[int]]) -> None:
+        """From now until ``noted``, write down the shared memory that these processes map, soon after it is made."""
+        self._watcher = Thread(target=self._watch, args=[processes], daemon=True)
+        self._watcher.start()
+
+    def noted(self) -> None:
+        """All is up; what a kill would leave of it is on file when this returns."""
+        self._up.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def _watch(self, processes: Callable[[], Iterable[int]]) -> None:
+        known: set[str] = set()
+        looked = 0.0
+        while True:
+            up, now = self._up.wait(LOOK), time.time()
+            if up or SHARED.stat().st_mtime > looked - MAPPED:
+                names = {name for pid in processes() for name in OURS.findall(_maps(Path("/proc") / str(pid)))} - known
+                os.write(self._lock, "".join(f"{name}\n" for name in sorted(names)).encode())
+                known |= names
+            if up:
+                return
+            looked = now
 
     def close(self) -> None:
         """Remove it; with RMFT_VERBOSE=1 it stays for its logs until the next process begins."""
+        self.noted()
         tempfile.tempdir, before = self._before
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
         if os.environ.get(VERBOSE) != "1":

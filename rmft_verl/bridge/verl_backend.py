@@ -91,7 +91,7 @@ class VerlBackend:
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
-        started.note()
+        started.up()
 
     @told()
     def rollout(

@@ -126,12 +126,14 @@ def test_other_errors_are_no_death(error: Exception) -> None:
 
 
 HOLD = """
-import sys
+import sys, time
 from multiprocessing import shared_memory
-from rmft_verl.bridge.scratch import Scratch
+from rmft_verl.bridge.scratch import NOTED, Scratch
 scratch = Scratch()
+scratch.watch(lambda: ["self"])
 shared = shared_memory.SharedMemory(create=True, size=10)
-scratch.note(["self"])
+while shared.name not in (scratch.path / NOTED).read_text():  # while what uses it still starts
+    time.sleep(0.01)
 print(scratch.path, shared.name, flush=True)
 if sys.stdin.read():
     scratch.close()

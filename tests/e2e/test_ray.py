@@ -34,7 +34,7 @@ class Worker:
         return self.child.stdout.readline()
 worker = Worker.remote()
 assert ray.get(worker.start.remote()) == b"up\\n"
-started.note()
+started.up()
 print("noted", flush=True)
 while not Path(sys.argv[1]).exists():
     time.sleep(0.1)
