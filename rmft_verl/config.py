@@ -44,6 +44,9 @@ class RolloutConfig:
     """M: scenarios drawn in each iteration."""
     rollouts: int = 16
     """L: trajectories played in each scenario."""
+    tokens: int = 0
+    """Sampled tokens an iteration that the number of scenarios is steered to after the first one, so that methods whose
+    plays differ in length have one budget; 0 = ``scenarios`` in every iteration."""
     reply_tokens: int = 512
     """Most tokens of one reply."""
     temperature: float = 1.0

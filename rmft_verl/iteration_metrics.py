@@ -47,6 +47,7 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
         "rollout/invalid_rate": metrics.invalid_rate(played),
         "rollout/cut_rate": metrics.cut_rate(played),
         "rollout/valid": float(np.mean([t.valid for t in played])),
+        "rollout/plays": float(len(played)),
         "rollout/tokens": float(sampled),
         "rollout/tokens_per_second": sampled / seconds,
     }

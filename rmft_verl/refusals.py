@@ -70,6 +70,8 @@ def _check_numeric(config: Config) -> None:
     ):
         if _get(config, key) not in allowed:
             raise ConfigError(f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(allowed)}")
+    if config.rollout.tokens:
+        raise ConfigError(f"rollout.tokens={config.rollout.tokens}: models on numbers sample none, leave it out")
     if config.selection.threshold is not None:
         raise ConfigError(
             f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out"
@@ -149,6 +151,7 @@ _LOWEST: dict[str, float] = {
     "iterations": 1,
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
+    "rollout.tokens": 0,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
     "rollout.timeout": 1.0,

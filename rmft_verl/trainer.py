@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 import numpy as np
 
 from rmft_verl.backend import Backend, OnProgress
+from rmft_verl.budget import affordable
 from rmft_verl.checkpoints import write_directory
 from rmft_verl.config import Config
 from rmft_verl.env import Env
@@ -31,7 +32,7 @@ from rmft_verl.regret import score
 from rmft_verl.run_dir import RunDir
 from rmft_verl.scores import Scorer
 from rmft_verl.teacher import teach
-from rmft_verl.tracking import Tracker, warn
+from rmft_verl.tracking import Tracker, read_metrics, warn
 from rmft_verl.types import Batch, RolloutRequest, RunError, Scenario, Trajectory
 
 SCENARIO, REWARD, POLICY, SELECTION, UPDATE, HELD_OUT = range(6)
@@ -111,7 +112,8 @@ class Trainer:
         """L trajectories in each of M fresh scenarios, scored."""
         rollout = self._config.rollout
         draw = np.random.default_rng([SCENARIO, self._config.seed, n])
-        scenarios = [self._generator.draw(draw) for _ in range(rollout.scenarios)]
+        number = affordable(rollout, read_metrics(self._run.metrics)[:n])
+        scenarios = [self._generator.draw(draw) for _ in range(number)]
         requests = [
             RolloutRequest(
                 scenario,

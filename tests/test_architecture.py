@@ -52,6 +52,7 @@ LEVELS = (
         "eval_dir",
         "prepare",
         "person",
+        "budget",
     },
     {"run", "doctor", "envs_command", "targets", "eval_options"},
     {"numeric"},  # the same run and files without verl; torch is imported by what the run starts
@@ -72,7 +73,7 @@ SIDEWAYS = {
     "trajectory_file": {"run_dir"},  # atomic writes
     "checkpoints": {"run_dir"},  # the same
     "stored_config": {"run_dir", "tracking"},  # tracking: warnings
-    "trainer": {"evaluate", "iteration_metrics", "lesson", "record"},  # evaluate: the seeds of an evaluation
+    "trainer": {"budget", "evaluate", "iteration_metrics", "lesson", "record"},  # evaluate: the seeds of an evaluation
     "report": {"table", "figures"},
     "person": {"evaluate"},  # which players a person is shown beside
     "prepare": {"bridge", "tiny", "fit"},  # tiny: where the shipped models lie
@@ -100,7 +101,7 @@ HEAVY = {
 
 MOST_LINES, MOST_LINES_OF = 300, {"rmft_verl/trainer.py": 200}
 MOST_FUNCTION_LINES = 60
-MOST_CONFIG_FIELDS = 65  # fork, checkpoint.best and rollout.timeout came with what keeps a run from being lost
+MOST_CONFIG_FIELDS = 66  # the last one, rollout.tokens, makes the budgets of a comparison equal
 
 
 def sources(*folders: str) -> list[Path]:
