@@ -10,8 +10,8 @@ from rmft_verl.config import RolloutConfig
 def affordable(rollout: RolloutConfig, rows: Sequence[Mapping[str, float | None]]) -> int:
     """Scenarios of the iteration after ``rows`` (metrics of the base and of every iteration so far), at least 1.
 
-    With ``rollout.tokens`` as many as bring the tokens sampled so far to that number an iteration, if plays stay as long
-    as they were in the last one.
+    With ``rollout.tokens`` as many as bring the tokens sampled so far to that number an iteration, if plays stay as
+    long as they were in the last one.
     """
     if not rollout.tokens or len(rows) < 2:
         return rollout.scenarios

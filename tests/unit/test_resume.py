@@ -58,7 +58,11 @@ def moments(ticks: Sequence[str], stride: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("stride", "options"),
-    [(0, ("iterations=2",)), (7, ("rollout.tokens=60",)), (9, ("checkpoint.every=2", "checkpoint.keep=1", "eval.every=2"))],
+    [
+        (0, ("iterations=2",)),
+        (7, ("rollout.tokens=60",)),
+        (9, ("checkpoint.every=2", "checkpoint.keep=1", "eval.every=2")),
+    ],
     ids=str,
 )
 def test_a_run_that_is_killed_anywhere_ends_as_one_that_is_not(
