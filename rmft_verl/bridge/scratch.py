@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -51,7 +51,7 @@ class Scratch:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(kept))
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
 
-    def watch(self, processes: Callable[[], Iterable[int]]) -> None:
+    def watch(self, processes: Callable[[], Collection[int]]) -> None:
         """From now until ``noted``, write down the shared memory that these processes map, soon after it is made."""
         self._watcher = Thread(target=self._watch, args=[processes], daemon=True)
         self._watcher.start()
@@ -62,13 +62,13 @@ class Scratch:
         if self._watcher is not None:
             self._watcher.join()
 
-    def _watch(self, processes: Callable[[], Iterable[int]]) -> None:
+    def _watch(self, processes: Callable[[], Collection[int]]) -> None:
         known: set[str] = set()
         looked = 0.0
         while True:
             up, now = self._up.wait(LOOK), time.time()
             if up or SHARED.stat().st_mtime > looked - MAPPED:
-                names = {name for pid in processes() for name in OURS.findall(_maps(Path("/proc") / str(pid)))} - known
+                names = _shared(processes()) - known
                 os.write(self._lock, "".join(f"{name}\n" for name in sorted(names)).encode())
                 known |= names
             if up:
@@ -116,6 +116,14 @@ def _remove(path: Path) -> None:
         with suppress(OSError):  # another user's
             left.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _shared(processes: Collection[int]) -> set[str]:
+    """Names of the shared memory that these processes map, and of the semaphores that they have made, which their maker
+    maps under another name.
+    """
+    mapped = {name for pid in processes for name in OURS.findall(_maps(Path("/proc") / str(pid)))}
+    return mapped | {path.name for pid in processes for path in SHARED.glob(f"sem.loky-{pid}-*")}
 
 
 def _maps(process: Path) -> str:

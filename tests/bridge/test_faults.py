@@ -126,13 +126,16 @@ def test_other_errors_are_no_death(error: Exception) -> None:
 
 
 HOLD = """
-import sys, time
+import os, sys, time
+from _multiprocessing import SemLock
 from multiprocessing import shared_memory
 from rmft_verl.bridge.scratch import NOTED, Scratch
 scratch = Scratch()
-scratch.watch(lambda: ["self"])
+scratch.watch(lambda: [os.getpid()])
 shared = shared_memory.SharedMemory(create=True, size=10)
-while shared.name not in (scratch.path / NOTED).read_text():  # while what uses it still starts
+name = f"loky-{os.getpid()}-ab12"
+semaphore = SemLock(0, 1, 1, name="/" + name, unlink=False)
+while not {shared.name, f"sem.{name}"} <= set((scratch.path / NOTED).read_text().split()):  # all still starts
     time.sleep(0.01)
 print(scratch.path, shared.name, flush=True)
 if sys.stdin.read():
@@ -162,7 +165,10 @@ def test_the_temporary_directory_goes_with_its_process_however_that_ends(
         process.kill()
     killed.wait()
     assert set(tmp_path.iterdir()) == {second, third} and left.exists()
+    semaphores = [Path(f"/dev/shm/sem.loky-{process.pid}-ab12") for process in (closes, killed, lives)]
+    assert [path.exists() for path in semaphores] == [False, True, True]
     assert scratch.sweep() == 1
     assert set(tmp_path.iterdir()) == {third} and not left.exists() and used.exists()
+    assert [path.exists() for path in semaphores] == [False, False, True]
     lives.communicate("close")
     assert not list(tmp_path.iterdir())

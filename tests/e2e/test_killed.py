@@ -1,4 +1,4 @@
-"""A real run whose whole process tree is killed in the middle of an update, and started again with the same command."""
+"""A real run whose whole process tree is killed while vLLM starts and in the middle of an update, and started again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def test_a_run_killed_in_its_second_update_goes_on(tmp_path: Path) -> None:
     run, log, before_all = tmp_path / "cut", tmp_path / "log", litter()
     arguments = [*SMALL, "iterations=2", "eval.scenarios=4", f"root={tmp_path}", "name=cut"]
     command = [sys.executable, "-m", "rmft_verl.main", *arguments]
+    begun = Tree(log, arguments)
+    try:
+        while not any("sem.loky" in path for path in litter() - before_all):  # vLLM's engine starts its worker
+            assert begun.process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        time.sleep(0.3)
+    finally:
+        begun.kill()
+    assert any("psm_" in path for path in litter() - before_all) and state(run) == (0, "start")
+
     begun = Tree(log, arguments)
     try:
         while state(run) != (2, "rollout"):

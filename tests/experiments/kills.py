@@ -211,7 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if state(options.out / names[-1]) == (options.iterations, "save"):
                 names.append(f"random{len(names) - 1}")
         (options.out / "kills.md").write_text(killed(campaign))
-    for name in [*(name for name in names if (options.out / name).exists()), *whole[1:]]:
+    begun = [name for name in names if (options.out / name).exists()]
+    begun.sort(key=lambda name: state(options.out / name) == (options.iterations, "save"))  # which starts no Ray again
+    for name in [*begun, *whole[1:]]:
         campaign.whole(name)
     campaign.whole("halves", options.iterations // 2)
     campaign.whole("halves")
