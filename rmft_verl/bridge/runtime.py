@@ -101,6 +101,7 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
         environment |= {
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # not only there: Ray takes the loopback address for its node's
             "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
+            "RAY_task_events_report_interval_ms": "0",  # a record of 100,000 tasks for a dashboard that is off
         }
     if kind == "cpu":
         threads = str(cores())
