@@ -33,6 +33,9 @@ LEAST_GIB = {"memory": 8.0, "disk": 10.0, "shared memory": 2.0}
 SECONDS = 10
 """How long the check of sampling plays."""
 
+FEWEST = 8
+"""Plays of its first batch; each further one has twice as many, so that a slow machine is asked for little."""
+
 
 class Finding(NamedTuple):
     """One line of the report."""
@@ -83,15 +86,15 @@ def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
     scenarios = held_out_scenarios(config, load_env(config.env.name, config.env_dirs))
     requests = [RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, 0)) for i, scenario in enumerate(scenarios)]
     backend.sync(0)
-    begun, plays = time.monotonic(), list[Trajectory]()
-    while not plays or time.monotonic() - begun < SECONDS:
-        plays += backend.rollout(requests[: config.hardware.max_num_seqs], 0)
-    seconds, sampled = (
-        time.monotonic() - begun,
-        sum(int(tokens.mask_N.sum()) for play in plays for tokens in play.tokens),
-    )
+    ends, plays, together = time.monotonic() + SECONDS, list[Trajectory](), FEWEST
+    while not plays or time.monotonic() < ends:
+        begun, batch = time.monotonic(), backend.rollout(requests[:together], 0)
+        sampled = sum(int(tokens.mask_N.sum()) for play in batch for tokens in play.tokens)
+        per_second = sampled / (time.monotonic() - begun)
+        plays += batch
+        together = min(2 * together, config.hardware.max_num_seqs)
     valid = sum(play.valid for play in plays) / len(plays)
-    speed = f"{len(plays)} plays in {seconds:.0f} s, {sampled / seconds:,.0f} tokens/s, {valid:.0%} valid"
+    speed = f"{len(plays)} plays, {valid:.0%} valid; {per_second:,.0f} tokens/s with {len(batch)} at once"
     yield Finding(valid > 0, f"sampling: {speed}" + ("" if valid else ": read what it says with rmft-verl eval"))
     gap = backend.sync(0)["sync/canary"]
     yield Finding(True, f"sync: sampler and trainer differ by {gap:.4f} nats per token")
