@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rmft_verl.compare import table
+from rmft_verl.compare import course, table
 from rmft_verl.compare.arms import FORM, parse_arms
 from rmft_verl.compare.elsewhere import Examination, examine
 from rmft_verl.compare.evidence import write_evidence
@@ -95,12 +95,13 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """table.txt, table.md, table.csv, numbers.json, regret.png, and runs/ with what they rest on."""
+    """table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs/ with what they rest on."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))
     write_text(out / "table.csv", table.csv_text(comparisons))
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
+    write_text(out / "course.md", course.markdown(arms))
     draw(arms, comparisons, out / "regret.png")
     for run in (run for runs in arms.values() for run in runs):
         write_evidence(run, out / "runs")

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
 from rmft_verl.cli import main
-from rmft_verl.compare import command, runs
+from rmft_verl.compare import command, course, runs
 from rmft_verl.compare.arms import Arm, parse_arms, split_list
 from rmft_verl.contestants import MODEL, base_model
 from rmft_verl.eval_dir import EvalDir
@@ -348,6 +349,26 @@ def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(every: str,
         make_run(tmp_path / f"a_seed{seed}", ["recipe=mab_tiny", *SMALL, every, f"seed={seed}"])
     assert compare(tmp_path, "a=mab_tiny", every, *SMALL, "--report-only", "--out", str(tmp_path / "there")) == 0
     assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
+
+
+def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewhere() -> None:
+    def run(*regrets: tuple[float | None, float | None]) -> SimpleNamespace:
+        rows = [
+            {"iteration": n, "heldout/normalized_regret": held_out, "rollout/normalized_regret": rollout}
+            for n, (held_out, rollout) in enumerate(regrets)
+        ]
+        return SimpleNamespace(rows=rows)
+
+    two = [run((0.9, None), (None, 0.8), (0.4, 0.7)), run((0.9, None), (0.1, 0.8), (0.6, 0.5))]
+    # Two seeds: half an interval is t(0.975, 1) = 12.7062 standard errors; 0.1 of both pairs that differ.
+    assert course.markdown({"a": two, "b": [run((0.9, None), (0.3, 0.2))]}) == (  # type: ignore[dict-item]
+        "| normalized regret after updates | 0 | 1 | 2 |\n"
+        "|---|---|---|---|\n"
+        "| a | 0.900* | 0.600 [-0.671, 1.871] | 0.500 [-0.771, 1.771]* |\n"
+        "| b | 0.900* | 0.300* |  |\n"
+        "\n"
+        "mean over seeds [95 % t-interval over seeds]; * = held-out scenarios, else fresh ones of the training\n"
+    )
 
 
 # ---- further targets ------------------------------------------------------------------------------------------------
