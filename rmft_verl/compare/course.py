@@ -14,6 +14,8 @@ from rmft_verl.metrics import Interval
 
 SHOWN = {"normalized regret": "normalized_regret", "SuffFailFreq": "suffix_failure", "K×MinFrac": "min_fraction"}
 
+LEGEND = "mean over seeds [95 % t-interval over seeds]; * = held-out scenarios, else fresh ones of the training"
+
 
 def markdown(arms: Arms) -> str:
     """A table a metric, with a row an arm and a column a number of updates.
@@ -28,10 +30,7 @@ def markdown(arms: Arms) -> str:
         if any(cell for cells in rows.values() for cell in cells):
             lines = [f"| {title} after updates | {' | '.join(map(str, updates))} |", "|---" * (1 + len(updates)) + "|"]
             parts.append("\n".join(lines + [f"| {' | '.join([label, *cells])} |" for label, cells in rows.items()]))
-    parts.append(
-        "mean over seeds [95 % t-interval over seeds]; * = held-out scenarios, else fresh ones of the training"
-    )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
