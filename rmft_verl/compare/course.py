@@ -14,7 +14,7 @@ from rmft_verl.metrics import Interval
 
 SHOWN = {"normalized regret": "normalized_regret", "SuffFailFreq": "suffix_failure", "K×MinFrac": "min_fraction"}
 
-LEGEND = "mean over seeds [95 % t-interval over seeds]; * = held-out scenarios, else fresh ones of the training"
+LEGEND = "mean over seeds [95 % t-interval]; * = held out; else the scenarios of a column are fresh ones, the same for all arms"
 
 
 def markdown(arms: Arms) -> str:
