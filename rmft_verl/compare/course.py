@@ -14,7 +14,7 @@ from rmft_verl.metrics import Interval
 
 SHOWN = {"normalized regret": "normalized_regret", "SuffFailFreq": "suffix_failure", "K×MinFrac": "min_fraction"}
 
-LEGEND = "mean over seeds [95 % t-interval]; * held out, else scenarios of the training, the same for all arms of a column"
+LEGEND = "mean over seeds [95 % t-interval]; * held out, else training scenarios, the same for all arms of a column"
 
 
 def markdown(arms: Arms) -> str:

@@ -367,7 +367,7 @@ def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewher
         "| a | 0.900* | 0.600 [-0.671, 1.871] | 0.500 [-0.771, 1.771]* |\n"
         "| b | 0.900* | 0.300* |  |\n"
         "\n"
-        "mean over seeds [95 % t-interval]; * held out, else scenarios of the training, the same for all arms of a column\n"
+        "mean over seeds [95 % t-interval]; * held out, else training scenarios, the same for all arms of a column\n"
     )
 
 
