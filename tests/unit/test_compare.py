@@ -155,7 +155,7 @@ def test_what_is_missing_is_trained_once_seed_by_seed(
 ) -> None:
     assert compare(tmp_path, *ARMS) == 0
     assert trainer.trained == ["lowest_seed0", "random_seed0", "lowest_seed1", "random_seed1"]
-    names = ["numbers.json", "table.csv", "table.md", "table.txt"]
+    names = ["course.md", "numbers.json", "table.csv", "table.md", "table.txt"]
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, "runs"])
     said = capsys.readouterr().out
     assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") in said
