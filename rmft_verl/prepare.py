@@ -147,7 +147,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"plan of recipe {config.recipe or '(none)'}: {config.model.path} on {config.env.name}, {on}",
         "",
         f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
-        f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens",
+        f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens"
+        + (f", from the second on about {rollout.tokens:,}" if rollout.tokens else ""),
         f"update: {config.update.loss}, {_chosen(config)} = {kept} {kind}, {config.update.epochs} epochs of "
         f"{max(1, round(samples / config.update.batch))} optimizer steps",
         f"run: {config.iterations} iterations, {config.eval.scenarios * config.eval.rollouts} held-out dialogues "
