@@ -101,7 +101,7 @@ class UpdateConfig:
     """DPO: weight of the cross-entropy of the chosen plays, added to the loss."""
     margin: float = 0.0
     """DPO: least difference of a pair's scores, in units of uniform play's regret; closer pairs are left out."""
-    credit: str = "regret"
+    credit: str = "score"
     """GRPO: a key of ``credit.CREDITS``, what the turns of a play are credited with."""
 
 

@@ -11,43 +11,46 @@ import numpy as np
 
 from rmft_verl.players.ucb1 import EXPLORATION
 from rmft_verl.regret import earned, uniform_regret
-from rmft_verl.types import CreditedTrajectory, Trajectory
+from rmft_verl.types import CreditedTrajectory, Scored
 
 
-def regret(trajectory: Trajectory) -> np.ndarray:
-    """Minus the normalized regret of the whole play, the same for every turn; 0 is the oracle. Shape (T,)."""
-    assert trajectory.regret is not None
+def score(play: Scored) -> np.ndarray:
+    """Minus the score of the whole play in units of uniform play's regret, the same for every turn. Shape (T,).
+
+    With ``selection.score=regret`` this is minus the normalized regret: 0 is the oracle.
+    """
+    trajectory = play.trajectory
     uniform = uniform_regret(trajectory.oracle)
-    return np.full(len(trajectory.turns), -trajectory.regret / uniform if uniform > 0 else -trajectory.regret)
+    return np.full(len(trajectory.turns), -play.score / uniform if uniform > 0 else -play.score)
 
 
-def reward(trajectory: Trajectory) -> np.ndarray:
+def reward(play: Scored) -> np.ndarray:
     """Sum of the rewards drawn from the turn on, in reward units (OG of Chen et al. 2026). Shape (T,)."""
-    return _from_here_on([turn.reward or 0.0 for turn in trajectory.turns])
+    return _from_here_on([turn.reward or 0.0 for turn in play.trajectory.turns])
 
 
-def strategic(trajectory: Trajectory) -> np.ndarray:
+def strategic(play: Scored) -> np.ndarray:
     """Sum from the turn on of 1 - regret / largest regret of the round, each in [0, 1] (STG of Chen et al. 2026).
 
     A round in which all actions are equally good counts 1. Shape (T,).
     """
-    expected_T_A = trajectory.oracle.expected_T_A
+    expected_T_A = play.trajectory.oracle.expected_T_A
     worst_T, best_T = expected_T_A.min(axis=1), expected_T_A.max(axis=1)
     spread_T = np.where(best_T > worst_T, best_T - worst_T, 1.0)
-    lost_T = best_T - earned(expected_T_A, trajectory.actions_T)
+    lost_T = best_T - earned(expected_T_A, play.trajectory.actions_T)
     return _from_here_on(1 - lost_T / spread_T)
 
 
-def ucb(trajectory: Trajectory) -> np.ndarray:
+def ucb(play: Scored) -> np.ndarray:
     """1 where the arm is one that UCB would play now, else 0; this turn alone (ALG of Chen et al. 2026). Shape (T,).
 
     UCB is that of ``players.ucb1`` with rewards of standard deviation 0.5; an untried arm is one it would play.
     ``ValueError`` for points of the simplex.
     """
-    n_arms = len(trajectory.scenario.actions)
+    n_arms = len(play.trajectory.scenario.actions)
     counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
     agrees: list[float] = []
-    for turn in trajectory.turns:
+    for turn in play.trajectory.turns:
         if not isinstance(turn.action, int) or turn.reward is None:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)
@@ -58,17 +61,17 @@ def ucb(trajectory: Trajectory) -> np.ndarray:
     return np.array(agrees)
 
 
-CREDITS: dict[str, Callable[[Trajectory], np.ndarray]] = {
-    "regret": regret,
+CREDITS: dict[str, Callable[[Scored], np.ndarray]] = {
+    "score": score,
     "reward": reward,
     "strategic": strategic,
     "ucb": ucb,
 }
 
 
-def credited(trajectory: Trajectory, name: str) -> CreditedTrajectory:
+def credited(play: Scored, name: str) -> CreditedTrajectory:
     """A valid, scored play with its credit."""
-    return CreditedTrajectory(trajectory, CREDITS[name](trajectory))
+    return CreditedTrajectory(play.trajectory, CREDITS[name](play))
 
 
 def _from_here_on(values: Sequence[float] | np.ndarray) -> np.ndarray:

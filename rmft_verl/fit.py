@@ -22,7 +22,7 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
     if config.selection.score == "posterior":
         _check_prior(name, generator, bandits)
     if config.update.loss == "grpo" and config.update.credit == "ucb" and len(bandits) < len(games):
-        raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use regret or strategic")
+        raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
     if config.rollout.player != "model":
         _check_teacher(config.rollout.player, name, env_class, games)
 

@@ -16,7 +16,7 @@ def choose(scored: Sequence[Scored], config: Config, rng: np.random.Generator) -
     """For ``sft`` the lowest scores, for ``dpo`` pairs of low and high, for ``grpo`` every play with its credit."""
     selection, update = config.selection, config.update
     if update.loss == "grpo":
-        return [credited(play.trajectory, update.credit) for play in scored]
+        return [credited(play, update.credit) for play in scored]
     keep, by = count(selection.keep, config.rollout.rollouts), selection.group_by
     if update.loss == "dpo":
         return pairs(scored, keep=keep, by=by, rng=rng, margin=update.margin)

@@ -170,7 +170,8 @@ def _chosen(config: Config) -> str:
     """What an iteration trains on, in words."""
     selection, rollouts = config.selection, config.rollout.rollouts
     if config.update.loss == "grpo":
-        return f"all {rollouts} plays of a scenario, credited by {config.update.credit}"
+        credit = selection.score if config.update.credit == "score" else config.update.credit
+        return f"all {rollouts} plays of a scenario, credited by {credit}"
     ranked = f"{count(selection.keep, rollouts)} of {rollouts} by {selection.score} per {selection.group_by}"
     return f"the lowest with the highest {ranked}" if config.update.loss == "dpo" else f"keep {ranked}"
 

@@ -28,7 +28,7 @@ from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.recipe import load_config
 from rmft_verl.regret import score
 from rmft_verl.run import start_backend
-from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scenario, Tokens, Trajectory
+from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scenario, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e
 
@@ -197,7 +197,7 @@ def test_dpo_raises_the_margin_of_its_pairs(backend: VerlBackend, played: list[T
 
 def test_grpo_raises_what_is_credited(prepared: Prepared, backend: VerlBackend) -> None:
     requests = [RolloutRequest(s, i, 7 * i + j) for i, s in enumerate(scenarios(prepared, 2)) for j in range(4)]
-    plays = [CreditedTrajectory(t, reward(t)) for t in backend.rollout(requests, version=6)]
+    plays = [CreditedTrajectory(t, reward(Scored(t, 0.0))) for t in backend.rollout(requests, version=6)]
     samples = [play.trajectory.tokens[0] for play in plays]
     before = backend._trainer_logprobs(samples)
     with updating(backend, loss="grpo", epochs=3):

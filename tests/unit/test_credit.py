@@ -7,41 +7,48 @@ from toy_bandit import toy_trajectory
 from rmft_verl.credit import CREDITS
 from rmft_verl.env import load_env
 from rmft_verl.evaluate import evaluate_players
+from rmft_verl.types import Scored, Trajectory
 
 MEANS = (0.2, 0.8, 0.5)
 
 
-def test_regret_credits_the_whole_play_alike() -> None:
+def credit(name: str, trajectory: Trajectory) -> np.ndarray:
+    assert trajectory.regret is not None
+    return CREDITS[name](Scored(trajectory, trajectory.regret))
+
+
+def test_score_credits_the_whole_play_alike() -> None:
     play = toy_trajectory(MEANS, (1, 0, 2))  # regret 0 + 0.6 + 0.3; uniform play 3 * 0.3
-    assert CREDITS["regret"](play) == pytest.approx([-1.0, -1.0, -1.0])
-    assert CREDITS["regret"](toy_trajectory(MEANS, (1, 1))) == pytest.approx([0.0, 0.0])
+    assert credit("score", play) == pytest.approx([-1.0, -1.0, -1.0])
+    assert credit("score", toy_trajectory(MEANS, (1, 1))) == pytest.approx([0.0, 0.0])
+    assert CREDITS["score"](Scored(play, 0.45)) == pytest.approx([-0.5, -0.5, -0.5])
 
 
 def test_reward_credits_what_follows() -> None:
     play = toy_trajectory(MEANS, (1, 0, 2), rewards=[1.0, 0.0, 0.5])
-    assert CREDITS["reward"](play) == pytest.approx([1.5, 0.5, 0.5])
+    assert credit("reward", play) == pytest.approx([1.5, 0.5, 0.5])
 
 
 def test_strategic_credits_what_follows_as_a_share_of_the_worst() -> None:
     play = toy_trajectory(MEANS, (1, 0, 2))  # 1 - 0, 1 - 0.6 / 0.6, 1 - 0.3 / 0.6
-    assert CREDITS["strategic"](play) == pytest.approx([1.5, 0.5, 0.5])
+    assert credit("strategic", play) == pytest.approx([1.5, 0.5, 0.5])
     equal = toy_trajectory((0.4, 0.4), (0, 1))
-    assert CREDITS["strategic"](equal) == pytest.approx([2.0, 1.0])
+    assert credit("strategic", equal) == pytest.approx([2.0, 1.0])
 
 
 def test_ucb_credits_agreement_turn_by_turn() -> None:
     # Untried arms agree: 0, 1, 2. Then bounds 1 + 1, 0 + 1, 0 + 1: only arm 0 agrees; after a 0 of arm 0 its bound
     # is 0.5 + sqrt(1/2) = 1.207, still the largest.
     play = toy_trajectory(MEANS, (0, 1, 2, 1, 0, 0), rewards=[1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-    assert CREDITS["ucb"](play).tolist() == [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
-    assert CREDITS["ucb"](toy_trajectory(MEANS, (0, 0), rewards=[1.0, 1.0])).tolist() == [1.0, 0.0]
+    assert credit("ucb", play).tolist() == [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    assert credit("ucb", toy_trajectory(MEANS, (0, 0), rewards=[1.0, 1.0])).tolist() == [1.0, 0.0]
 
 
 def test_the_player_ucb1_always_agrees_with_itself() -> None:
     env_class = load_env("mab")
     scenario = env_class.Generator(arms=[5], horizon=[40]).draw(np.random.default_rng(3))
     for play in evaluate_players(env_class, ["ucb1"], [scenario], 5, 0)["ucb1"]:
-        assert CREDITS["ucb"](play).all()
+        assert credit("ucb", play).all()
 
 
 def test_ucb_needs_arms() -> None:
@@ -49,5 +56,5 @@ def test_ucb_needs_arms() -> None:
     scenario = env_class.Generator(horizon=[3]).draw(np.random.default_rng(0))
     play = evaluate_players(env_class, ["hedge"], [scenario], 1, 0)["hedge"][0]
     with pytest.raises(ValueError, match="needs arms"):
-        CREDITS["ucb"](play)
-    assert CREDITS["strategic"](play).shape == (3,)
+        credit("ucb", play)
+    assert credit("strategic", play).shape == (3,)

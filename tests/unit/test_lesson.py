@@ -8,7 +8,7 @@ from toy_bandit import toy_trajectory
 from rmft_verl.config import Config, RolloutConfig, SelectionConfig, UpdateConfig
 from rmft_verl.lesson import choose, favored
 from rmft_verl.scores import Scorer
-from rmft_verl.types import Batch, CreditedTrajectory, PreferencePair, Trajectory
+from rmft_verl.types import Batch, CreditedTrajectory, PreferencePair, Scored, Trajectory
 
 PLAYS = [toy_trajectory((0.0, 1.0), actions) for actions in ((1, 1), (0, 1), (0, 0), (1, 1))]
 
@@ -37,6 +37,15 @@ def test_grpo_takes_every_valid_play_with_its_credit() -> None:
     batch = lesson("grpo", [*PLAYS, invalid])
     assert all(isinstance(one, CreditedTrajectory) for one in batch)
     assert [play.regret for play in favored(batch)] == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_grpo_reinforces_by_the_score_of_the_selection() -> None:
+    config = Config(update=UpdateConfig(loss="grpo"))
+    scored = [Scored(PLAYS[0], 0.5), Scored(PLAYS[1], 2.0)]
+    batch = choose(scored, config, np.random.default_rng(0))
+    assert all(isinstance(one, CreditedTrajectory) for one in batch)
+    credits = [one.credit_T.tolist() for one in batch if isinstance(one, CreditedTrajectory)]
+    assert credits == [[-0.5, -0.5], [-2.0, -2.0]]  # uniform play's regret is 1
 
 
 def test_an_unscored_play_teaches_nothing() -> None:
