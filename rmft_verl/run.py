@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,7 +20,7 @@ from rmft_verl.env import Env, load_env
 from rmft_verl.evaluate import evaluate_players, references
 from rmft_verl.fork import begin_from
 from rmft_verl.interrupt import Signals, resumable
-from rmft_verl.metrics import relative_change, scored
+from rmft_verl.metrics import absolute_change, normalized_regret, relative_change, scored
 from rmft_verl.prepare import Prepared, prepare
 from rmft_verl.report import write_report
 from rmft_verl.run_dir import RunDir, write_text
@@ -118,12 +119,21 @@ def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Scr
     else:
         base, trained = _held_out(directory)
         screen.console.print(_write_report(config, env_class, directory, base, trained).text(), markup=False)
-        change = relative_change(base, trained)
-        screen.console.print(
-            f"normalized regret, trained against base: {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}] "
-            f"(95 % bootstrap over {config.eval.scenarios} held-out scenarios)"
-        )
+        screen.console.print(f"normalized regret, trained against base: {change_in_words(base, trained)}", markup=False)
     screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
+
+
+def change_in_words(base: list[Trajectory], trained: list[Trajectory]) -> str:
+    """Of the normalized regret: relative, or, where that of the base is not above 0, the plain difference."""
+    try:
+        relative = normalized_regret(base) > 0
+        value, low, high = (relative_change if relative else absolute_change)(base, trained)
+    except ValueError as error:
+        return str(error)
+    form, n_scenarios = "+.1%" if relative else "+.3f", len({play.scenario.id for play in base})
+    if math.isnan(low):
+        return f"{value:{form}} ({n_scenarios} held-out scenarios, too few for an interval)"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}] (95 % bootstrap over {n_scenarios} held-out scenarios)"
 
 
 def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:

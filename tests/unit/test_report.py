@@ -13,6 +13,7 @@ from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
 from rmft_verl.evaluate import REFERENCES, evaluate_players
 from rmft_verl.figures import mean_curve
 from rmft_verl.report import write_report
+from rmft_verl.run import change_in_words
 from rmft_verl.types import StopReason, Trajectory
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -84,6 +85,18 @@ def test_odd_horizons_are_drawn_without_a_warning(tmp_path: Path, horizons: tupl
 def test_one_scenario_is_drawn_without_a_band(tmp_path: Path) -> None:
     write_report(tmp_path, {"base": [toy_trajectory([0.0, 1.0], [0, 1])]}, ROWS[:1])
     assert (tmp_path / "learning.png").read_bytes().startswith(PNG)
+
+
+def test_the_last_line_says_the_change_whatever_the_scale() -> None:
+    def plays(actions: list[int]) -> list[Trajectory]:
+        return [toy_trajectory([0.0, 1.0], actions, context=str(i)) for i in range(4)]
+
+    assert change_in_words(plays([0, 0]), plays([0, 1])) == (
+        "-50.0% [-50.0%, -50.0%] (95 % bootstrap over 4 held-out scenarios)"
+    )
+    assert change_in_words(plays([0])[:1], plays([1])[:1]).startswith("-100.0% (1 held-out scenarios, too few")
+    assert change_in_words(plays([1, 1]), plays([0, 1])).startswith("+1.000 [+1.000, +1.000]")  # no regret before
+    assert "undefined" in change_in_words([toy_trajectory([1.0, 1.0], [0])], [toy_trajectory([1.0, 1.0], [0])])
 
 
 def test_the_drawing_library_is_loaded_only_to_draw() -> None:
