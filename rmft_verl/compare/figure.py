@@ -32,8 +32,9 @@ def draw(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
     """Left, normalized regret by iteration: held out, or of the rollouts and of what was kept of them (dashed).
 
     Held out where there was an evaluation between the first and the last, or where environments are mixed. Thick lines
-    are means over seeds, thin ones single seeds, horizontal ones the base and the reference players. Right, held-out
-    regret against SuffFailFreq; in games that have none, regret alone. Large markers are arms, small ones single seeds.
+    are means over seeds, thin ones single seeds, horizontal ones the base and the reference players; more arms than the
+    palette has colors leave room for the means alone. Right, held-out regret against SuffFailFreq; in games that have
+    none, regret alone. Large markers are arms, small ones single seeds.
     """
     from matplotlib.figure import Figure
 
@@ -99,7 +100,8 @@ def _draw_course(
 ) -> None:
     runs = [run for part in arms.values() for run in part]
     held_out = several or any(len(_course(run, HELD_OUT)) > 2 for run in runs)
-    keys = {HELD_OUT: False} if held_out else {ROLLOUTS: False, KEPT: True}
+    crowded = len(arms) > len(SUBJECT_COLORS)
+    keys = {HELD_OUT: False} if held_out else {ROLLOUTS: False} if crowded else {ROLLOUTS: False, KEPT: True}
     if several:
         keys = {f"{HELD_OUT}/{one.environment}": False}
     for line in one.lines:
@@ -108,24 +110,32 @@ def _draw_course(
             panel.axhline(line.play.normalized_regret.value, **style)
     for label, part in arms.items():
         for key, dashed in keys.items():
-            _draw_seeds(panel, [_course(run, key) for run in part], styles[label], dashed)
+            _draw_seeds(panel, [_course(run, key) for run in part], styles[label], dashed, crowded)
     panel.set_xlabel("iteration")
     panel.set_ylabel(f"{'held-out ' if held_out else ''}normalized regret (0 oracle, 1 uniform)")
     if not held_out:
-        panel.set_title("all rollouts of the iteration; dashed: kept for training", fontsize=10)
+        panel.set_title(f"all rollouts of the iteration{'' if crowded else '; dashed: kept for training'}", fontsize=10)
     _whole_numbers(panel)
     low, high = panel.get_ylim()
     panel.set_ylim(min(low, 0.0), high)
 
 
-def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Style, dashed: bool) -> None:
+def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Style, dashed: bool, crowded: bool) -> None:
     color, dash = style["color"], (0, (2, 1.2)) if dashed else style["linestyle"]
-    if len(courses) > 1:
+    if len(courses) > 1 and not crowded:
         for course in courses:
             panel.plot(list(course), list(course.values()), color=color, linestyle=dash, linewidth=0.7, alpha=0.5)
     shared = sorted(set.intersection(*(set(course) for course in courses)))
     means = [float(np.mean([course[n] for course in courses])) for n in shared]
-    panel.plot(shared, means, color=color, linestyle=dash, linewidth=2.4, marker=style["marker"], markersize=5)
+    panel.plot(
+        shared,
+        means,
+        color=color,
+        linestyle=dash,
+        linewidth=1.6 if crowded else 2.4,
+        marker=style["marker"],
+        markersize=5,
+    )
 
 
 def _course(run: Outcome, key: str) -> dict[int, float]:
