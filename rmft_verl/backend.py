@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, Union
+from typing import Protocol
 
-from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, RunError, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, RunError, Trajectory
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of finished episodes and of sampled tokens since the last call."""
-
-Batch = Union[Sequence[Trajectory], Sequence[PreferencePair], Sequence[CreditedTrajectory]]
-"""What an update learns from: kept plays (``update.loss=sft``), pairs (``dpo``) or plays with credit (``grpo``)."""
 
 
 class StaleSamplerError(RunError):

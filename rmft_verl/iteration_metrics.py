@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rmft_verl import metrics
-from rmft_verl.types import Scored, Trajectory
+from rmft_verl.types import Batch, CreditedTrajectory, Scored, Trajectory
 
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
 """Exploration has collapsed when suffix failures have risen by more, or K x MinFrac is less than this share of it."""
@@ -64,6 +64,12 @@ def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[s
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
         "kept/share": len(kept) / len(scored),
     }
+
+
+def credit_metrics(batch: Batch) -> dict[str, float]:
+    """What the update reinforces, as the mean over all turns; nothing where plays have no credit."""
+    credits = [one.credit_T for one in batch if isinstance(one, CreditedTrajectory)]
+    return {"rollout/credit": float(np.concatenate(credits).mean())} if credits else {}
 
 
 def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:

@@ -24,7 +24,7 @@ from rmft_verl.checkpoints import write_directory
 from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
-from rmft_verl.iteration_metrics import collapse, held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.iteration_metrics import collapse, credit_metrics, held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.lesson import choose, favored
 from rmft_verl.plan import make_generator
 from rmft_verl.record import Record
@@ -144,7 +144,8 @@ class Trainer:
                 f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
-        self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan)) | kept_metrics(kept, scored)
+        self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan))
+        self._row |= kept_metrics(kept, scored) | credit_metrics(batch)
         self._first = self._first or dict(self._row)
         if not self._warned and (line := collapse(self._first, self._row)):
             self._warned = True

@@ -264,7 +264,7 @@ class CreditedTrajectory:
 
 
 Batch = Union[Sequence[Trajectory], Sequence[PreferencePair], Sequence[CreditedTrajectory]]
-"""What one update trains on."""
+"""What one update trains on: kept plays (``update.loss=sft``), pairs (``dpo``) or plays with credit (``grpo``)."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerManager
 
-from rmft_verl.backend import Batch, OnProgress
+from rmft_verl.backend import OnProgress
 from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.client import DialogueClient
@@ -40,7 +40,7 @@ from rmft_verl.bridge.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.rendering import render
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
-from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
 
 PROBE = 4
 """Dialogues that the canary compares."""

@@ -75,6 +75,7 @@ def test_a_method_trains(method: str, started: tuple[VerlBackend, DictConfig], t
         least = 2 if method == "dpo" else most - 2 * invalid  # plays of equal regret are no pair
         assert least <= row["update/samples"] + row["update/dropped"] <= most
         assert np.isfinite([row["update/loss"], row["update/grad_norm"]]).all() and row["update/grad_norm"] > 0
+        assert ("rollout/credit" in row) == method.startswith("grpo")
         assert row["sync/canary"] < row["sync/moved"], "the model that plays is not the one that was trained"
         assert {play.policy_version for play in played} == ({-1} if method == "distill_ucb" else {n - 1})
     assert (run.checkpoints / "final" / "config.json").exists()

@@ -6,6 +6,7 @@ import numpy as np
 from toy_bandit import toy_trajectory
 
 from rmft_verl.config import Config, RolloutConfig, SelectionConfig, UpdateConfig
+from rmft_verl.iteration_metrics import credit_metrics
 from rmft_verl.lesson import choose, favored
 from rmft_verl.scores import Scorer
 from rmft_verl.types import Batch, CreditedTrajectory, PreferencePair, Scored, Trajectory
@@ -46,6 +47,13 @@ def test_grpo_reinforces_by_the_score_of_the_selection() -> None:
     assert all(isinstance(one, CreditedTrajectory) for one in batch)
     credits = [one.credit_T.tolist() for one in batch if isinstance(one, CreditedTrajectory)]
     assert credits == [[-0.5, -0.5], [-2.0, -2.0]]  # uniform play's regret is 1
+
+
+def test_the_credit_of_an_iteration_is_the_mean_over_turns() -> None:
+    played = [toy_trajectory((0.0, 1.0), (1, 1, 0)), toy_trajectory((0.0, 1.0), (0,))]
+    batch = [CreditedTrajectory(play, np.array(credit)) for play, credit in zip(played, ([1, 1, 0], [0]), strict=True)]
+    assert credit_metrics(batch) == {"rollout/credit": 0.5}
+    assert credit_metrics(played) == {}
 
 
 def test_an_unscored_play_teaches_nothing() -> None:
