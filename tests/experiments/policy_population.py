@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ FIRST, *OTHERS = LAWS
 HORIZONS, KEEPS = (8, 20, 50), (2, 8)
 SCORES = {"true": None, "posterior": 0, "posterior, H = T": 1, "posterior, H = 3T": 3}
 """Score -> rounds of the continuation in horizons; None: the true regret."""
+FLOOR = ", all arms"
+"""Behind a score: plays that leave an arm untried rank behind all that do not."""
 SOFT = 0
 """In place of k: no play is left out, and each counts exp(-score / s), s the standard deviation among the L plays."""
 ITERATIONS, SCENARIOS, ROLLOUTS, REFERENCE = 6, 60, 16, 20_000
@@ -82,6 +85,9 @@ def next_shares(shares: np.ndarray, setting: Setting, rng: np.random.Generator) 
         means_N = np.repeat(means, ROLLOUTS, axis=0)
         played = play(kind_N, means_N, setting.horizon, rng, noise_of(setting))
         score_M_G = scores(setting, means_N, *played, rng).reshape(-1, ROLLOUTS)
+        if setting.score.endswith(FLOOR):
+            tried_N_A = (played[0][:, :, None] == np.arange(means_N.shape[-1])).any(axis=1)
+            score_M_G += 1e6 * ~tried_N_A.all(axis=1).reshape(-1, ROLLOUTS)
         weight_M_G = weights(score_M_G.round(9), setting.keep, rng)  # equal scores are ties, however they were summed
         kept += np.bincount(kind_N, weight_M_G.ravel(), minlength=len(POLICIES))
     return kept / kept.sum()
@@ -91,7 +97,7 @@ def scores(
     setting: Setting, means_N: np.ndarray, actions_N_T: np.ndarray, rewards_N_T: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """What the plays are ranked by, shape (N,)."""
-    horizons = SCORES[setting.score]
+    horizons = SCORES[setting.score.removesuffix(FLOOR)]
     if horizons is None:
         return np.asarray(true_regret(actions_N_T, means_N))
     law = dataclasses.replace(LAWS[setting.law], horizon=[setting.horizon])
@@ -119,8 +125,10 @@ def weights(score_M_G: np.ndarray, keep: int, rng: np.random.Generator) -> np.nd
     return weight_M_G
 
 
-def evolve(setting: Setting, rng: np.random.Generator) -> np.ndarray:
+@cache
+def evolve(setting: Setting, repeat: int) -> np.ndarray:
     """Shares of the policies before the first and after every iteration, shape (7, 6)."""
+    rng = np.random.default_rng([1, list(LAWS).index(setting.law), setting.horizon, setting.keep, repeat])
     shares = [np.full(len(POLICIES), 1 / len(POLICIES))]
     for _ in range(ITERATIONS):
         shares.append(next_shares(shares[-1], setting, rng))
@@ -162,6 +170,18 @@ The drifting games are those of `nsmab_tiny` ({PARTICLES} particles). soft: no p
 exp(-score / s), s the standard deviation of the scores of the {ROLLOUTS} plays.
 """
 
+FLOOR_HEADER = """
+## A floor on coverage, T = 20
+
+The same scores, but plays that leave an arm untried are kept only where too few others are left.
+"""
+
+ELSEWHERE_HEADER = """
+## Trained on games of another length, measured at T = 20
+
+The populations of the first table, bred at T = 8 and T = 50, with the regrets that their policies have at T = 20.
+"""
+
 COLUMNS = [
     "| {} | score | L, k | mean regret, start -> iterations 1 to 6 | change | SuffFailFreq | left with 10 % or more |",
     "|---|---|---|---|---|---|---|",
@@ -171,31 +191,46 @@ COLUMNS = [
 def table(repeats: int) -> str:
     counts = {"repeats": repeats, "scenarios": SCENARIOS, "rollouts": ROLLOUTS, "reference": REFERENCE}
     lines = [HEADER.format(policies=", ".join(POLICIES), **counts), COLUMNS[0].format("T"), COLUMNS[1]]
-    alone: dict[str, np.ndarray] = {}
+    alone: dict[tuple[str, int], np.ndarray] = {}
     for horizon in HORIZONS:
         lines += rows(FIRST, horizon, KEEPS, repeats, alone)
     lines += [OTHER_HEADER, COLUMNS[0].format("games"), COLUMNS[1]]
     lines += rows(FIRST, 20, (4, SOFT), repeats, alone)
     for law in OTHERS:
         lines += rows(law, 20, (2, 4, 8, SOFT), repeats, alone)
+    lines += [FLOOR_HEADER, COLUMNS[0].format("games"), COLUMNS[1]]
+    for law in LAWS:
+        lines += rows(law, 20, KEEPS, repeats, alone, [score + FLOOR for score in SCORES])
+    lines += [ELSEWHERE_HEADER, COLUMNS[0].format("trained at T"), COLUMNS[1]]
+    for horizon in (8, 50):
+        lines += rows(FIRST, horizon, KEEPS, repeats, alone, measured_at=20)
     lines += ["", "Each policy alone, mean regret (SuffFailFreq):", "", f"| games | {' | '.join(POLICIES)} |"]
     lines += [f"|{'---|' * (len(POLICIES) + 1)}"]
-    for name, alone_P_2 in alone.items():
-        lines.append(f"| {name} | {' | '.join(f'{regret:.2f} ({fails:.2f})' for regret, fails in alone_P_2)} |")
+    for (law, horizon), alone_P_2 in alone.items():
+        each = " | ".join(f"{regret:.2f} ({fails:.2f})" for regret, fails in alone_P_2)
+        lines.append(f"| {law}, T = {horizon} | {each} |")
     return "\n".join([*lines, ""])
 
 
-def rows(law: str, horizon: int, keeps: Sequence[int], repeats: int, alone: dict[str, np.ndarray]) -> list[str]:
+def rows(
+    law: str,
+    horizon: int,
+    keeps: Sequence[int],
+    repeats: int,
+    alone: dict[tuple[str, int], np.ndarray],
+    ranked_by: Iterable[str] = SCORES,
+    measured_at: int = 0,
+) -> list[str]:
     """A line for every score and number kept; ``alone`` gets what each policy does by itself."""
-    name, number = f"{law}, T = {horizon}", list(LAWS).index(law)
-    if name not in alone:
-        alone[name] = references(Setting(law, horizon, "true", 8), np.random.default_rng([0, number, horizon]))
+    where = (law, measured_at or horizon)
+    if where not in alone:
+        rng = np.random.default_rng([0, list(LAWS).index(law), where[1]])
+        alone[where] = references(Setting(law, where[1], "true", 8), rng)
     lines = []
-    for score in SCORES:
+    for score in ranked_by:
         for keep in keeps:
             setting = Setting(law, horizon, score, keep)
-            seeds = [np.random.default_rng([1, number, horizon, keep, r]) for r in range(repeats)]
-            lines.append(row(setting, np.stack([evolve(setting, rng) for rng in seeds]), alone[name]))
+            lines.append(row(setting, np.stack([evolve(setting, r) for r in range(repeats)]), alone[where]))
             print(lines[-1], flush=True)
     return lines
 
