@@ -28,8 +28,8 @@ def reply_spans(tokens: Tokens) -> list[tuple[int, int]]:
 def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
     """1 on the last line and the end token of one reply.
 
-    A token that holds the line break and what follows it belongs to the line. Searched from the end, where the line is,
-    and by prefixes: the characters of a token by itself may be half a character, or depend on the tokens before it.
+    A token that also holds something before the line does not belong to it: it may say the reasoning. Searched from the
+    end, where the line is, and by prefixes: a token by itself may be half a character, or depend on the tokens before it.
     """
     ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
     body = ids[:-1] if ended else ids
@@ -38,6 +38,7 @@ def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
     first = len(body)
     while len(template.text(body[:first])) > line:
         first -= 1
+    first += len(template.text(body[:first])) < line
     last = first
     while not template.text(body[:last]).startswith(words):
         last += 1

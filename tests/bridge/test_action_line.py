@@ -1,4 +1,4 @@
-"""``update.train_on=action``: the mask holds the tokens of each reply's last line and its end token, and no other."""
+"""``update.train_on=action``: the mask holds the tokens within each reply's last line and its end token, and no other."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def marked(template: ChatTemplate, ids: list[int]) -> list[int]:
 
 
 SHIPPED = [
-    ("Try amber.\nAction: amber", [".\nAction:", " amber"]),  # one token is the end of a line and the next one's start
+    ("Try amber.\nAction: amber", [" amber"]),  # one token is the end of a line and the next one's start
     ("Action: amber", ["Action:", " amber"]),
-    ("Action: slate\nno.\nAction: amber\n\n", [".\nAction:", " amber"]),
-    ("So 1.\n\nAction: slate", ["\nAction:", " slate"]),
+    ("Action: slate\nno.\nAction: amber\n\n", [" amber"]),
+    ("So 1.\n\nAction: slate", [" slate"]),
 ]
 
 
@@ -89,5 +89,6 @@ def test_every_reply_of_a_dialogue(family: Any) -> None:
     assert changed.ids_N is tokens.ids_N and not (changed.mask_N > tokens.mask_N).any()
     spans = reply_spans(changed)
     texts = [tokenizer.decode(tokens.ids_N[start:end], skip_special_tokens=True).strip() for start, end in spans]
-    assert texts == ["Action: x0", "Action: x1", "Action: x2"]
+    form = "" if family is shipped else "Action: "  # of the shipped one, its token holds the line break before it as well
+    assert texts == [f"{form}x{number}" for number in range(3)]
     assert [tokens.ids_N[end - 1] for _, end in spans] == [template_end(tokenizer)] * 3
