@@ -12,7 +12,7 @@ from rmft_verl.types import Tokens
 
 
 def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
-    """``tokens`` whose mask marks, of each reply, only the last line that is not blank and the end token."""
+    """``tokens`` whose mask marks, of each reply, only tokens within the last line that is not blank, and the end."""
     mask_N = np.zeros_like(tokens.mask_N)
     for start, end in reply_spans(tokens):
         mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template)
@@ -29,7 +29,7 @@ def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
     """1 on the last line and the end token of one reply.
 
     A token that also holds something before the line does not belong to it: it may say the reasoning. Searched from the
-    end, where the line is, and by prefixes: a token by itself may be half a character, or depend on the tokens before it.
+    end, where the line is, by prefixes: the characters of a token by itself may depend on the tokens before it.
     """
     ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
     body = ids[:-1] if ended else ids

@@ -1,4 +1,4 @@
-"""``update.train_on=action``: the mask holds the tokens within each reply's last line and its end token, and no other."""
+"""``update.train_on=action``: the mask holds the tokens within the last line of each reply and its end token."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ def test_every_reply_of_a_dialogue(family: Any) -> None:
     assert changed.ids_N is tokens.ids_N and not (changed.mask_N > tokens.mask_N).any()
     spans = reply_spans(changed)
     texts = [tokenizer.decode(tokens.ids_N[start:end], skip_special_tokens=True).strip() for start, end in spans]
-    form = "" if family is shipped else "Action: "  # of the shipped one, its token holds the line break before it as well
+    form = "" if family is shipped else "Action: "  # a token of the shipped one holds the line break as well
     assert texts == [f"{form}x{number}" for number in range(3)]
     assert [tokens.ids_N[end - 1] for _, end in spans] == [template_end(tokenizer)] * 3
