@@ -21,7 +21,7 @@ def markdown(arms: Arms) -> str:
     """A table a metric, with a row an arm and a column a number of updates.
 
     Held-out plays where all runs of an arm have them, else the training rollouts of the model with as many updates,
-    which are played on fresh scenarios before anything is learnt from them.
+    which are played on fresh scenarios before anything is learnt from them; nothing where an algorithm plays those.
     """
     updates = range(1 + max(int(run.rows[-1]["iteration"]) for runs in arms.values() for run in runs))
     parts = []
@@ -42,7 +42,7 @@ def over_seeds(values: Sequence[float]) -> Interval:
 
 def _cell(runs: Sequence[Outcome], updates: int, key: str) -> str:
     held_out = [_row(run, updates).get(f"heldout/{key}") for run in runs]
-    fresh = [_row(run, updates + 1).get(f"rollout/{key}") for run in runs]
+    fresh = [None if run.taught else _row(run, updates + 1).get(f"rollout/{key}") for run in runs]
     values = [value for value in (fresh if None in held_out else held_out) if value is not None]
     if not values:
         return ""

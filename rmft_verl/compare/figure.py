@@ -139,7 +139,9 @@ def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Styl
 
 
 def _course(run: Outcome, key: str) -> dict[int, float]:
-    """Iteration -> value, where there is one."""
+    """Iteration -> value, where there is one that the model played."""
+    if run.taught and key in (ROLLOUTS, KEPT):
+        return {}
     return {int(row["iteration"]): float(row[key]) for row in run.rows if row.get(key) is not None}
 
 

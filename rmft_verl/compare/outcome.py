@@ -58,6 +58,11 @@ class Outcome:
         return repr(sorted((key, str(value)) for key, value in self.config.items() if key.startswith(START)))
 
     @property
+    def taught(self) -> bool:
+        """Whether an algorithm played the rollouts, which then say nothing of the model."""
+        return str(self.config.get("rollout.player", "model")) != "model"
+
+    @property
     def tokens_sampled(self) -> float:
         return _total(self.rows, "rollout/tokens")
 

@@ -343,29 +343,32 @@ def test_runs_with_keys_of_an_older_version_can_be_read(
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("every", ["eval.every=1", "eval.every=5"])
-def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(every: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [["eval.every=1"], ["eval.every=5"], ["eval.every=5", "rollout.player=ucb1"]])
+def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(keys: list[str], tmp_path: Path) -> None:
     for seed in (0, 1):
-        make_run(tmp_path / f"a_seed{seed}", ["recipe=mab_tiny", *SMALL, every, f"seed={seed}"])
-    assert compare(tmp_path, "a=mab_tiny", every, *SMALL, "--report-only", "--out", str(tmp_path / "there")) == 0
+        make_run(tmp_path / f"a_seed{seed}", ["recipe=mab_tiny", *SMALL, *keys, f"seed={seed}"])
+    assert compare(tmp_path, "a=mab_tiny", *keys, *SMALL, "--report-only", "--out", str(tmp_path / "there")) == 0
     assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
 
 
 def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewhere() -> None:
-    def run(*regrets: tuple[float | None, float | None]) -> SimpleNamespace:
+    def run(*regrets: tuple[float | None, float | None], taught: bool = False) -> SimpleNamespace:
         rows = [
             {"iteration": n, "heldout/normalized_regret": held_out, "rollout/normalized_regret": rollout}
             for n, (held_out, rollout) in enumerate(regrets)
         ]
-        return SimpleNamespace(rows=rows)
+        return SimpleNamespace(rows=rows, taught=taught)
 
     two = [run((0.9, None), (None, 0.8), (0.4, 0.7)), run((0.9, None), (0.1, 0.8), (0.6, 0.5))]
     # Two seeds: half an interval is t(0.975, 1) = 12.7062 standard errors; 0.1 of both pairs that differ.
-    assert course.markdown({"a": two, "b": [run((0.9, None), (0.3, 0.2))]}) == (  # type: ignore[dict-item]
+    teachers = [run((0.9, None), (None, 0.1), (0.4, 0.1), taught=True)]
+    arms: Any = {"a": two, "b": [run((0.9, None), (0.3, 0.2))], "c": teachers}
+    assert course.markdown(arms) == (
         "| normalized regret after updates | 0 | 1 | 2 |\n"
         "|---|---|---|---|\n"
         "| a | 0.900* | 0.600 [-0.671, 1.871] | 0.500 [-0.771, 1.771]* |\n"
         "| b | 0.900* | 0.300* |  |\n"
+        "| c | 0.900* |  | 0.400* |\n"
         "\n"
         "mean over seeds [95 % t-interval]; * held out, else training scenarios, the same for all arms of a column\n"
     )
