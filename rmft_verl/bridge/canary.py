@@ -15,6 +15,9 @@ from rmft_verl.backend import StaleSamplerError
 from rmft_verl.bridge.faults import silence
 from rmft_verl.types import Tokens
 
+STALE = 0.5
+"""A sampler that received nothing is nearer to the old weights than to the new by more than this factor."""
+
 
 def sampler_logprobs(client: Any, probe: Sequence[Tokens], patience: float) -> list[torch.Tensor]:
     """The sampler's log-probability of every sampled token of each dialogue, at temperature 1.
@@ -56,7 +59,8 @@ def judge(
     """Mean absolute differences, nats per token; raises ``StaleSamplerError`` if the sampler is not the trainer.
 
     The two may differ by at most ``tolerance`` (their kernels round differently). ``before`` is the trainer before the
-    update: a sampler nearer to it than to the trainer is stale, however small the update was.
+    update: a sampler less than half as far from it as from the trainer is stale. (After an update that moves less than
+    rounding does, a fresh sampler is about as far from either.)
     """
     now, seen = torch.cat(list(trainer)), torch.cat(list(sampler))
     gap = (now - seen).abs().mean().item()
@@ -71,7 +75,7 @@ def judge(
         old = torch.cat(list(before))
         moved, lag = (now - old).abs().mean().item(), (seen - old).abs().mean().item()
         metrics["sync/moved"] = moved
-        if lag < gap:
+        if lag < STALE * gap:
             raise StaleSamplerError(
                 f"canary after sync {version}: the sampler is {lag:.5f} nats per token from the weights before the "
                 f"update and {gap:.5f} from those after it: the sync delivered nothing"

@@ -42,7 +42,7 @@ from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
 
-PROBE = 4
+PROBE = 8
 """Dialogues that the canary compares."""
 
 PROBE_FILE = "probe.npz"
@@ -114,7 +114,7 @@ class VerlBackend:
         played = progress.watch(sample, self._counter, on_progress, patience)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout proves the first sync: nothing had been sampled to prove it on
-            self._probe = _samples(trajectories)[:PROBE]
+            self._probe = _spread(_samples(trajectories))
             self._prove(version)
         return trajectories
 
@@ -146,7 +146,7 @@ class VerlBackend:
         size, n_steps = steps.cut(len(samples), update.batch, world, together)
         order = steps.draw(len(samples), size * n_steps, together, seed)
         progress.within(self._weights.sleep_replicas, "before the update", self._config.rollout.timeout)
-        self._probe = samples[:PROBE]
+        self._probe = _spread(samples)
         self._before = self._trainer_logprobs(self._probe)
         rows = objective.batch(order.tolist(), self._logprobs)
         if update.start == "base":  # from here on the trainer is not the model that played
@@ -219,6 +219,12 @@ class VerlBackend:
 
 def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:
     return [tokens for trajectory in trajectories for tokens in trajectory.tokens]
+
+
+def _spread(samples: Sequence[Tokens]) -> list[Tokens]:
+    """``PROBE`` dialogues from all over: those of one scenario often say the same, and a few tokens prove little."""
+    places = np.linspace(0, len(samples) - 1, min(PROBE, len(samples))).round().astype(int)
+    return [samples[place] for place in places]
 
 
 def _objects(values: list[Any]) -> np.ndarray:

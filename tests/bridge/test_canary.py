@@ -33,6 +33,15 @@ def test_old_weights_stop_the_run_even_within_the_tolerance() -> None:
         judge(NEW, OLD, OLD, tolerance=0.5, version=2)
 
 
+def test_an_update_smaller_than_the_rounding_is_no_proof_of_old_weights() -> None:
+    """bfloat16 rounds the trainer's new log-probabilities by more than the update moved them."""
+    now, before = [torch.tensor([-1.3998, -0.0046])], [torch.tensor([-1.3438, -0.0078])]
+    seen = [torch.tensor([-1.3663, -0.0046])]  # 0.0128 from before, 0.0167 from now
+    assert judge(now, seen, before, tolerance=0.05, version=3)["sync/canary"] == pytest.approx(0.01675, abs=1e-5)
+    with pytest.raises(StaleSamplerError, match="delivered nothing"):
+        judge(now, [torch.tensor([-1.3540, -0.0078])], before, tolerance=0.05, version=3)
+
+
 def test_a_sampler_that_says_nan_stops_the_run() -> None:
     with pytest.raises(StaleSamplerError):
         judge(NEW, [torch.tensor([float("nan"), -2.0]), torch.tensor([-0.5])], None, tolerance=0.05, version=0)
