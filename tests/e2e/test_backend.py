@@ -196,6 +196,10 @@ def test_dpo_raises_the_margin_of_its_pairs(backend: VerlBackend, played: list[T
 
 
 def test_grpo_raises_what_is_credited(prepared: Prepared, backend: VerlBackend) -> None:
+    """From the base: after the updates above the model may be sure of every word, and nothing could be raised."""
+    backend._actor.load_checkpoint(str(backend._base))
+    backend._probe, backend._before = [], None
+    backend.sync(6)
     requests = [RolloutRequest(s, i, 7 * i + j) for i, s in enumerate(scenarios(prepared, 2)) for j in range(4)]
     plays = [CreditedTrajectory(t, reward(Scored(t, 0.0))) for t in backend.rollout(requests, version=6)]
     samples = [play.trajectory.tokens[0] for play in plays]
