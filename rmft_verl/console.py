@@ -44,7 +44,7 @@ class Screen:
         if n == 0:
             self.console.print(f"Normalized regret: 0 = oracle, 1 = uniform play.\n{HEADER}")
         held_out = "-"
-        if "heldout/normalized_regret" in row:
+        if not math.isnan(row.get("heldout/normalized_regret", math.nan)):
             low, high = row["heldout/normalized_regret_low"], row["heldout/normalized_regret_high"]
             held_out = f"{row['heldout/normalized_regret']:.3f} [{low:.3f}, {high:.3f}]"
         cells = [

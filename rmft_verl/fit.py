@@ -35,10 +35,14 @@ def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
         )
     try:
         for scenario in bandits:
-            Prior(**generator.prior(scenario))  # type: ignore[attr-defined]
+            prior, rng = Prior(**generator.prior(scenario)), np.random.default_rng(0)  # type: ignore[attr-defined]
+            if prior.drifts:
+                generator.draw_means(scenario, rng)  # type: ignore[attr-defined]
     except AttributeError as error:
+        if error.name not in ("prior", "draw_means"):
+            raise
         raise ConfigError(
-            f"selection.score='posterior': the generator of {name} has no prior(scenario); give it one "
+            f"selection.score='posterior': the generator of {name} has no {error.name}(...); give it one "
             "(docs/write_an_env.md) or use selection.score=regret"
         ) from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rmft_verl import metrics
+from rmft_verl.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, CreditedTrajectory, Scored, Trajectory
 
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
@@ -18,7 +19,7 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
 
     ``row``: the iteration's other metrics, if it had any: how much better its kept plays looked than the model plays.
     """
-    regret = metrics.normalized_regret_interval(played)
+    regret = value_or(NO_INTERVAL, metrics.normalized_regret_interval, played)
     kept = row.get("kept/normalized_regret")
     gap = {} if kept is None else {"heldout/optimism_gap": regret.value - kept}
     return (
@@ -28,7 +29,7 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
             "heldout/normalized_regret": regret.value,
             "heldout/normalized_regret_low": regret.low,
             "heldout/normalized_regret_high": regret.high,
-            "heldout/regret": metrics.mean_regret(played),
+            "heldout/regret": value_or(UNKNOWN, metrics.mean_regret, played),
             "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
             "heldout/min_fraction": metrics.scaled_min_fraction(played),
             "heldout/greedy_fraction": metrics.greedy_fraction(played),
@@ -41,7 +42,7 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
     """What the training rollouts say before selection."""
     sampled = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
     return {
-        "rollout/normalized_regret": metrics.normalized_regret(played),
+        "rollout/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, played),
         "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
         "rollout/min_fraction": metrics.scaled_min_fraction(played),
         "rollout/invalid_rate": metrics.invalid_rate(played),
@@ -59,7 +60,7 @@ def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[s
     return {
         "rollout/score": float(np.mean([play.score for play in scored])),
         "kept/score": float(np.mean([score[id(play)] for play in kept])),
-        "kept/normalized_regret": metrics.normalized_regret(kept),
+        "kept/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, kept),
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
         "kept/share": len(kept) / len(scored),
@@ -90,4 +91,7 @@ def _regret_by_environment(played: Sequence[Trajectory]) -> dict[str, float]:
     parts = {name: [trajectory for trajectory in played if trajectory.scenario.env == name] for name in names}
     if len(parts) == 1:
         return {}
-    return {f"heldout/normalized_regret/{name}": metrics.normalized_regret(plays) for name, plays in parts.items()}
+    return {
+        f"heldout/normalized_regret/{name}": value_or(UNKNOWN, metrics.normalized_regret, plays)
+        for name, plays in parts.items()
+    }

@@ -106,7 +106,7 @@ class Record:
         """Note the end of a phase. The state never goes back: phases that are repeated change nothing."""
         if phase == "log":
             self._logged.add(n)
-            if HELD_OUT in row:
+            if not math.isnan(row.get(HELD_OUT, math.nan)):
                 self._regrets[n] = row[HELD_OUT]
         if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):
             self._state = dataclasses.replace(self._state, iteration=n, phase=phase, row=dict(row))

@@ -89,6 +89,11 @@ def _check_selection(config: Config) -> None:
             f"selection.keep={selection.keep:g} is more than rollout.rollouts={rollouts}: keep at most what is played, "
             "or play more rollouts"
         )
+    if selection.threshold is not None and config.update.loss != "sft":
+        raise ConfigError(
+            f"selection.threshold={selection.threshold:g} is an option of update.loss=sft, not "
+            f"{config.update.loss!r}: leave it out"
+        )
     if selection.further and selection.score != "posterior":
         raise ConfigError(
             f"selection.further={selection.further:g} belongs to selection.score=posterior, not "

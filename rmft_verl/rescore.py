@@ -18,11 +18,12 @@ from rmft_verl.config import Config
 from rmft_verl.env import load_env
 from rmft_verl.fit import check_fit
 from rmft_verl.lesson import choose, favored
+from rmft_verl.metrics import UNKNOWN, value_or
 from rmft_verl.plan import make_generator
 from rmft_verl.recipe import reload_config
 from rmft_verl.run_dir import RunDir, write_text
 from rmft_verl.scores import Scorer
-from rmft_verl.selection import GROUP_KEYS
+from rmft_verl.selection import GROUP_KEYS, count
 from rmft_verl.trainer import SELECTION
 from rmft_verl.trajectory_file import read_with_kept
 from rmft_verl.types import RunError, Scored, Trajectory
@@ -30,7 +31,8 @@ from rmft_verl.types import RunError, Scored, Trajectory
 SETTINGS = ("score", "further", "keep", "group_by", "threshold")
 """Keys of ``selection``."""
 
-UNKNOWN = float("nan")
+CHOOSING = ("sft", "dpo")
+"""Losses of ``update`` that train on a part of the plays."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,15 @@ def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:
 
 def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
     stored = reload_config(run.config, ())
-    keys = {word.partition("=")[0] for word in settings}
+    given = {key: value for key, _, value in (word.partition("=") for word in settings)}
     for word in settings:
         key, equals, _ = word.partition("=")
         if not equals or key not in SETTINGS:
             raise RunError(f"{word!r}: write key=value with one of {', '.join(SETTINGS)}")
     fresh = [f"selection.{word}" for word in settings]
-    if "score" in keys:
+    if given.get("score", stored.selection.score) != stored.selection.score:
         fresh += [
-            f"selection.{key}={value}" for key, value in (("further", 0), ("threshold", "null")) if key not in keys
+            f"selection.{key}={value}" for key, value in (("further", 0), ("threshold", "null")) if key not in given
         ]
     # Nothing is updated, so what an update must fit is of no concern; where all valid plays were trained on (grpo),
     # the question is what a selection would have kept.
@@ -141,11 +143,22 @@ def _kept(run: RunDir, iteration: int, then: Rule, now: Rule) -> Kept:
     flagged = read_with_kept(path)
     if any(flag is None for _, flag in flagged):
         raise RunError(f"{path} does not say what was kept")
+    if all(flag for _, flag in flagged) and _chooses(then.config):
+        raise RunError(
+            f"{path} holds only what was kept, as the runs/ that compare leaves beside a table do: name the run itself"
+        )
     played = [play for play, _ in flagged]
     scored_then, _ = then.ranks(played, iteration)
     scored_now, kept_now = now.ranks(played, iteration)
     correlations = _correlations(scored_then, scored_now, now.config.selection.group_by)
     return Kept(played, [play for play, flag in flagged if flag], kept_now, correlations)
+
+
+def _chooses(config: Config) -> bool:
+    """Whether the update leaves out plays even if all are valid."""
+    return config.update.loss in CHOOSING and count(config.selection.keep, config.rollout.rollouts) < (
+        config.rollout.rollouts
+    )
 
 
 def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> list[float]:
@@ -167,24 +180,17 @@ def _row(parts: Sequence[Kept]) -> dict[str, Any]:
     played, then, now = ([play for part in parts for play in vars(part)[name]] for name in ("played", "then", "now"))
     before, after = {id(play) for play in then}, {id(play) for play in now}
     correlations = [value for part in parts for value in part.correlations]
-    row: dict[str, Any] = {"played": len(played), "regret_played": _regret(played)}
+    row: dict[str, Any] = {"played": len(played), "regret_played": value_or(UNKNOWN, metrics.normalized_regret, played)}
     for which, plays in (("then", then), ("now", now)):
         row |= {
             f"kept_{which}": len(plays),
-            f"regret_{which}": _regret(plays),
+            f"regret_{which}": value_or(UNKNOWN, metrics.normalized_regret, plays),
             f"suffix_failure_{which}": metrics.suffix_failure_frequency(plays),
             f"min_fraction_{which}": metrics.scaled_min_fraction(plays),
         }
     row["jaccard"] = len(before & after) / len(before | after) if before | after else UNKNOWN
     row["spearman"] = float(np.mean(correlations)) if correlations else UNKNOWN
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-
-
-def _regret(plays: Sequence[Trajectory]) -> float:
-    try:
-        return metrics.normalized_regret(plays)
-    except ValueError:  # nothing was kept, or all actions were equally good
-        return UNKNOWN
 
 
 # ---- text -----------------------------------------------------------------------------------------------------------

@@ -7,19 +7,17 @@ import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rmft_verl import metrics
-from rmft_verl.metrics import Interval
+from rmft_verl.metrics import NO_INTERVAL, UNKNOWN, Interval, value_or
 from rmft_verl.types import Trajectory
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-UNKNOWN = float("nan")
-NO_INTERVAL = Interval(UNKNOWN, UNKNOWN, UNKNOWN)
 
 SHORTEST_GROWTH = 10
 """Rounds below which a slope of growth says nothing."""
@@ -176,7 +174,7 @@ def _row(name: str, target: str, trajectories: Sequence[Trajectory], seed: int) 
         target=target,
         player=name,
         regret=metrics.mean_regret(finished),
-        normalized_regret=_scale(finished, seed),
+        normalized_regret=value_or(NO_INTERVAL, partial(metrics.normalized_regret_interval, seed=seed), finished),
         suffix_failure=metrics.suffix_failure_frequency(finished),
         min_fraction=metrics.scaled_min_fraction(finished),
         greedy_fraction=metrics.greedy_fraction(finished),
@@ -189,13 +187,6 @@ def _row(name: str, target: str, trajectories: Sequence[Trajectory], seed: int) 
         n_episodes=n_episodes,
         n_failed=n_failed,
     )
-
-
-def _scale(finished: Sequence[Trajectory], seed: int) -> Interval:
-    try:
-        return metrics.normalized_regret_interval(finished, seed)
-    except ValueError:  # all actions are equally good, so there is no scale
-        return NO_INTERVAL
 
 
 def _growth_of(finished: Sequence[Trajectory], seed: int) -> tuple[float, bool | None]:

@@ -14,7 +14,10 @@ from rmft_verl.metrics import Interval
 
 SHOWN = {"normalized regret": "normalized_regret", "SuffFailFreq": "suffix_failure", "K×MinFrac": "min_fraction"}
 
-LEGEND = "mean over seeds [95 % t-interval]; * held out, else training scenarios, the same for all arms of a column"
+LEGEND = (
+    "mean over seeds [95 % t-interval]; * held out, else training scenarios, drawn from one stream a seed, of which "
+    "arms with rollout.tokens take more or fewer"
+)
 
 
 def markdown(arms: Arms) -> str:

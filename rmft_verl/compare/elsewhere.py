@@ -14,11 +14,10 @@ from rmft_verl.compare.outcome import Outcome
 from rmft_verl.contestants import MODEL
 from rmft_verl.eval_dir import EvalDir, episode
 from rmft_verl.evaluate import play_requests
-from rmft_verl.metrics import Interval
-from rmft_verl.table import NO_INTERVAL
+from rmft_verl.metrics import NO_INTERVAL, Interval
 from rmft_verl.targets import Target
 from rmft_verl.tracking import warn
-from rmft_verl.types import Trajectory
+from rmft_verl.types import Trajectory, content_hash
 
 SEED = 0
 """Of the scenarios and draws: those of every evaluation that does not ask for others."""
@@ -70,7 +69,7 @@ def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhe
 def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Played:
     """The untrained player of runs that share it: from the first run that has it on file, else played once."""
     for run in alike:
-        stored = _stored(_directory(run, "base"), asked)
+        stored = _stored(_directory(run, "base", asked), asked)
         if len(stored) == len(asked.targets):
             return stored
     return _played(alike[0], "base", asked, failed)
@@ -78,7 +77,7 @@ def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Pl
 
 def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> Played:
     """The plays of a run's ``base`` or ``trained`` model, as far as there are any after playing what is missing."""
-    directory = _directory(run, which)
+    directory = _directory(run, which, asked)
     stored = _stored(directory, asked)
     missing = [target.name for target in asked.targets if target.name not in stored]
     if not missing:
@@ -100,8 +99,10 @@ def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> 
     return stored
 
 
-def _directory(run: Outcome, which: str) -> Path:
-    return run.path / "evals" / which
+def _directory(run: Outcome, which: str, asked: Examination) -> Path:
+    """One for each number of updates and each set of overrides: what another model has played is not taken."""
+    name = which if which == "base" else f"{which}_{int(run.rows[-1]['iteration']):03d}"
+    return run.path / "evals" / (f"{name}_{content_hash(sorted(asked.overrides))[:8]}" if asked.overrides else name)
 
 
 def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
@@ -116,7 +117,4 @@ def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
 
 
 def _regret(plays: Sequence[Trajectory]) -> Interval:
-    try:
-        return metrics.normalized_regret_interval(plays)
-    except ValueError:
-        return NO_INTERVAL
+    return metrics.value_or(NO_INTERVAL, metrics.normalized_regret_interval, plays)

@@ -10,15 +10,23 @@ from omegaconf import OmegaConf
 
 from rmft_verl.compare.outcome import Outcome
 from rmft_verl.run_dir import RunDir, RunState, write_text
+from rmft_verl.tracking import warn
 from rmft_verl.trajectory_file import write_trajectories
 from rmft_verl.types import Trajectory
 
 
 def write_evidence(run: Outcome, folder: Path) -> None:
-    """Write ``folder``/LABEL_seedS: what ``compare`` reads of a run, itself a run that ``compare`` reads."""
+    """Write ``folder``/LABEL_seedS: what ``compare`` reads of a run, itself a run that ``compare`` reads.
+
+    It takes the place of other evidence, as the table that it is written beside does; a whole run stays.
+    """
     small = RunDir(folder / f"{run.label}_seed{run.seed}")
     if small.path.resolve() == run.path.resolve():
         return
+    if small.checkpoints.exists():
+        warn(f"{small.path} holds a run with its models, so what the table rests on is not written there")
+        return
+    shutil.rmtree(small.path / "trajectories", ignore_errors=True)
     for directory in (small.path / "trajectories", small.report):
         directory.mkdir(parents=True, exist_ok=True)
     last = int(run.rows[-1]["iteration"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rmft_verl import metrics
-from rmft_verl.compare.numbers import Arms, Comparison, Line, or_unknown
+from rmft_verl.compare.numbers import Arms, Comparison, Line
 from rmft_verl.compare.outcome import Outcome
 from rmft_verl.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save
 
@@ -162,7 +162,7 @@ def _draw_ends(
             panel.plot([value.low, value.high], [height(line)] * 2, color=style["color"], linewidth=1, alpha=0.6)
         for run in arms.get(line.name, ()):
             there = metrics.suffix_failure_frequency(run.trained) if counts else height(line)
-            regret = or_unknown(metrics.normalized_regret, run.trained)
+            regret = metrics.value_or(metrics.UNKNOWN, metrics.normalized_regret, run.trained)
             panel.plot([regret], [there], markersize=4, alpha=0.6, markeredgewidth=0, zorder=2, **point)
     panel.set_xlabel("held-out normalized regret (0 oracle, 1 uniform)")
     if counts:

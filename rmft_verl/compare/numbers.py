@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +11,8 @@ from rmft_verl import metrics
 from rmft_verl.compare.arms import BASE
 from rmft_verl.compare.outcome import Outcome
 from rmft_verl.compare.references import play_references
-from rmft_verl.metrics import Interval
-from rmft_verl.table import UNKNOWN, EvalRow, summarize
+from rmft_verl.metrics import UNKNOWN, Interval, value_or
+from rmft_verl.table import EvalRow, summarize
 from rmft_verl.types import RunError, Trajectory
 
 MOST_UNEQUAL = 0.1
@@ -29,7 +29,7 @@ class Change:
     over_scenarios: Interval | None
     """Over scenarios alone; None if the two sides were played on different ones."""
     by_seed: tuple[float, ...]
-    """Empty where the seeds of the two sides differ."""
+    """Empty where the two sides have no seeds in common."""
 
     @property
     def spread(self) -> float:
@@ -155,14 +155,16 @@ def base_of(label: str) -> str:
 def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewhere: Mapping[str, Elsewhere]) -> Line:
     trained = [run.trained for run in runs]
     (play,) = summarize({runs[0].label: [play for plays in trained for play in plays]}).rows
-    regrets = [or_unknown(metrics.normalized_regret, plays) for plays in trained]
-    gaps = [one - or_unknown(metrics.normalized_regret, run.kept) for one, run in zip(regrets, runs, strict=True)]
+    regrets = [value_or(UNKNOWN, metrics.normalized_regret, plays) for plays in trained]
+    kept = [value_or(UNKNOWN, metrics.normalized_regret, run.kept) for run in runs]
+    gaps = [one - other for one, other in zip(regrets, kept, strict=True)]
     against_first = None
     if first is not None:
+        one, other, same_seeds = _by_seed(first, runs)
         against_first = change(
-            [run.trained for run in first],
-            trained,
-            same_seeds=[run.seed for run in first] == [run.seed for run in runs],
+            [run.trained for run in one],
+            [run.trained for run in other],
+            same_seeds=same_seeds,
             same_scenarios=first[0].measured_on == runs[0].measured_on,
         )
     return Line(
@@ -180,6 +182,18 @@ def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewher
     )
 
 
+def _by_seed(first: Sequence[Outcome], runs: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome], bool]:
+    """The runs of two arms to hold against each other, and whether they are paired: those of two or more common seeds.
+
+    All of them where fewer are common, since one pair of runs knows nothing of how much seeds differ.
+    """
+    common = {run.seed for run in first} & {run.seed for run in runs}
+    if len(common) < min(2, len(first), len(runs)):
+        return first, runs, False
+    one, other = ([run for run in side if run.seed in common] for side in (first, runs))
+    return one, other, True
+
+
 def change(
     before: Sequence[Sequence[Trajectory]],
     after: Sequence[Sequence[Trajectory]],
@@ -189,7 +203,7 @@ def change(
 ) -> Change | None:
     """From the plays of all seeds before to those after; None where there is no scale to measure on."""
     earlier, later = ([play for plays in side for play in plays] for side in (before, after))
-    relative = or_unknown(metrics.normalized_regret, earlier) > 0
+    relative = value_or(UNKNOWN, metrics.normalized_regret, earlier) > 0
     plain = metrics.relative_change if relative else metrics.absolute_change
     try:
         interval = metrics.change_over_seeds(
@@ -214,6 +228,14 @@ def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
         for one in comparisons
         if not one.paired
     ]
+    first, *others = arms
+    for label in others:
+        _, other, paired = _by_seed(arms[first], arms[label])
+        if not paired:
+            found.append(f"{label} and {first} have no two seeds in common, so their difference is not paired by seed")
+        elif len(other) < max(len(arms[first]), len(arms[label])):
+            seeds = ", ".join(str(run.seed) for run in other)
+            found.append(f"{label} is held against {first} on the seeds that both have: {seeds}")
     single = [label for label, runs in arms.items() if len(runs) == 1]
     if single:
         found.append(f"one seed only: the intervals of {', '.join(single)} know nothing of how much seeds differ")
@@ -235,11 +257,3 @@ def mean(values: Sequence[float]) -> float:
 def spread(values: Sequence[float]) -> float:
     """Standard deviation over seeds (n - 1); NaN for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else UNKNOWN
-
-
-def or_unknown(measure: Callable[[Sequence[Trajectory]], float], plays: Sequence[Trajectory]) -> float:
-    """A number of the plays, NaN where it is not defined for them."""
-    try:
-        return measure(plays)
-    except ValueError:
-        return UNKNOWN

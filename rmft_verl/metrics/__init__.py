@@ -23,7 +23,7 @@ from rmft_verl.metrics.behavior import (
 from rmft_verl.metrics.comparison import WinRate, cumulative_reward, win_rates
 from rmft_verl.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
 from rmft_verl.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
-from rmft_verl.metrics.intervals import RESAMPLES, Band, Interval, bootstrap
+from rmft_verl.metrics.intervals import NO_INTERVAL, RESAMPLES, UNKNOWN, Band, Interval, bootstrap, value_or
 from rmft_verl.metrics.scale import (
     absolute_change,
     mean_regret,
@@ -37,7 +37,9 @@ from rmft_verl.metrics.scale import (
 from rmft_verl.metrics.seeds import change_over_seeds, two_level
 
 __all__ = [
+    "NO_INTERVAL",
     "RESAMPLES",
+    "UNKNOWN",
     "Band",
     "FrequencyBias",
     "Growth",
@@ -75,5 +77,6 @@ __all__ = [
     "suffix_failure_frequency",
     "trend_test",
     "two_level",
+    "value_or",
     "win_rates",
 ]

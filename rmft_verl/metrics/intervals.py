@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+from rmft_verl.types import Trajectory
 
 RESAMPLES = 2000
 """Bootstrap resamples: the Monte-Carlo error of a 2.5 % quantile is then about a tenth of the standard error."""
@@ -20,6 +22,20 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+UNKNOWN = float("nan")
+NO_INTERVAL = Interval(UNKNOWN, UNKNOWN, UNKNOWN)
+
+Number = TypeVar("Number")
+
+
+def value_or(unknown: Number, measure: Callable[[Sequence[Trajectory]], Number], plays: Sequence[Trajectory]) -> Number:
+    """A measure of the plays; ``unknown`` where it is not defined for them: none is scored, or nothing is at stake."""
+    try:
+        return measure(plays)
+    except ValueError:
+        return unknown
 
 
 class Band(NamedTuple):

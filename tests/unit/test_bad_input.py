@@ -30,6 +30,10 @@ CASES = {
         ["selection.score=posterior", "recipe=fol_qwen3"],
         ["selection.score='posterior'", "fol", "selection.score=regret"],
     ),
+    "a threshold for pairs": (
+        ["update.loss=dpo", "selection.threshold=0.2"],
+        ["selection.threshold=0.2", "update.loss=sft", "leave it out"],
+    ),
     "DPO with one play": (["update.loss=dpo", "rollout.rollouts=1", "selection.keep=1"], ["update.loss='dpo'", "2 or"]),
     "more pairs than plays": (["update.loss=dpo", "selection.keep=9"], ["selection.keep=9", "at most half"]),
     "DPO with a prompt a round": (["update.loss=dpo", "rollout.history=summary"], ["rollout.history=dialogue"]),

@@ -23,7 +23,7 @@ from rmft_verl.evaluate import play_requests
 from rmft_verl.recipe import load_config
 from rmft_verl.run_dir import RunDir, write_text
 from rmft_verl.targets import parse_targets
-from rmft_verl.tracking import FileTracker
+from rmft_verl.tracking import FileTracker, read_metrics
 from rmft_verl.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import RunError, Trajectory
 
@@ -181,6 +181,19 @@ def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Tra
     assert sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file()) == before
 
 
+def test_evidence_takes_the_place_of_other_evidence_but_not_of_a_run(tmp_path: Path, trainer: Trainer) -> None:
+    long = make_run(tmp_path / "long", ["recipe=mab_tiny", *SMALL, "iterations=3"], ("uniform", "greedy"))
+    short = make_run(tmp_path / "short", ["recipe=mab_tiny", *SMALL, "iterations=1"], ("uniform", "ucb1"))
+    out = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    for run in (long, short):
+        assert main(["compare", f"a={run.path}", *out]) == 0
+    small = RunDir.open(tmp_path / "out" / "runs" / "a_seed0")
+    assert (small.recorded("eval"), small.recorded("train")) == ([0, 1], [1])
+    (small.checkpoints / "final").mkdir(parents=True)
+    before = small.metrics.read_bytes()
+    assert main(["compare", f"a={long.path}", *out]) == 0 and small.metrics.read_bytes() == before
+
+
 def test_overrides_may_follow_the_seeds(tmp_path: Path, trainer: Trainer) -> None:
     root = ["--root", str(tmp_path)]
     assert main(["compare", "mab_tiny", *root, "--seeds", "4", *SMALL]) == 0
@@ -314,6 +327,32 @@ def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Tra
     assert "against a [95 %, unpaired]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
 
 
+def test_arms_are_paired_on_the_seeds_that_both_have(tmp_path: Path, trainer: Trainer) -> None:
+    trained = {0: "11 01", 1: "01 01", 2: "00 01"}
+    for seed, plays in trained.items():
+        hand_run(tmp_path / f"a{seed}", seed, base="00 01", trained=plays, kept="11 01", tokens=100)
+        hand_run(tmp_path / f"b{seed}", seed, base="00 01", trained="11 01", kept="11 11", tokens=100)
+    hand_run(tmp_path / "c3", 3, base="00 01", trained="11 01", kept="11 11", tokens=100)
+
+    def arms(*runs: str) -> list[str]:
+        return [f"{name}={','.join(f'{tmp_path}/{run}' for run in runs if run[0] == name)}" for name in "abc"]
+
+    some = arms("a0", "a1", "a2", "b0", "b1", "c3")
+    assert main(["compare", *some, "--root", str(tmp_path)]) == 0
+    table = players(tmp_path, "toy")
+    assert json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))["remarks"] == [
+        "b is held against a on the seeds that both have: 0, 1",
+        "c and a have no two seeds in common, so their difference is not paired by seed",
+        "one seed only: the intervals of c know nothing of how much seeds differ",
+    ]
+    against = table["b"]["against_first"]
+    assert against["by_seed"] == pytest.approx([0.0, -0.5]) and against["value"] == pytest.approx(0.5 / 0.75 - 1)
+    assert table["c"]["against_first"]["by_seed"] == [] and table["c"]["against_first"]["value"] < 0
+    two = arms("a0", "a1", "b0", "b1", "c3")
+    assert main(["compare", *two, "--root", str(tmp_path)]) == 0
+    assert players(tmp_path, "toy")["b"]["against_first"] == against
+
+
 def test_mixed_environments_have_a_table_each_and_no_arms_are_counted_in_full_information(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,7 +409,7 @@ def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewher
         "| b | 0.900* | 0.300* |  |\n"
         "| c | 0.900* |  | 0.400* |\n"
         "\n"
-        "mean over seeds [95 % t-interval]; * held out, else training scenarios, the same for all arms of a column\n"
+        f"{course.LEGEND}\n"
     )
 
 
@@ -381,7 +420,7 @@ def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path
     further = ["--ood", "mab:longer", "--ood-scenarios", "6", "--ood-override", "model.context=4096"]
     assert compare(tmp_path, *ARMS, *further) == 0
     assert len(trainer.evaluated) == 5  # 2 arms x 2 seeds, and their common base
-    out = str(tmp_path / "lowest_seed0" / "evals" / "base")
+    out = str(next((tmp_path / "lowest_seed0" / "evals").glob("base_*")))  # a name for each set of overrides
     assert trainer.evaluated[0] == (
         f"eval mab:longer --players model --base {tmp_path}/lowest_seed0 model.context=4096 --scenarios 6 --seed 0 "
         f"--out {out}"
@@ -395,6 +434,11 @@ def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path
     assert len(there["against_base"]["by_seed"]) == 2
     assert "mab:longer against base [95 %]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
     assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
+    assert compare(tmp_path, *ARMS, *further[:4]) == 0 and len(trainer.evaluated) == 10, "another context"
+    tracker = FileTracker(tmp_path / "lowest_seed1" / "metrics.jsonl")
+    tracker.log(read_metrics(tmp_path / "lowest_seed1" / "metrics.jsonl")[-1], 6)
+    assert compare(tmp_path, *ARMS, *further[:4]) == 0 and len(trainer.evaluated) == 11, "one more update"
+    assert trainer.evaluated[-1][-1].endswith("lowest_seed1/evals/trained_006")
 
 
 def test_the_base_of_a_run_can_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,8 @@ def test_the_options_of_the_old_score_do_not_follow_the_new(tmp_path: Path) -> N
         "threshold": None,
         "loss": "sft",
     }
+    now = rescored(run, "score=posterior", "keep=1")["now"]  # the score is what it was
+    assert (now["further"], now["threshold"], now["keep"]) == (2.0, 9.0, 1.0)
 
 
 def test_what_reinforcement_trained_on_is_held_against_a_selection(tmp_path: Path) -> None:
@@ -131,6 +133,17 @@ def test_what_cannot_be_asked_is_one_line(
     assert main(["rescore", str(run.path), *settings]) == 2
     line = capsys.readouterr().err.strip()
     assert said in line and "\n" not in line
+
+
+def test_plays_of_which_only_the_kept_are_on_file_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = by_hand(tmp_path / "run")
+    path = run.trajectories("train", 1)
+    kept = [play for play, flag in read_with_kept(path) if flag]
+    write_trajectories(path, kept, phase="train", iteration=1, kept=kept)
+    assert main(["rescore", str(run.path), "score=reward"]) == 2
+    assert "holds only what was kept" in capsys.readouterr().err
 
 
 def test_a_score_that_does_not_fit_the_environment_is_refused(

@@ -8,9 +8,12 @@ from toy_bandit import toy_trajectory
 
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
+from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
 from rmft_verl.evaluate import evaluate_players
+from rmft_verl.fit import check_fit
 from rmft_verl.posterior import Prior, posterior_regret
+from rmft_verl.recipe import load_config
 from rmft_verl.scores import Scorer
 from rmft_verl.types import Trajectory
 
@@ -61,6 +64,25 @@ def test_a_law_without_a_posterior_is_refused(options: dict[str, object], named:
     generator = BanditGenerator(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=named):
         generator.prior(generator.draw(rng()))
+
+
+def test_a_prior_that_drifts_needs_games_drawn_from_it() -> None:
+    class Undrawn(DriftGenerator):
+        @property
+        def draw_means(self) -> object:
+            raise AttributeError("draw_means", name="draw_means")
+
+    class Misspelt(DriftGenerator):
+        def prior(self, scenario: object) -> dict[str, object]:
+            return {"law": self.lawless}  # type: ignore[attr-defined]
+
+    config = load_config(["recipe=nsmab_tiny"])
+    env_class = load_env("nsmab")
+    check_fit(config, env_class)
+    with pytest.raises(ConfigError, match=r"the generator of nsmab has no draw_means\(\.\.\.\); give it one"):
+        check_fit(config, type("Plugin", (env_class,), {"Generator": Undrawn}))
+    with pytest.raises(AttributeError, match="lawless"):
+        check_fit(config, type("Plugin", (env_class,), {"Generator": Misspelt}))
 
 
 def test_drifting_means_are_scored_by_particles_that_the_plays_of_a_scenario_share() -> None:

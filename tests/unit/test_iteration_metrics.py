@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from toy_bandit import toy_trajectory
+
+from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.regret import score
+from rmft_verl.types import Oracle, Scored, StopReason, Trajectory
+
+
+def elsewhere(play: Trajectory, name: str) -> Trajectory:
+    return dataclasses.replace(play, scenario=dataclasses.replace(play.scenario, env=name))
+
+
+def broken() -> Trajectory:
+    """A play whose environment raised before the first round."""
+    play = toy_trajectory([0.0, 1.0], [0, 0])
+    unknown = Oracle(np.zeros((2, 2)), "none")
+    return score(dataclasses.replace(play, turns=(), oracle=unknown, stop_reason=StopReason.ERROR, regret=None))
+
+
+def test_where_nothing_is_at_stake_there_is_no_normalized_regret() -> None:
+    plays = [toy_trajectory([0.5, 0.5], [0, 1], context=str(i)) for i in range(3)]
+    for row in (held_out_metrics(plays, {}), rollout_metrics(plays, 1.0)):
+        regret = {key: value for key, value in row.items() if "normalized_regret" in key}
+        assert regret and all(math.isnan(value) for value in regret.values())
+    assert math.isnan(kept_metrics(plays, [Scored(play, 0.0) for play in plays])["kept/normalized_regret"])
+    assert held_out_metrics(plays, {})["heldout/regret"] == 0.0
+
+
+def test_an_environment_of_a_mix_that_failed_has_no_regret_and_the_others_do() -> None:
+    played = [toy_trajectory([0.0, 1.0], [0, 1]), elsewhere(broken(), "other")]
+    row = held_out_metrics(played, {})
+    assert row["heldout/normalized_regret"] == row["heldout/normalized_regret/toy"] == pytest.approx(1.0)
+    assert math.isnan(row["heldout/normalized_regret/other"])
+
+
+def test_the_gap_is_held_out_regret_minus_that_of_what_was_kept() -> None:
+    played = [toy_trajectory([0.0, 1.0], [0, 1])]
+    assert held_out_metrics(played, {"kept/normalized_regret": 0.25})["heldout/optimism_gap"] == pytest.approx(0.75)
