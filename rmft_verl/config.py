@@ -73,7 +73,7 @@ class SelectionConfig:
     keep: float = 8
     """k: trajectories kept in each scenario, or below 1 the share of ``rollout.rollouts`` that is kept."""
     threshold: float | None = None
-    """The worst score per round that is kept, whatever ``keep`` says."""
+    """The worst score per round that is kept, of those that ``keep`` leaves."""
     group_by: str = "scenario"
     """A key of ``selection.GROUP_KEYS``."""
 

@@ -13,6 +13,9 @@ from rmft_verl.players.ucb1 import EXPLORATION
 from rmft_verl.regret import earned, uniform_regret
 from rmft_verl.types import CreditedTrajectory, Scored
 
+SCALE = 0.5
+"""Standard deviation of the rewards that the bounds of ``ucb`` are for: that of Bernoulli rewards at a mean of 0.5."""
+
 
 def score(play: Scored) -> np.ndarray:
     """Minus the score of the whole play in units of uniform play's regret, the same for every turn. Shape (T,).
@@ -44,7 +47,7 @@ def strategic(play: Scored) -> np.ndarray:
 def ucb(play: Scored) -> np.ndarray:
     """1 where the arm is one that UCB would play now, else 0; this turn alone (ALG of Chen et al. 2026). Shape (T,).
 
-    UCB is that of ``players.ucb1`` with rewards of standard deviation 0.5; an untried arm is one it would play.
+    UCB is that of ``players.ucb1`` with rewards of standard deviation ``SCALE``; an untried arm is one it would play.
     ``ValueError`` for points of the simplex.
     """
     n_arms = len(play.trajectory.scenario.actions)
@@ -54,7 +57,7 @@ def ucb(play: Scored) -> np.ndarray:
         if not isinstance(turn.action, int) or turn.reward is None:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)
-        bound_A = np.where(counts_A > 0, sums_A / tried_A + np.sqrt(EXPLORATION / tried_A), np.inf)
+        bound_A = np.where(counts_A > 0, sums_A / tried_A + 2 * SCALE * np.sqrt(EXPLORATION / tried_A), np.inf)
         agrees.append(float(bound_A[turn.action] == bound_A.max()))
         counts_A[turn.action] += 1
         sums_A[turn.action] += turn.reward

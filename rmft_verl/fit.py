@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rmft_verl.config import Config, ConfigError
+from rmft_verl.credit import SCALE
 from rmft_verl.env import Env
 from rmft_verl.plan import PROBED_SCENARIOS, make_generator
 from rmft_verl.players import can_play
@@ -23,8 +24,19 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
         _check_prior(name, generator, bandits)
     if config.update.loss == "grpo" and config.update.credit == "ucb" and len(bandits) < len(games):
         raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
+    if config.update.credit == "ucb":
+        _check_bounds(name, [spec for _, spec in games])
     if config.rollout.player != "model":
         _check_teacher(config.rollout.player, name, env_class, games)
+
+
+def _check_bounds(name: str, specs: list[GameSpec]) -> None:
+    other = next((spec.reward_scale for spec in specs if spec.reward_scale != SCALE), None)
+    if other is not None:
+        raise ConfigError(
+            f"update.credit='ucb': its bounds are for rewards of standard deviation {SCALE}, and {name} draws some of "
+            f"{other:g}: use score or strategic, or other env.options"
+        )
 
 
 def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:

@@ -19,7 +19,8 @@ def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
     """Fill ``new`` with what ``source`` has of its last complete iteration that has a state of the trainer on file, and
     of those before; returns the state that goes with it.
 
-    Raises ``RunError`` if there is none or a key of ``KEPT`` differs, ``RunDirError`` if that state is damaged.
+    Raises ``RunError`` if there is none, if none would follow or a key of ``KEPT`` differs, ``RunDirError`` if that
+    state is damaged.
     """
     found = differences(stored_config(source.path), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
@@ -32,6 +33,11 @@ def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
     last = complete[-1]
     state = checkpoints.step(source.checkpoints, last)
     checkpoints.verify(state, f"remove it (rm -r {state}) to fork from the one before")
+
+    if config.iterations <= last:
+        raise RunError(
+            f"fork={source.path}: iterations={config.iterations}, and it has had {last}: set iterations above {last}"
+        )
 
     def copy(path: Path) -> None:
         shutil.copytree(state, path, ignore=shutil.ignore_patterns(checkpoints.MANIFEST))

@@ -98,6 +98,20 @@ def check_budget(budget: Budget, config: Config) -> None:
     )
 
 
+def check_positions(positions: int | None, config: Config) -> None:
+    """Raise ``ConfigError`` if ``model.context`` is more than the model has ``positions`` for; None is not known.
+
+    What verl is told of the model's own configuration (``override_config``, such as a longer rope) is left to verl.
+    """
+    told: Any = config.verl
+    for key in ("actor_rollout_ref", "model", "override_config"):
+        told = told.get(key) or {}
+    if positions is not None and config.model.context > positions and not told:
+        raise ConfigError(
+            f"model.context={config.model.context}: {config.model.path} has {positions} positions; lower it"
+        )
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a model's memory follows from."""
@@ -121,16 +135,16 @@ class Shape:
         return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary)
 
 
-SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool]] = {
-    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied: the published config.json
-    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 128, 3072, 151936, True),
-    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 128, 6144, 151936, True),
-    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 128, 9728, 151936, True),
-    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 128, 12288, 151936, False),
-    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 128, 17408, 151936, False),
-    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 128, 25600, 151936, False),
-    "microsoft/Phi-3.5-mini-instruct": (3072, 32, 32, 32, 96, 8192, 32064, False),
-    "google/gemma-2-9b-it": (3584, 42, 16, 8, 256, 14336, 256000, True),
+SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool, int]] = {
+    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied, positions: config.json
+    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 128, 3072, 151936, True, 40960),
+    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 128, 6144, 151936, True, 40960),
+    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 128, 9728, 151936, True, 40960),
+    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 128, 12288, 151936, False, 40960),
+    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 128, 17408, 151936, False, 40960),
+    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 128, 25600, 151936, False, 40960),
+    "microsoft/Phi-3.5-mini-instruct": (3072, 32, 32, 32, 96, 8192, 32064, False, 131072),
+    "google/gemma-2-9b-it": (3584, 42, 16, 8, 256, 14336, 256000, True, 8192),
 }
 
 
@@ -138,7 +152,7 @@ def known_shape(path: str) -> Shape | None:
     """The shape of a model of the recipes by its hub id, so that a plan needs no download; None for others."""
     if path not in SHAPES:
         return None
-    hidden, layers, heads, kv_heads, head_dim, intermediate, vocabulary, tied = SHAPES[path]
+    hidden, layers, heads, kv_heads, head_dim, intermediate, vocabulary, tied, _ = SHAPES[path]
     return Shape.from_hf(
         {
             "hidden_size": hidden,

@@ -12,10 +12,12 @@ from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, load_env
 from rmft_verl.fit import check_fit
 from rmft_verl.plan import (
+    SHAPES,
     Budget,
     CountTokens,
     Shape,
     check_budget,
+    check_positions,
     estimate_tokens,
     known_shape,
     make_generator,
@@ -65,6 +67,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     model_path = resolve_model(config.model.path)
     runtime.installed()
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
+    check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count = _counter(model_path, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
@@ -115,9 +118,19 @@ def _counter(model_path: str, config: Config) -> CountTokens:
 
 
 def model_shape(model_path: str) -> Shape | None:
-    """From the model's config.json, or from the table of Qwen3 models; None if neither knows it."""
+    """From the model's config.json, or from the table of the recipes' models; None if neither knows it."""
     file = Path(model_path) / "config.json"
     return Shape.from_hf(json.loads(file.read_text())) if file.is_file() else known_shape(model_path)
+
+
+def model_positions(model_path: str) -> int | None:
+    """The longest dialogue the model can read, from the same places."""
+    file = Path(model_path) / "config.json"
+    if not file.is_file():
+        return SHAPES[model_path][-1] if model_path in SHAPES else None
+    hf = json.loads(file.read_text())
+    positions: int | None = (hf | hf.get("text_config", {})).get("max_position_embeddings")
+    return positions
 
 
 def print_plan(config: Config) -> None:

@@ -131,10 +131,23 @@ def _refuse_unknown(layer: DictConfig) -> None:
                 near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
                 hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(_siblings(prefix, keys))}."
                 raise ConfigError(f"unknown key {key!r}. {hint}")
+            _refuse_kind(key, node[name], keys)
             if not keys[key] and OmegaConf.is_dict(node[name]):
                 walk(node[name], f"{key}.")
 
     walk(layer, "")
+
+
+def _refuse_kind(key: str, value: Any, keys: dict[str, bool]) -> None:
+    """Refuse one value for a group of keys, and a word for a list: OmegaConf says neither the key nor the remedy."""
+    default: Any = Config()
+    for part in key.split("."):
+        default = getattr(default, part, None)
+    below = _siblings(f"{key}.", keys)
+    if below and not OmegaConf.is_dict(value):
+        raise ConfigError(f"{key}={value}: {key} is a group of keys, write {below[0]}=... or another of them")
+    if isinstance(default, list) and not OmegaConf.is_list(value):
+        raise ConfigError(f"{key}={value}: {key} is a list, write {key}=[{value}]")
 
 
 def _siblings(prefix: str, keys: dict[str, bool]) -> list[str]:

@@ -21,6 +21,11 @@ def check(config: Config) -> None:
         value = _get(config, key)
         if not (value >= low and math.isfinite(value)):
             raise ConfigError(f"{key}={value}: must be at least {low}")
+    for key in ("rollout.top_p", "hardware.gpu_memory"):
+        if not 0 < _get(config, key) <= 1:
+            raise ConfigError(f"{key}={_get(config, key)}: must be above 0 and at most 1")
+    if not config.update.max_grad_norm > 0:
+        raise ConfigError(f"update.max_grad_norm={config.update.max_grad_norm}: must be above 0")
     choices: dict[str, Sequence[str]] = {
         "selection.score": tuple(SCORES),
         "selection.group_by": tuple(GROUP_KEYS),
@@ -40,8 +45,11 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
     _check_numeric(config)
     _check_selection(config)
+    _check_options(config)
     _check_update(config)
-    world = config.hardware.nodes * config.hardware.gpus_per_node
+    world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.hardware.fsdp_size
+    if fsdp != -1 and (fsdp < 1 or world % fsdp):
+        raise ConfigError(f"hardware.fsdp_size={fsdp} does not divide {world} GPUs: -1 takes all of them")
     if world % config.hardware.tensor_parallel:
         raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
     if config.update.batch % world:
@@ -67,9 +75,16 @@ def _check_numeric(config: Config) -> None:
         ("selection.score", ("regret", "random")),
         ("selection.group_by", ("scenario",)),
         ("rollout.player", ("model",)),
+        ("rollout.history", ("dialogue",)),
+        ("rollout.share_rewards", (False,)),
+        ("update.train_on", ("reply",)),
+        ("update.weighting", ("token",)),
+        ("eval.rollouts", (1,)),
     ):
         if _get(config, key) not in allowed:
-            raise ConfigError(f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(allowed)}")
+            raise ConfigError(
+                f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(map(str, allowed))}"
+            )
     if config.rollout.tokens:
         raise ConfigError(f"rollout.tokens={config.rollout.tokens}: models on numbers sample none, leave it out")
     if config.selection.threshold is not None:
@@ -89,16 +104,23 @@ def _check_selection(config: Config) -> None:
             f"selection.keep={selection.keep:g} is more than rollout.rollouts={rollouts}: keep at most what is played, "
             "or play more rollouts"
         )
-    if selection.threshold is not None and config.update.loss != "sft":
-        raise ConfigError(
-            f"selection.threshold={selection.threshold:g} is an option of update.loss=sft, not "
-            f"{config.update.loss!r}: leave it out"
-        )
+    if selection.threshold is not None and not math.isfinite(selection.threshold):
+        raise ConfigError(f"selection.threshold={selection.threshold}: write a number, or leave it out")
     if selection.further and selection.score != "posterior":
         raise ConfigError(
             f"selection.further={selection.further:g} belongs to selection.score=posterior, not "
             f"{selection.score!r}: leave it out"
         )
+
+
+def _check_options(config: Config) -> None:
+    """Options of one loss that another would ignore."""
+    for key, loss in _BELONGS.items():
+        value = _get(config, key)
+        if config.update.loss != loss and value != _get(Config(), key):
+            raise ConfigError(
+                f"{key}={value!r} is an option of update.loss={loss}, not {config.update.loss!r}: leave it out"
+            )
 
 
 def _check_update(config: Config) -> None:
@@ -129,10 +151,6 @@ def _check_update(config: Config) -> None:
         raise ConfigError(
             "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
         )
-    if update.loss != "sft" and update.train_on == "action":
-        raise ConfigError(
-            f"update.train_on='action' is an option of update.loss=sft, not {update.loss!r}: leave it out"
-        )
     if update.loss == "grpo" and rollout.player != "model":
         raise ConfigError(
             f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
@@ -152,7 +170,17 @@ def samples_per_scenario(config: Config) -> int:
     return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
 
 
+_BELONGS = {
+    "selection.threshold": "sft",
+    "update.train_on": "sft",
+    "update.weighting": "sft",
+    "update.sft_term": "dpo",
+    "update.margin": "dpo",
+    "update.credit": "grpo",
+}
+
 _LOWEST: dict[str, float] = {
+    "seed": 0,
     "iterations": 1,
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
@@ -165,14 +193,18 @@ _LOWEST: dict[str, float] = {
     "update.beta": 0.0,
     "update.sft_term": 0.0,
     "update.margin": 0.0,
+    "update.weight_decay": 0.0,
     "update.epochs": 1,
     "update.batch": 1,
     "eval.scenarios": 1,
     "eval.rollouts": 1,
     "eval.every": 1,
+    "eval.temperature": 0.0,
     "hardware.nodes": 1,
     "hardware.gpus_per_node": 1,
     "hardware.tensor_parallel": 1,
+    "hardware.max_num_seqs": 1,
+    "hardware.agent_workers": 1,
     "checkpoint.every": 1,
     "checkpoint.keep": 1,
     "canary_tolerance": 0.0,

@@ -118,8 +118,9 @@ def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
         ]
     # Nothing is updated, so what an update must fit is of no concern; where all valid plays were trained on (grpo),
     # the question is what a selection would have kept.
-    hardware = ("hardware.nodes=1", "hardware.gpus_per_node=1", "hardware.tensor_parallel=1")
-    fresh += ["update.batch=1", *hardware, *(("update.loss=sft",) if stored.update.loss == "grpo" else ())]
+    fresh += ["update.batch=1"]
+    fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel", "fsdp_size")]
+    fresh += ["update.loss=sft", "update.credit=score"] if stored.update.loss == "grpo" else []
     return _rule(stored), _rule(reload_config(run.config, fresh))
 
 

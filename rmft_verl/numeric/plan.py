@@ -37,6 +37,12 @@ def check_numeric(config: Config) -> None:
                 f"env.name='ball' is for model.path=numeric:linear or numeric:softmax and update.loss=regret or sft, "
                 f"not {config.model.path!r} and {config.update.loss!r}"
             )
+        for key, value, only in (
+            ("selection.score", config.selection.score, "regret"),
+            ("update.start", config.update.start, "current"),
+        ):
+            if value != only:
+                raise ConfigError(f"{key}={value!r}: env.name='ball' knows {only} only, leave it out")
         make_games(config)
         return
     if config.update.loss == "regret" and config.env.name != "fol":

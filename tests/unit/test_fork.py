@@ -66,6 +66,7 @@ def test_a_fork_that_changes_nothing_is_the_run_itself(machine: Machine, tmp_pat
         (["eval.scenarios=5"], "eval.scenarios=3, now 5: a fork keeps these"),
         (["model.context=2048"], "model.context=1024, now 2048: a fork keeps these"),
         (["env.options.horizon=[5]"], "env.options.horizon=[4], now [5]: a fork keeps these"),
+        (["update.lr=0.25"], "iterations=3, and it has had 3: set iterations above 3"),
     ],
 )
 def test_what_would_not_compare_is_refused(

@@ -22,7 +22,8 @@ METHODS = sorted(set(RECIPES) - {*WHOLE, *NUMERIC, *ON_NUMBERS})
 
 @pytest.mark.verl
 @pytest.mark.parametrize(
-    "name", [*WHOLE, *(f"{base}+{name}" for name in METHODS for base in ("mab_tiny", "mab_qwen3"))]
+    "name",
+    [*WHOLE, *(f"{base}+{name}" for name in METHODS for base in ("mab_tiny", "mab_qwen3"))],
 )
 def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"recipe={name}", "dry_run=true"]) == 0
@@ -30,6 +31,15 @@ def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[st
     assert f"plan of recipe {name}: " in plan
     spare = re.search(r"spare: (\d+) tokens", plan)
     assert spare is not None and int(spare[1]) >= 0
+
+
+@pytest.mark.verl
+@pytest.mark.parametrize("game", ["fol", "nsmab", "mixed"])
+def test_long_pairs_fit_as_the_header_of_dpo_says(game: str, capsys: pytest.CaptureFixture[str]) -> None:
+    header = RECIPES["dpo"].read_text(encoding="utf-8")
+    assert f"{game}_qwen3" in header and "hardware.tokens_per_gpu=32768" in header
+    assert main([f"recipe={game}_qwen3+dpo", "hardware.tokens_per_gpu=32768", "dry_run=true"]) == 0
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("name", [*NUMERIC, *(f"fol_numeric+{name}" for name in (*ON_NUMBERS, "random", "one_round"))])
