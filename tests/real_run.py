@@ -117,7 +117,8 @@ def plays(run: Path) -> dict[str, str]:
 
 def litter() -> set[str]:
     """What lies where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files. Not the kernels
-    that torch has compiled, which serve the next run.
+    that torch has compiled, which serve the next run. What others put there meanwhile counts too: these tests want a
+    machine of their own.
     """
     paths = [path for folder in {"/dev/shm", "/tmp", tempfile.gettempdir()} for path in Path(folder).iterdir()]
     return {str(path) for path in paths if not path.name.startswith("torchinductor_")}
