@@ -129,7 +129,7 @@ def model_positions(model_path: str) -> int | None:
     if not file.is_file():
         return SHAPES[model_path][-1] if model_path in SHAPES else None
     hf = json.loads(file.read_text())
-    positions: int | None = (hf | hf.get("text_config", {})).get("max_position_embeddings")
+    positions: int | None = (hf | (hf.get("text_config") or {})).get("max_position_embeddings")
     return positions
 
 
