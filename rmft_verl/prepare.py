@@ -124,7 +124,7 @@ def model_shape(model_path: str) -> Shape | None:
 
 
 def model_positions(model_path: str) -> int | None:
-    """The longest dialogue the model can read, from the same places."""
+    """Tokens of the longest dialogue that the model can read, from the same places; None if neither knows it."""
     file = Path(model_path) / "config.json"
     if not file.is_file():
         return SHAPES[model_path][-1] if model_path in SHAPES else None

@@ -29,7 +29,7 @@ class Change:
     over_scenarios: Interval | None
     """Over scenarios alone; None if the two sides were played on different ones."""
     by_seed: tuple[float, ...]
-    """Empty where the two sides have no seeds in common."""
+    """Empty where the two sides are not paired by seed and scenario."""
 
     @property
     def spread(self) -> float:
@@ -183,9 +183,10 @@ def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewher
 
 
 def _by_seed(first: Sequence[Outcome], runs: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome], bool]:
-    """The runs of two arms to hold against each other, and whether they are paired: those of two or more common seeds.
+    """The runs of two arms to hold against each other, and whether they are paired by seed.
 
-    All of them where fewer are common, since one pair of runs knows nothing of how much seeds differ.
+    Those of the common seeds where there are two or more, or where an arm has but one; else all of them, not paired:
+    one pair of runs knows nothing of how much seeds differ.
     """
     common = {run.seed for run in first} & {run.seed for run in runs}
     if len(common) < min(2, len(first), len(runs)):
