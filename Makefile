@@ -1,4 +1,5 @@
 # make demo    install, then train the tiny model on a CPU, end to end
+# make smollm2 install, then get a small pretrained model: SmolLM2-135M-Instruct, for model.path=smollm2
 # make test    install, then lint, types and the whole test suite (what CI runs)
 # make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
 # make fuzz    100,000 hostile replies and more through every chat family and game (make test has a short form)
@@ -12,10 +13,13 @@ INSTALLED := $(VENV)/.installed
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench fuzz
+.PHONY: demo smollm2 test lint bench fuzz
 
 demo: $(INSTALLED)
 	$(RUN) -m rmft_verl.main recipe=mab_tiny
+
+smollm2: $(INSTALLED)
+	$(RUN) -m rmft_verl.cli smollm2
 
 test: lint
 	$(RUN) -m pytest

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
 
+    smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
+    smollm2.set_defaults(run=_smollm2)
+
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
     report.set_defaults(run=_report)
@@ -82,6 +85,12 @@ def _recipes(options: argparse.Namespace) -> None:
 
     for name, path in sorted(find_recipes().items()):
         print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+
+
+def _smollm2(options: argparse.Namespace) -> None:
+    from rmft_verl.tiny import smollm2
+
+    print(f"{smollm2.path()}: {'made' if smollm2.get(smollm2.path()) else 'there already'}; use model.path=smollm2")
 
 
 def _doctor(options: argparse.Namespace) -> None:

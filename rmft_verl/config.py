@@ -30,12 +30,27 @@ class EnvConfig:
 @dataclass
 class ModelConfig:
     path: str = "tiny:mab"
-    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, or ``numeric:NAME`` for a small
-    ``transformer``, ``softmax`` or ``linear`` attention that reads numbers (docs/theory.md)."""
+    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, ``smollm2`` for the pretrained one
+    that ``rmft-verl smollm2`` gets, or ``numeric:NAME`` for a small ``transformer``, ``softmax`` or ``linear``
+    attention that reads numbers (docs/theory.md)."""
     context: int = 4096
     """Tokens a whole dialogue may take, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the chat template, such as ``enable_thinking``."""
+    chat_template_file: str = ""
+    """A Jinja template instead of the model's own, or for a base model that has none."""
+
+
+@dataclass
+class WarmupConfig:
+    """Before the first iteration the model may learn the form of an answer from a uniform player (``warmup``)."""
+
+    scenarios: int = 0
+    """Scenarios that are played once each; 0 = no warm-up."""
+    epochs: int = 2
+    lr: float = 5e-5
+    batch: int = 16
+    """Dialogues in one optimizer step."""
 
 
 @dataclass
@@ -174,6 +189,7 @@ class Config:
     env_dirs: list[str] = field(default_factory=list)
     """Folders with drop-in environments."""
     model: ModelConfig = field(default_factory=ModelConfig)
+    warmup: WarmupConfig = field(default_factory=WarmupConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)

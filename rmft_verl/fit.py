@@ -11,6 +11,7 @@ from rmft_verl.plan import PROBED_SCENARIOS, make_generator
 from rmft_verl.players import can_play
 from rmft_verl.posterior import Prior
 from rmft_verl.types import GameSpec, Scenario
+from rmft_verl.warmup import PLAYER
 
 
 def check_fit(config: Config, env_class: type[Env]) -> None:
@@ -26,8 +27,9 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
         raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
     if config.update.credit == "ucb":
         _check_bounds(name, [spec for _, spec in games])
-    if config.rollout.player != "model":
-        _check_teacher(config.rollout.player, name, env_class, games)
+    teachers = {config.rollout.player} | ({PLAYER} if config.warmup.scenarios else set())
+    for teacher in teachers - {"model"}:
+        _check_teacher(teacher, name, env_class, games)
 
 
 def _check_bounds(name: str, specs: list[GameSpec]) -> None:

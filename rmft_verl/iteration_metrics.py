@@ -10,6 +10,9 @@ from rmft_verl import metrics
 from rmft_verl.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, CreditedTrajectory, Scored, Trajectory
 
+MANY_INVALID = 0.2
+"""Share of the plays above which the form of the answers is what has to be mended first."""
+
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
 """Exploration has collapsed when suffix failures have risen by more, or K x MinFrac is less than this share of it."""
 
@@ -83,6 +86,23 @@ def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
         f"exploration collapses: suffix failures {first[failures]:.2f} -> {row[failures]:.2f}, K x MinFrac "
         f"{first[explored]:.2f} -> {row[explored]:.2f} since the first iteration. Keep more (selection.keep), or score "
         "by selection.score=posterior with selection.further above 0 (docs/selection.md)"
+    )
+
+
+def unreadable(played: Sequence[Trajectory]) -> str:
+    """What to do, below three replies, if more than ``MANY_INVALID`` of the plays are invalid; else empty."""
+    share = float(np.mean([not trajectory.valid for trajectory in played]))
+    failed = [turn for trajectory in played for turn in trajectory.turns if not turn.parsed or turn.cut]
+    if share <= MANY_INVALID or not failed:
+        return ""
+    shown = [failed[place] for place in np.linspace(0, len(failed) - 1, min(3, len(failed))).astype(int)]
+    cut = np.mean([turn.cut for turn in failed])
+    replies = "".join(f"\n    {turn.text[-200:]!r}{' (cut)' if turn.cut else ''}" for turn in shown)
+    return (
+        f"{share:.0%} of {len(played)} plays are invalid and cannot be learnt from; of their invalid replies {cut:.0%} "
+        f"ran into rollout.reply_tokens. Three of them end so:{replies}\n  Remedies: recipe=...+warmup teaches the "
+        "form of an answer first; a larger rollout.reply_tokens, or model.chat_template.enable_thinking=false, if they "
+        "are cut; env.options.answer=action_only asks for no reasoning"
     )
 
 

@@ -26,6 +26,8 @@ from rmft_verl.plan import (
 )
 from rmft_verl.refusals import samples_per_scenario
 from rmft_verl.selection import count
+from rmft_verl.tiny import smollm2
+from rmft_verl.warmup import warmed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -64,17 +66,17 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     for options in option_sets:
         make_generator(env_class, options)
     check_fit(config, env_class)
-    model_path = resolve_model(config.model.path)
+    model_path, template = base_model(config), chat_template(config)
     runtime.installed()
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
-    count = _counter(model_path, config) if Path(model_path).is_dir() else None
+    count = _counter(model_path, template, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
     budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history)
     check_budget(budget, config)
     derived = derive(config, kind, model_path, budget)
-    verl_config = compose_verl(derived, config.verl)
+    verl_config = compose_verl(derived, config.verl, template)
     return Prepared(config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment)
 
 
@@ -87,8 +89,26 @@ def _planned_device(config: Config) -> str:
     return runtime.device(config.hardware)
 
 
+def base_model(config: Config) -> str:
+    """What a run begins with: the model as it was warmed up, where it has been, else ``model.path`` resolved."""
+    if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
+        return str(warmed(config).resolve())
+    return resolve_model(config.model.path)
+
+
+def chat_template(config: Config) -> str:
+    """The text of ``model.chat_template_file``; empty if none is named. Raises ``ConfigError`` if it is not there."""
+    name = config.model.chat_template_file
+    if not name:
+        return ""
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.chat_template_file={name}: cannot be read ({error}); name a Jinja file") from error
+
+
 def resolve_model(path: str) -> str:
-    """The directory of a shipped model (``tiny:NAME``) or of a local one; a hub id stays as it is.
+    """The directory of a model that ``tiny:NAME`` or ``smollm2`` names, or of a local one; a hub id stays as it is.
 
     Raises ``ConfigError`` if something that looks like a directory is not one with a model in it.
     """
@@ -99,6 +119,10 @@ def resolve_model(path: str) -> str:
             return str(tiny.path(path.removeprefix("tiny:")))
         except ValueError as error:
             raise ConfigError(f"model.path={path!r}: {error}") from error
+    if path == smollm2.NAME and not Path(path).exists():
+        if not (smollm2.path() / "config.json").is_file():
+            raise ConfigError(f"model.path={path!r}: it is not on this machine yet; get it with rmft-verl smollm2")
+        return str(smollm2.path())
     directory = Path(path).expanduser()
     if (directory / "config.json").is_file():
         return str(directory.resolve())
@@ -106,15 +130,15 @@ def resolve_model(path: str) -> str:
     if directory.exists() or looks_local:
         raise ConfigError(
             f"model.path={path!r}: no model is there (no config.json). Name a model directory, a hub id such as "
-            "Qwen/Qwen3-8B, or tiny:mab"
+            "Qwen/Qwen3-8B, smollm2 or tiny:mab"
         )
     return path
 
 
-def _counter(model_path: str, config: Config) -> CountTokens:
-    from rmft_verl.bridge.chat import token_counter
+def _counter(model_path: str, template: str, config: Config) -> CountTokens:
+    from rmft_verl.bridge.chat import load_template, token_counter
 
-    return token_counter(model_path, config.model.chat_template)
+    return token_counter(load_template(model_path, template, config.model.chat_template))
 
 
 def model_shape(model_path: str) -> Shape | None:
@@ -171,12 +195,29 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"  prompt {budget.prompt_tokens} + observations {budget.observation_tokens} + {budget.replies} replies x "
         f"{budget.reply_tokens} tokens = {budget.total}",
         f"  spare: {config.model.context - budget.total} tokens",
-        "",
     ]
+    if config.model.chat_template.get("enable_thinking"):
+        lines.append(
+            f"  thinking is on: a thought and its answer must end within rollout.reply_tokens={rollout.reply_tokens}, "
+            "or the reply counts as invalid"
+        )
+    if config.warmup.scenarios:
+        lines.append(_warmup_line(config))
+    lines.append("")
     lines += _memory_lines(prepared)
     lines += ["", "derived verl values:"]
     lines += [f"  {key} = {value}" for key, value in prepared.derived.items()]
     return lines
+
+
+def _warmup_line(config: Config) -> str:
+    warmup = config.warmup
+    steps = warmup.epochs * max(1, round(warmup.scenarios / warmup.batch))
+    where = "which is there" if base_model(config) == str(warmed(config).resolve()) else "to be made first"
+    return (
+        f"warm-up: {warmup.scenarios} uniform plays, {warmup.epochs} epochs, {steps} optimizer steps at {warmup.lr:g}; "
+        f"base: {warmed(config)}, {where}"
+    )
 
 
 def _chosen(config: Config) -> str:

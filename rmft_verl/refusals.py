@@ -54,6 +54,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
     if config.update.batch % world:
         raise ConfigError(f"update.batch={config.update.batch} must be a multiple of the {world} GPUs")
+    warmup = config.warmup
+    if warmup.scenarios and (warmup.batch % world or warmup.batch > warmup.scenarios):
+        raise ConfigError(
+            f"warmup.batch={warmup.batch} must be a multiple of the {world} GPUs and at most warmup.scenarios="
+            f"{warmup.scenarios}"
+        )
     if config.model.context > config.hardware.tokens_per_gpu:
         raise ConfigError(
             f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than model.context="
@@ -80,6 +86,7 @@ def _check_numeric(config: Config) -> None:
         ("update.train_on", ("reply",)),
         ("update.weighting", ("token",)),
         ("eval.rollouts", (1,)),
+        ("warmup.scenarios", (0,)),
     ):
         if _get(config, key) not in allowed:
             raise ConfigError(
@@ -182,6 +189,10 @@ _BELONGS = {
 _LOWEST: dict[str, float] = {
     "seed": 0,
     "iterations": 1,
+    "warmup.scenarios": 0,
+    "warmup.epochs": 1,
+    "warmup.lr": 0.0,
+    "warmup.batch": 1,
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
     "rollout.tokens": 0,

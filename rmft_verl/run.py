@@ -30,6 +30,7 @@ from rmft_verl.tracking import FileTracker, Tracker, Trackers, read_metrics, sta
 from rmft_verl.trainer import HELD_OUT_SEED, Trainer, held_out_scenarios
 from rmft_verl.trajectory_file import read_trajectories
 from rmft_verl.types import RunError, Trajectory
+from rmft_verl.warmup import warmed, warmup_config
 
 if TYPE_CHECKING:
     from rmft_verl.bridge.verl_backend import VerlBackend
@@ -45,6 +46,9 @@ def run(config: Config) -> Path:
     if found is not None and is_trained(found, config):
         _finish(config, load_env(config.env.name, config.env_dirs), found, screen)
         return found.path
+    if config.warmup.scenarios and not (warmed(config) / "config.json").is_file():
+        screen.console.print("warm-up first: the model learns the form of an answer from a uniform player")
+        run(warmup_config(config))
     prepared = prepare(config)
     with begun(config, found, screen) as directory:
         _train(prepared, directory, screen)

@@ -24,7 +24,14 @@ from rmft_verl.checkpoints import write_directory
 from rmft_verl.config import Config
 from rmft_verl.env import Env
 from rmft_verl.evaluate import episode_seeds
-from rmft_verl.iteration_metrics import collapse, credit_metrics, held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.iteration_metrics import (
+    collapse,
+    credit_metrics,
+    held_out_metrics,
+    kept_metrics,
+    rollout_metrics,
+    unreadable,
+)
 from rmft_verl.lesson import choose, favored
 from rmft_verl.plan import make_generator
 from rmft_verl.record import Record
@@ -102,6 +109,8 @@ class Trainer:
         if n in (0, self._config.iterations) or n % self._config.eval.every == 0:
             played = self._record.plays("eval", n, lambda: self._evaluate(n))
             self._row |= held_out_metrics(played, self._row)
+            if n == 0 and self._config.rollout.player == "model" and (advice := unreadable(played)):
+                warn(advice)
             self._finished("evaluate", n)
         if not self._record.logged(n):
             self._tracker.log(self._row, n)

@@ -8,19 +8,25 @@ import torch
 import vllm.model_executor.layers.utils as layer_utils
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
-
-def _keep_checkpoint_layout(layer: Any, remove_weight: bool) -> None:
-    # vLLM's CPU backend packs each weight after loading and drops the original, so that verl's in-place weight sync
-    # would change nothing and the sampler would stay on the old weights without an error.
-    layer.cpu_linear = torch.nn.functional.linear
+_pack = layer_utils.dispatch_cpu_unquantized_gemm
 
 
-layer_utils.dispatch_cpu_unquantized_gemm = _keep_checkpoint_layout
+def _pack_a_copy(layer: Any, remove_weight: bool) -> None:
+    # vLLM's CPU backend multiplies with a packed copy of each weight and drops the original, so that verl's in-place
+    # weight sync would change nothing and the sampler would stay on the old weights without an error.
+    _pack(layer, remove_weight=False)
+
+
+layer_utils.dispatch_cpu_unquantized_gemm = _pack_a_copy
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
-    """verl's weight receiver with the device it expects somebody else to have set."""
+    """verl's weight receiver with the device it expects somebody else to have set, and weights packed anew."""
 
     def update_weights_from_ipc(self, *args: Any, **kwargs: Any) -> Any:
         self.device = torch.device("cpu")
-        return super().update_weights_from_ipc(*args, **kwargs)
+        received = super().update_weights_from_ipc(*args, **kwargs)
+        for layer in self.model_runner.model.modules():
+            if hasattr(layer, "cpu_linear"):
+                _pack_a_copy(layer, remove_weight=False)
+        return received

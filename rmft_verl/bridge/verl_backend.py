@@ -18,7 +18,6 @@ import numpy as np
 import ray
 import torch
 from omegaconf import DictConfig
-from transformers import AutoTokenizer
 from verl import DataProto
 from verl.checkpoint_engine import CheckpointEngineManager
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager
@@ -32,8 +31,8 @@ from verl.workers.rollout.llm_server import LLMServerManager
 from rmft_verl.backend import OnProgress
 from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
+from rmft_verl.bridge.chat import load_template
 from rmft_verl.bridge.client import DialogueClient
-from rmft_verl.bridge.dialogue import ChatTemplate
 from rmft_verl.bridge.faults import told
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.objectives import OBJECTIVES, setting
@@ -60,8 +59,8 @@ class VerlBackend:
         """
         self._config, self._ray = config, started
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
-        tokenizer = AutoTokenizer.from_pretrained(verl_config.actor_rollout_ref.model.path)
-        self._template = ChatTemplate(tokenizer, config.model.chat_template)
+        model = verl_config.actor_rollout_ref.model
+        self._template = load_template(model.path, model.custom_chat_template or "", config.model.chat_template)
         self._setting = setting(config, verl_config, self._template)
         pools = ResourcePoolManager(
             resource_pool_spec={"all": [config.hardware.gpus_per_node] * config.hardware.nodes},

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from rmft_verl.bridge.tensors import bucket_megabytes
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.plan import Budget
 
@@ -60,6 +61,9 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{sampler}.log_prob_use_dynamic_bsz": True,
         f"{sampler}.log_prob_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{sampler}.agent.num_workers": hardware.agent_workers,
+        f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": bucket_megabytes(
+            model_path, least=64 if on_cpu else 2048, download=not config.dry_run
+        ),
     }
     if on_cpu:
         extension = "rmft_verl.bridge.cpu_sampler.CpuWorkerExtension"
@@ -68,7 +72,6 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
             f"{sampler}.enforce_eager": True,
             f"{sampler}.free_cache_engine": False,
             f"+{sampler}.enable_sleep_mode": False,
-            f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": 64,
             # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
             f"{sampler}.enable_chunked_prefill": False,
             f"{sampler}.max_num_batched_tokens": max(8192, config.model.context),
@@ -77,8 +80,10 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
     return derived
 
 
-def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any]) -> DictConfig:
+def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_template: str = "") -> DictConfig:
     """verl's resolved configuration: its defaults, then ``derived``, then the user's ``verl:`` mapping.
+
+    ``chat_template``: the text of one instead of the model's own; too long for an override.
 
     Raises ``ConfigError`` for a key verl does not have.
     """
@@ -93,6 +98,8 @@ def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any]) -> DictConf
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise ConfigError(f"verl: {' '.join(lines)}") from error
     OmegaConf.resolve(composed)
+    if chat_template:
+        composed.actor_rollout_ref.model.custom_chat_template = chat_template.replace("${", "\\${")
     return composed
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
+from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics, unreadable
 from rmft_verl.regret import score
 from rmft_verl.types import Oracle, Scored, StopReason, Trajectory
 
@@ -42,3 +42,18 @@ def test_an_environment_of_a_mix_that_failed_has_no_regret_and_the_others_do() -
 def test_the_gap_is_held_out_regret_minus_that_of_what_was_kept() -> None:
     played = [toy_trajectory([0.0, 1.0], [0, 1])]
     assert held_out_metrics(played, {"kept/normalized_regret": 0.25})["heldout/optimism_gap"] == pytest.approx(0.75)
+
+
+def unread(play: Trajectory, text: str, cut: bool) -> Trajectory:
+    turns = (dataclasses.replace(play.turns[0], text=text, parsed=False, cut=cut), *play.turns[1:])
+    return dataclasses.replace(play, turns=turns)
+
+
+def test_many_invalid_plays_are_said_with_three_replies_and_the_remedies() -> None:
+    good = [toy_trajectory([0.0, 1.0], [0, 1]) for _ in range(7)]
+    bad = [unread(toy_trajectory([0.0, 1.0], [0, 1]), f"babble {i}", cut=i == 0) for i in range(3)]
+    text = unreadable(good + bad)
+    assert "30% of 10 plays are invalid" in text and "33% ran into rollout.reply_tokens" in text
+    assert all(f"babble {i}" in text for i in range(3))
+    assert all(remedy in text for remedy in ("+warmup", "rollout.reply_tokens", "enable_thinking", "action_only"))
+    assert unreadable(good + bad[:1]) == unreadable(good) == ""

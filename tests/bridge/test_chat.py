@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers")
+
+from rmft_verl import tiny
+from rmft_verl.bridge.chat import load_template
+from rmft_verl.config import ConfigError
+from rmft_verl.prepare import prepare
+from rmft_verl.recipe import load_config
+from rmft_verl.types import Message
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model without a chat template."""
+    directory = shutil.copytree(tiny.path("mab"), tmp_path / "base")
+    (directory / "chat_template.jinja").unlink()
+    return directory
+
+
+def test_a_model_without_a_template_is_refused_with_the_remedy(base: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no chat template.*model\.chat_template_file"):
+        load_template(str(base), "", {})
+
+
+def test_a_template_that_is_given_is_the_one_that_is_used(base: Path) -> None:
+    template = load_template(str(base), TEMPLATE, {})
+    assert template.opening([Message("user", "hi")]) == load_template(str(base), TEMPLATE, {}).opening(
+        [Message("user", "hi")]
+    )
+    own = load_template(str(tiny.path("mab")), "", {}).opening([Message("user", "hi")])
+    assert template.opening([Message("user", "hi")]) != own
+
+
+@pytest.mark.parametrize("broken", ["{% if %}", "{{ raise_exception('no roles') }}", "{{ messages[0]['content'] }}"])
+def test_a_template_that_cannot_tell_a_dialogue_is_refused_in_one_line(base: Path, broken: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot tell a dialogue") as caught:
+        load_template(str(base), broken, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_verl_gets_the_template_word_for_word(base: Path, tmp_path: Path) -> None:
+    text = TEMPLATE + "{# '\"$ {x} ${y} \\ #}"
+    (tmp_path / "t.jinja").write_text(text)
+    given = ["recipe=mab_tiny", "dry_run=true", "hardware.device=cpu", f"model.path={base}"]
+    prepared = prepare(load_config([*given, f"model.chat_template_file={tmp_path / 't.jinja'}"]))
+    assert prepared.verl_config.actor_rollout_ref.model.custom_chat_template == text
+    with pytest.raises(ConfigError, match="no chat template"):
+        prepare(load_config(given))
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.chat_template_file=.*cannot be read"):
+        prepare(load_config(["recipe=mab_tiny", "dry_run=true", f"model.chat_template_file={tmp_path / 'none'}"]))
