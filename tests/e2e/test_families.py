@@ -137,9 +137,7 @@ def through_the_loop(prepared: Prepared, folder: Path) -> Path:
     finally:
         backend.close()
     for row, tokens in zip(ours, probe, strict=True):
-        assert (
-            row - logprobs(folder / "saved", tokens)
-        ).abs().mean() < 0.03  # a bfloat16 near -11 is rounded to sixteenths
+        assert (row - logprobs(folder / "saved", tokens)).abs().mean() < 0.03  # bfloat16 rounds -11 to sixteenths
     return folder / "saved"
 
 
