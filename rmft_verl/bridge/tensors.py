@@ -17,7 +17,10 @@ def bucket_megabytes(model_path: str, least: int, download: bool) -> int:
     ``download``: whether a hub id that is not known here may be asked for its configuration.
     """
     if Path(model_path).is_dir() or (download and model_path not in SHAPES):
-        entries = largest_tensor(model_path)
+        try:
+            entries = largest_tensor(model_path)
+        except OSError:  # a hub that cannot be reached: verl, which needs the weights too, says so
+            entries = 0
     elif model_path in SHAPES:
         hidden, *_, intermediate, vocabulary, _tied, _positions = SHAPES[model_path]
         entries = hidden * max(vocabulary, 2 * intermediate)  # some families keep gate and up in one
