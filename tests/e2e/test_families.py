@@ -27,6 +27,7 @@ pytestmark = pytest.mark.e2e
 FAMILIES: dict[str, dict[str, Any]] = {
     "Qwen3": {"vocab_size": 151936, "tie_word_embeddings": False},
     "Gemma2": {"vocab_size": 256000, "sliding_window": 64, "query_pre_attn_scalar": 32},
+    "Phi3": {"vocab_size": 32064},
 }
 GIVEN = ("recipe=mab_tiny", "env.options.horizon=[3]", "rollout.reply_tokens=8", "hardware.tokens_per_gpu=1024")
 
