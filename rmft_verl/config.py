@@ -71,6 +71,11 @@ class RolloutConfig:
     """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
     on_invalid: str = "uniform"
     """What a reply without an action does: ``uniform``, ``reask`` or ``end``."""
+    structured: bool = False
+    """The sampler can say no other last line than one that the game reads; reasoning before it stays free, and tokens
+    without an alternative are not trained on (docs/pretrained.md)."""
+    examples: int = 0
+    """Games before the first message that a uniform player has begun, never the one that is played."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm whose play is imitated, such as ``ucb1``."""
     share_rewards: bool = False

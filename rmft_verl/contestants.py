@@ -141,6 +141,8 @@ class BackendModel:
             "reply_tokens": config.rollout.reply_tokens,
             "history": config.rollout.history,
             "on_invalid": config.rollout.on_invalid,
+            "examples": config.rollout.examples,
+            "structured": config.rollout.structured,
         }
         self._serving = ""
         self._backend: Backend | None = None

@@ -89,7 +89,7 @@ def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
     ends, plays, together = time.monotonic() + SECONDS, list[Trajectory](), FEWEST
     while not plays or time.monotonic() < ends:
         begun, batch = time.monotonic(), backend.rollout(requests[:together], 0)
-        sampled = sum(int(tokens.mask_N.sum()) for play in batch for tokens in play.tokens)
+        sampled = sum(int(tokens.sampled_N.sum()) for play in batch for tokens in play.tokens)
         per_second = sampled / (time.monotonic() - begun)
         plays += batch
         together = min(2 * together, config.hardware.max_num_seqs)

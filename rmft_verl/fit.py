@@ -27,6 +27,12 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
         raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
     if config.update.credit == "ucb":
         _check_bounds(name, [spec for _, spec in games])
+    for key, value in (("structured", config.rollout.structured), ("examples", config.rollout.examples)):
+        if value and not hasattr(env_class, "say"):
+            raise ConfigError(
+                f"rollout.{key}={value}: {name} has no say(action), so its answers are not known in words; add it "
+                "(docs/write_an_env.md)"
+            )
     teachers = {config.rollout.player} | ({PLAYER} if config.warmup.scenarios else set())
     for teacher in teachers - {"model"}:
         _check_teacher(teacher, name, env_class, games)

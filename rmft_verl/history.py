@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,11 +21,51 @@ HISTORIES = ("dialogue", "transcript", "summary")
 """A growing dialogue; one prompt a round with every report so far, or with counts and averages."""
 
 
-def told(env: Env, scenario: Scenario, history: str) -> Env:
-    """``env``, or ``env`` told in one prompt a round; ``ValueError`` for a history that is not in ``HISTORIES``."""
+NOW = "That game was an example. Another one begins.\n"
+"""Before the first words of the game, behind worked examples."""
+
+
+def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message] = ()) -> Env:
+    """``env``, or ``env`` told in one prompt a round, behind ``examples``.
+
+    ``ValueError`` for a history that is not in ``HISTORIES``.
+    """
     if history not in HISTORIES:
         raise ValueError(f"history {history!r} is unknown. Known: {', '.join(HISTORIES)}.")
-    return env if history == "dialogue" else SinglePrompt(env, scenario, summarized=history == "summary")
+    game = env if history == "dialogue" else SinglePrompt(env, scenario, summarized=history == "summary")
+    return BehindExamples(game, examples) if examples else game
+
+
+class BehindExamples:
+    """Wraps an environment: where a dialogue begins, messages of other games stand before its own."""
+
+    name: ClassVar[str] = "behind_examples"
+    Generator: ClassVar[type] = object
+
+    def __init__(self, env: Env, examples: Sequence[Message]) -> None:
+        self._env = env
+        self._system = [message for message in examples if message.role == "system"][:1]
+        self._examples = [message for message in examples if message.role != "system"]
+
+    def reset(self) -> Observation:
+        return self._behind(self._env.reset())
+
+    def parse(self, text: str) -> Action | None:
+        return self._env.parse(text)
+
+    def step(self, action: Action) -> StepResult:
+        result = self._env.step(action)
+        if result.observation is None or not result.observation.fresh:
+            return result
+        return dataclasses.replace(result, observation=self._behind(result.observation))
+
+    def oracle(self) -> Oracle:
+        return self._env.oracle()
+
+    def _behind(self, observation: Observation) -> Observation:
+        first, *later = [message for message in observation.messages if message.role != "system"]
+        own = [first._replace(content=NOW + first.content), *later]
+        return dataclasses.replace(observation, messages=(*self._system, *self._examples, *own))
 
 
 class SinglePrompt:

@@ -43,7 +43,7 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
 
 def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
     """What the training rollouts say before selection."""
-    sampled = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
+    sampled = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
     return {
         "rollout/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, played),
         "rollout/suffix_failure": metrics.suffix_failure_frequency(played),

@@ -49,6 +49,7 @@ def measure_budget(
     reply_tokens: int,
     count: CountTokens,
     history: str = "dialogue",
+    examples: Sequence[Message] = (),
 ) -> Budget:
     """Play scenarios of each option set with uniform actions and count what the player would read."""
     prompt = observations = horizon = 0
@@ -57,7 +58,7 @@ def measure_budget(
         generator = make_generator(env_class, options)
         for seed in range(PROBED_SCENARIOS):
             scenario = generator.draw(rng)
-            env = told(env_class(scenario, seed), scenario, history)
+            env = told(env_class(scenario, seed), scenario, history, examples)
             observation: Observation | None = env.reset()
             later = 0
             while observation is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, load_env
+from rmft_verl.examples import worked_examples
 from rmft_verl.fit import check_fit
 from rmft_verl.plan import (
     SHAPES,
@@ -27,6 +28,7 @@ from rmft_verl.plan import (
 from rmft_verl.refusals import samples_per_scenario
 from rmft_verl.selection import count
 from rmft_verl.tiny import smollm2
+from rmft_verl.types import Message
 from rmft_verl.warmup import warmed
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Prepared:
     verl_config: DictConfig
     environment: dict[str, str]
     """Variables that every process of the run needs; set in this one already."""
+    examples: Sequence[Message] = ()
+    """Before the first message of every dialogue."""
 
 
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
@@ -73,11 +77,16 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count = _counter(model_path, template, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
-    budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history)
+    examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
+    budget = measure_budget(
+        env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history, examples
+    )
     check_budget(budget, config)
     derived = derive(config, kind, model_path, budget)
     verl_config = compose_verl(derived, config.verl, template)
-    return Prepared(config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment)
+    return Prepared(
+        config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment, examples
+    )
 
 
 def _planned_device(config: Config) -> str:

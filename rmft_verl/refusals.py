@@ -83,6 +83,8 @@ def _check_numeric(config: Config) -> None:
         ("rollout.player", ("model",)),
         ("rollout.history", ("dialogue",)),
         ("rollout.share_rewards", (False,)),
+        ("rollout.structured", (False,)),
+        ("rollout.examples", (0,)),
         ("update.train_on", ("reply",)),
         ("update.weighting", ("token",)),
         ("eval.rollouts", (1,)),
@@ -163,6 +165,11 @@ def _check_update(config: Config) -> None:
             f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
             "use update.loss=sft to imitate a player"
         )
+    for key, value in (("structured", rollout.structured), ("examples", rollout.examples)):
+        if value and rollout.player != "model":
+            raise ConfigError(
+                f"rollout.{key}={value} helps the model to answer, and rollout.player={rollout.player!r}: leave it out"
+            )
     if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:
         raise ConfigError(
             f"update.batch={update.batch} is more than the {per_scenario * rollout.scenarios} samples of an "
@@ -196,6 +203,7 @@ _LOWEST: dict[str, float] = {
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
     "rollout.tokens": 0,
+    "rollout.examples": 0,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
     "rollout.timeout": 1.0,

@@ -193,11 +193,17 @@ class Tokens:
     ids_N: np.ndarray
     """Prompt, replies and observations, in order; int32, shape (N,)."""
     mask_N: np.ndarray
-    """1 where the model sampled the token, else 0; int8, shape (N,)."""
+    """1 where the model sampled the token, 2 where the form of an answer left it no other (``rollout.structured``), 0
+    elsewhere; int8, shape (N,)."""
     prompt_length: int
     """Number of tokens before the first reply."""
     logprobs_N: np.ndarray | None = None
     """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not asked for."""
+
+    @property
+    def sampled_N(self) -> np.ndarray:
+        """True where the model chose the token: what is trained on; bool, shape (N,)."""
+        return np.asarray(self.mask_N == 1)
 
 
 @dataclass(frozen=True)

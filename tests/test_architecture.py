@@ -24,6 +24,8 @@ LEVELS = (
         "players",
         "play",
         "history",
+        "answers",
+        "examples",
         "run_dir",
         "trajectory_file",
         "checkpoints",
@@ -70,6 +72,7 @@ SIDEWAYS = {
     "credit": {"players"},  # UCB's constant
     "teacher": {"players", "play", "history"},
     "plan": {"history"},
+    "examples": {"plan", "teacher", "warmup"},  # warmup: who plays them
     "players": {"play"},  # the protocol they follow
     "trajectory_file": {"run_dir"},  # atomic writes
     "checkpoints": {"run_dir"},  # the same
@@ -102,7 +105,7 @@ HEAVY = {
 
 MOST_LINES, MOST_LINES_OF = 300, {"rmft_verl/trainer.py": 200}
 MOST_FUNCTION_LINES = 60
-MOST_CONFIG_FIELDS = 72  # the last ones, warmup and model.chat_template_file, are for pretrained models
+MOST_CONFIG_FIELDS = 74  # the last ones, warmup and model.chat_template_file, are for pretrained models
 
 
 def sources(*folders: str) -> list[Path]:

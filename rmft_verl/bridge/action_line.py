@@ -15,17 +15,17 @@ def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
     """``tokens`` whose mask marks, of each reply, only tokens within the last line that is not blank, and the end."""
     mask_N = np.zeros_like(tokens.mask_N)
     for start, end in reply_spans(tokens):
-        mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template)
+        mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template) * tokens.sampled_N[start:end]
     return dataclasses.replace(tokens, mask_N=mask_N)
 
 
 def reply_spans(tokens: Tokens) -> list[tuple[int, int]]:
-    """Start and end of every run of sampled tokens, in order: one a reply."""
-    edges = np.flatnonzero(np.diff(tokens.mask_N, prepend=0, append=0))
+    """Start and end of every reply, in order: the runs of tokens that are nobody else's words."""
+    edges = np.flatnonzero(np.diff((tokens.mask_N > 0).astype(int), prepend=0, append=0))
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
+def _marks(ids: Sequence[int], template: ChatTemplate) -> np.ndarray:
     """1 on the last line and the end token of one reply.
 
     A token that also holds something before the line does not belong to it: it may say the reasoning. Searched from the
@@ -42,4 +42,4 @@ def _marks(ids: Sequence[int], template: ChatTemplate) -> list[int]:
     last = first
     while not template.text(body[:last]).startswith(words):
         last += 1
-    return [int(first <= n < last) for n in range(len(body))] + [1] * ended
+    return np.array([first <= n < last for n in range(len(body))] + [True] * ended)

@@ -12,13 +12,15 @@ import ray
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 from vllm.sampling_params import RequestOutputKind
 
+from rmft_verl.answers import every_answer
 from rmft_verl.bridge import faults, progress
+from rmft_verl.bridge.answer_line import AnswerLine
 from rmft_verl.bridge.dialogue import ChatTemplate
 from rmft_verl.bridge.model_player import ModelPlayer
 from rmft_verl.env import Env, load_env
 from rmft_verl.history import told
 from rmft_verl.play import play
-from rmft_verl.types import Scenario
+from rmft_verl.types import Message, Scenario
 
 
 class Meter:
@@ -83,14 +85,18 @@ class RMFTAgentLoop(AgentLoopBase):
         env_name: str,
         env_dirs: list[str],
         history: str,
+        examples: list[list[str]],
         on_invalid: str,
+        structured: bool,
         reply_tokens: int,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._history = history
+        self._examples = [Message(*message) for message in examples]
         self._env_class = _env_class(env_name, tuple(env_dirs))
         self._on_invalid = on_invalid
+        self._structured = structured
         self._reply_tokens = reply_tokens
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
@@ -106,8 +112,9 @@ class RMFTAgentLoop(AgentLoopBase):
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
         client = WatchedClient(self.server_manager)
-        player = ModelPlayer(client, self.tokenizer, template, params, request["policy_seed"], limits)
-        env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history)
+        line = self._answer_line(scenario, template) if self._structured else None
+        player = ModelPlayer(client, self.tokenizer, template, params, request["policy_seed"], limits, line)
+        env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history, self._examples)
         trajectory = await play(
             env,
             player,
@@ -128,8 +135,13 @@ class RMFTAgentLoop(AgentLoopBase):
             # verl only pads and counts this; training reads the trajectory. A prompt that is too long was not played.
             prompt_ids=tokens.ids_N[:start].tolist()[: self.rollout_config.prompt_length],
             response_ids=tokens.ids_N[start:].tolist(),
-            response_mask=tokens.mask_N[start:].tolist(),
+            response_mask=tokens.sampled_N[start:].astype(int).tolist(),
             num_turns=2 * len(trajectory.turns),
             metrics=AgentLoopMetrics(),
             extra_fields={"trajectory": trajectory},
         )
+
+    def _answer_line(self, scenario: Scenario, template: ChatTemplate) -> AnswerLine:
+        env = self._env_class(scenario, 0)
+        lines = every_answer(env, env.reset().spec)
+        return AnswerLine(template, lines, env.parse, scenario.telling.get("answer") == "action_only")

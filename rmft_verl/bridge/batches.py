@@ -74,7 +74,7 @@ def plain_batch(samples: Sequence[Tokens], temperature: float) -> TensorDict:
 def _rows(samples: Sequence[Tokens]) -> dict[str, torch.Tensor]:
     return {
         "input_ids": _jagged([torch.tensor(tokens.ids_N, dtype=torch.long) for tokens in samples]),
-        "loss_mask": _jagged([torch.tensor(tokens.mask_N, dtype=torch.long) for tokens in samples]),
+        "loss_mask": _jagged([torch.tensor(tokens.sampled_N, dtype=torch.long) for tokens in samples]),
         "position_ids": _jagged([torch.arange(len(tokens.ids_N)) for tokens in samples]),
     }
 
@@ -92,5 +92,5 @@ def sampled_logprobs(rows: Sequence[torch.Tensor], samples: Sequence[Tokens]) ->
 
     verl's row i, position j is the log-probability of token j + 1.
     """
-    masks = [torch.tensor(tokens.mask_N, dtype=torch.bool) for tokens in samples]
+    masks = [torch.tensor(tokens.sampled_N) for tokens in samples]
     return [row[:-1][mask[1:]].float() for row, mask in zip(rows, masks, strict=True)]

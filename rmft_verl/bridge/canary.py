@@ -35,7 +35,7 @@ def sampler_logprobs(client: Any, probe: Sequence[Tokens], patience: float) -> l
         client.end(session)
         # Row j is the log-probability of token j + 1; the last row is padding.
         rows = torch.tensor(output.extra_fields["prompt_logprobs"][:-1], dtype=torch.float32)[:, 0]
-        return rows[torch.tensor(tokens.mask_N, dtype=torch.bool)[1:]]
+        return rows[torch.tensor(tokens.sampled_N)[1:]]
 
     async def ask_all() -> list[torch.Tensor]:
         return list(await asyncio.gather(*[ask(tokens) for tokens in probe]))

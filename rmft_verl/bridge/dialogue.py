@@ -90,13 +90,13 @@ class Dialogue:
         self.ids = self.ids + new
         self.mask = self.mask + [0] * len(new)
 
-    def reply(self, token_ids: Sequence[int]) -> None:
-        """Append what the model sampled, unchanged."""
+    def reply(self, token_ids: Sequence[int], forced: bool = False) -> None:
+        """Append what the model sampled, unchanged, or what it was ``forced`` to say."""
         self.ids = [*self.ids, *token_ids]
-        self.mask = self.mask + [1] * len(token_ids)
+        self.mask = self.mask + [2 if forced else 1] * len(token_ids)
 
     def tokens(self) -> Tokens:
-        """The dialogue up to the last sampled token."""
+        """The dialogue up to the end of the last reply."""
         end = len(self.mask)
         while end > self._prompt_length and not self.mask[end - 1]:
             end -= 1

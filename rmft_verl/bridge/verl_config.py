@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rmft_verl.bridge.tensors import bucket_megabytes
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.plan import Budget
+from rmft_verl.types import Message
 
 AGENT = "rmft"
 
@@ -136,7 +137,7 @@ def check_schema(verl_config: DictConfig) -> None:
             raise ConfigError(f"verl refuses actor_rollout_ref.{key}: {str(error).strip().splitlines()[0]}") from error
 
 
-def agent_loop_file(config: Config, path: Path) -> None:
+def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> None:
     """Write the file that names our agent loop and its arguments; every rollout worker of verl reads it."""
     entry = {
         "name": AGENT,
@@ -144,7 +145,9 @@ def agent_loop_file(config: Config, path: Path) -> None:
         "env_name": config.env.name,
         "env_dirs": [str(Path(directory).expanduser().resolve()) for directory in config.env_dirs],
         "history": config.rollout.history,
+        "examples": [list(message) for message in examples],
         "on_invalid": config.rollout.on_invalid,
+        "structured": config.rollout.structured,
         "reply_tokens": config.rollout.reply_tokens,
     }
     OmegaConf.save(OmegaConf.create([entry]), path)

@@ -16,7 +16,16 @@ from rmft_verl.tracking import read_metrics
 from rmft_verl.trajectory_file import read_trajectories, read_with_kept
 from rmft_verl.types import RunError, Scenario, Trajectory
 
-START = ("model.", "rollout.history", "rollout.on_invalid", "rollout.reply_tokens", "rollout.top_p", "eval.temperature")
+START = (
+    "model.",
+    "rollout.history",
+    "rollout.on_invalid",
+    "rollout.structured",
+    "rollout.examples",
+    "rollout.reply_tokens",
+    "rollout.top_p",
+    "eval.temperature",
+)
 """Keys by which the untrained players of two runs differ."""
 
 Row = Mapping[str, Any]

@@ -108,7 +108,7 @@ def _iterate(prepared: Prepared, backend: Backend, scratch: Path, n: int) -> Ite
         watch.seconds,
         played_tokens,
         trained,
-        sampled_tokens=sum(int(tokens.mask_N.sum()) for tokens in played_tokens),
+        sampled_tokens=sum(int(tokens.sampled_N.sum()) for tokens in played_tokens),
         trained_tokens=int(updated["update/tokens"]),
         batch=round(len(kept) * config.update.epochs / updated["update/steps"]),
     )

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
         start = time.monotonic()
         played = backend.rollout(requests, version - 1)
         seconds = time.monotonic() - start
-        tokens = sum(int(tokens.mask_N.sum()) for t in played for tokens in t.tokens)
+        tokens = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
         print(f"rollout {seconds:.1f} s, {len(played)} dialogues, {tokens / seconds:,.0f} sampled tok/s")
         start = time.monotonic()
         updated = backend.update(played[: config.rollout.scenarios * config.selection.keep], seed=version)

@@ -1,0 +1,167 @@
+"""Structured decoding: ids and mask of an answer line that is chosen, whatever the model would rather say."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from templates import FAMILIES, llama3, shipped
+
+from rmft_verl.answers import every_answer
+from rmft_verl.bridge.action_line import action_only, reply_spans
+from rmft_verl.bridge.advantages import token_advantages
+from rmft_verl.bridge.answer_line import AnswerLine, going_on
+from rmft_verl.bridge.batches import sft_batch
+from rmft_verl.bridge.dialogue import ChatTemplate
+from rmft_verl.bridge.model_player import ModelPlayer
+from rmft_verl.env import load_env
+from rmft_verl.play import play
+from rmft_verl.types import CreditedTrajectory, Message, Observation, Trajectory
+
+NAMES = ("amber", "azure", "slate")
+LINES = [f"Action: {name}" for name in NAMES]
+
+
+class Sampler:
+    """Says the given thoughts, one a reply, and chooses the last allowed token."""
+
+    def __init__(self, thoughts: list[list[int]]) -> None:
+        self.thoughts, self.asked = list(thoughts), []
+
+    async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
+        self.asked.append((list(prompt_ids), sampling_params))
+        allowed = sampling_params.get("allowed_token_ids")
+        if allowed is None:
+            return SimpleNamespace(token_ids=self.thoughts.pop(0)[: sampling_params["max_tokens"]])
+        assert len(allowed) > 1 and sampling_params["max_tokens"] == 1
+        return SimpleNamespace(token_ids=[allowed[-1]])
+
+
+def reads(text: str) -> int | None:
+    last = text.rpartition("Action: ")[2]
+    return NAMES.index(last) if last in NAMES else None
+
+
+def one_reply(family: Any, thoughts: list[list[int]], alone: bool, room: int = 60) -> tuple[ModelPlayer, Any, Sampler]:
+    tokenizer, kwargs = family()
+    template, sampler = ChatTemplate(tokenizer, kwargs), Sampler(thoughts)
+    line = AnswerLine(template, LINES, reads, alone)
+    player = ModelPlayer(sampler, tokenizer, template, {}, 0, (500, room), line)
+    observation = Observation((Message("user", "Which?"),), None, 0)  # type: ignore[arg-type]
+    return player, asyncio.run(player.act(observation)), sampler
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_alone_the_reply_is_a_line_whose_choices_are_sampled(family: Any) -> None:
+    player, reply, sampler = one_reply(family, [], alone=True)
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    assert reply.text in LINES and not reply.cut and not reply.control
+    (tokens,) = player.samples()
+    ids = tokens.ids_N[tokens.prompt_length :].tolist()
+    assert ids == template.reply(reply.text)  # the words as they are tokenized, and the end
+    branches = [n for n in range(len(ids)) if len({tuple(c)[n] for c in choices(template) if c[:n] == ids[:n]}) > 1]
+    assert np.flatnonzero(tokens.sampled_N).tolist() == [tokens.prompt_length + n for n in branches]
+    assert set(tokens.mask_N[tokens.prompt_length :]) == {1, 2} and not tokens.mask_N[: tokens.prompt_length].any()
+    assert [len(prompt) for prompt, _ in sampler.asked] == [tokens.prompt_length + n for n in branches]
+    assert len({params["seed"] for _, params in sampler.asked}) == len(branches)
+    assert reply_spans(tokens) == [(tokens.prompt_length, len(tokens.ids_N))]
+    assert np.array_equal(action_only(tokens, template).sampled_N, tokens.sampled_N)
+    assert sft_batch([tokens])["loss_mask"].values().tolist() == tokens.sampled_N.astype(int).tolist()
+
+
+def choices(template: ChatTemplate) -> list[list[int]]:
+    return [template.reply(line) for line in LINES]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_reply_that_names_its_action_is_left_alone(family: Any) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    said = template.reply("Try it.\nAction: azure")
+    player, reply, sampler = one_reply(family, [said], alone=False)
+    assert reply.text == "Try it.\nAction: azure" and len(sampler.asked) == 1
+    (tokens,) = player.samples()
+    assert tokens.ids_N[tokens.prompt_length :].tolist() == said
+    assert tokens.sampled_N[tokens.prompt_length :].all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("thought", "before"), [("I do not know", "I do not know\n"), ("Well.\n", "Well.\n"), ("", "")]
+)
+def test_a_reply_without_an_action_gets_its_line(family: Any, thought: str, before: str) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    said = template.reply(thought)
+    player, reply, _ = one_reply(family, [said], alone=False)
+    line = reply.text.removeprefix(before)
+    assert line in LINES and reads(reply.text) is not None and not reply.cut
+    (tokens,) = player.samples()
+    ids, start = tokens.ids_N.tolist(), tokens.prompt_length
+    assert ids[start : start + len(said) - 1] == said[:-1]  # what it thought, without its own end
+    assert tokens.sampled_N[start : start + len(said) - 1].all()
+    assert ids[start + len(said) - 1 :] == template.reply(reply.text.removeprefix(thought))
+    assert ids.count(template.end) == (tokens.ids_N[:start] == template.end).sum() + 1
+
+
+def test_reasoning_is_cut_where_the_line_still_fits_and_where_a_turn_would_end() -> None:
+    tokenizer, kwargs = llama3()
+    template = ChatTemplate(tokenizer, kwargs)
+    longest = AnswerLine(template, LINES, reads, False).longest
+    endless = tokenizer.encode("x" * 200, add_special_tokens=False)
+    player, reply, _ = one_reply(llama3, [endless], alone=False)
+    assert reply.text.startswith("x" * (60 - longest) + "\nAction: ") and not reply.cut
+    assert len(player.dialogue.ids) - player.dialogue.tokens().prompt_length <= 60
+
+    mark = tokenizer.convert_tokens_to_ids("<|start_header_id|>")
+    inside = [*endless[:5], mark, *endless[:5], template.end]
+    player, reply, _ = one_reply(llama3, [inside], alone=False)
+    assert reply.text.startswith("xxxxx\nAction: ") and not reply.control
+    assert mark not in player.dialogue.ids[player.dialogue.tokens().prompt_length :]
+
+
+def test_no_room_for_the_line_ends_the_play() -> None:
+    tokenizer, kwargs = shipped()
+    template = ChatTemplate(tokenizer, kwargs)
+    line = AnswerLine(template, LINES, reads, True)
+    player = ModelPlayer(Sampler([]), tokenizer, template, {}, 0, (8, 60), line)
+    observation = Observation((Message("user", "Which of these is it to be?"),), None, 0)  # type: ignore[arg-type]
+    assert asyncio.run(player.act(observation)).exhausted and player.samples() == ()
+
+
+@pytest.mark.parametrize("name", ["mab", "fol"])
+def test_whole_plays_are_valid_and_have_one_reply_a_turn(name: str) -> None:
+    """A model that says nothing to the point plays a whole game; credits go to the turns they belong to."""
+    tokenizer, kwargs = llama3()
+    template, env_class = ChatTemplate(tokenizer, kwargs), load_env(name)
+    scenario = env_class.Generator(horizon=[3]).draw(np.random.default_rng(0))
+    env = env_class(scenario, 0)
+    noise = [[*tokenizer.encode("blah blah", add_special_tokens=False), template.end] for _ in range(3)]
+    lines = every_answer(env, env_class(scenario, 0).reset().spec)
+    line = AnswerLine(template, lines, env.parse, alone=False)
+    player = ModelPlayer(Sampler(noise), tokenizer, template, {}, 0, (4000, 400), line)
+    played: Trajectory = asyncio.run(play(env, player, scenario, reward_seed=0, policy_seed=0))
+    assert played.valid and len(played.turns) == 3
+    (tokens,) = player.samples()
+    assert len(reply_spans(tokens)) == 3 and (tokens.mask_N == 2).any()
+    credited = CreditedTrajectory(_with(played, tokens), np.array([1.0, 2.0, 3.0]))
+    (row,) = token_advantages(credited, credited.credit_T)
+    assert [set(row[start:end]) for start, end in reply_spans(tokens)] == [{1.0}, {2.0}, {3.0}]
+
+
+def _with(play: Trajectory, tokens: Any) -> Trajectory:
+    import dataclasses
+
+    return dataclasses.replace(play, tokens=(tokens,))
+
+
+def test_going_on() -> None:
+    choices = [[1, 2, 9], [1, 3, 9], [1, 3, 4, 9]]
+    assert going_on(choices, []) == [1]
+    assert going_on(choices, [1]) == [2, 3]
+    assert going_on(choices, [1, 3]) == [4, 9]  # one name begins another: its end is a choice
+    assert going_on(choices, [1, 3, 9]) == going_on(choices, [7]) == []
