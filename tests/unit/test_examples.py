@@ -88,5 +88,5 @@ def test_the_budget_counts_them() -> None:
 
 @pytest.mark.parametrize("argument", ["rollout.examples=1", "rollout.structured=true"])
 def test_an_algorithm_needs_neither(argument: str) -> None:
-    with pytest.raises(ConfigError, match="helps the model to answer.*leave it out"):
+    with pytest.raises(ConfigError, match="helps the model to answer"):
         load_config(["recipe=mab_tiny", "rollout.player=ucb1", argument])
