@@ -202,8 +202,9 @@ class Config:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    canary_tolerance: float = 0.05
-    """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync."""
+    canary_tolerance: float = 0.1
+    """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync. Logits
+    between 16 and 32 have steps of 1/8 in bfloat16: two roundings of them differ by 0.04 on average."""
     dry_run: bool = False
     """Resolve everything, print the plan and stop."""
     verl: dict[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import vllm.model_executor.layers.utils as layer_utils
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 
 _pack = layer_utils.dispatch_cpu_unquantized_gemm
 
@@ -18,6 +19,37 @@ def _pack_a_copy(layer: Any, remove_weight: bool) -> None:
 
 
 layer_utils.dispatch_cpu_unquantized_gemm = _pack_a_copy
+
+
+_forward = TopKTopPSampler.forward_cpu
+
+
+def draw(logits: torch.Tensor, generators: dict[int, torch.Generator]) -> torch.Tensor:
+    """One token a row of ``logits`` by the inverse of its distribution function, from one number of its generator.
+
+    vLLM draws a number for every token of the vocabulary, twice; with one seed a request nothing of that is parallel.
+    """
+    chances = logits.softmax(dim=-1, dtype=torch.float32).to(torch.float64).cumsum(dim=-1)
+    numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in range(len(logits))]
+    below = torch.stack(numbers)[:, None] * chances[:, -1:]
+    # The first token above the number, so never one without a chance; rounding could pass the last one.
+    tokens = torch.searchsorted(chances, below, right=True)[:, 0]
+    return torch.minimum(tokens, (chances < chances[:, -1:]).sum(dim=-1))
+
+
+def _draw_seeded(
+    self: TopKTopPSampler,
+    logits: torch.Tensor,
+    generators: dict[int, torch.Generator],
+    k: torch.Tensor | None,
+    p: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if len(generators) != len(logits) or self.logprobs_mode.startswith("processed"):
+        return _forward(self, logits, generators, k, p)
+    return draw(apply_top_k_top_p(logits, k, p), generators), None
+
+
+TopKTopPSampler.forward_cpu = _draw_seeded
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):

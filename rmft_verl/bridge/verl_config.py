@@ -77,6 +77,8 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
             f"{sampler}.enable_chunked_prefill": False,
             f"{sampler}.max_num_batched_tokens": max(8192, config.model.context),
             f"+{sampler}.engine_kwargs.vllm.worker_extension_cls": extension,
+            # A prompt is computed again from the last whole block on, and vLLM's own blocks are of 128 tokens on a CPU.
+            f"+{sampler}.engine_kwargs.vllm.block_size": 32,
         }
     return derived
 

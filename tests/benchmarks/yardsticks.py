@@ -107,7 +107,7 @@ def _replay(llm: Any, sampling: dict[str, Any], dialogues: list[Tokens]) -> Work
     from vllm import SamplingParams
 
     llm.reset_prefix_cache()
-    spans = [replies(tokens.mask_N) for tokens in dialogues]
+    spans = [replies(tokens.sampled_N) for tokens in dialogues]
     calls: list[tuple[list[Any], list[Any]]] = []
     for turn in range(max(len(span) for span in spans)):
         still = [(tokens, span[turn]) for tokens, span in zip(dialogues, spans, strict=True) if turn < len(span)]
@@ -142,7 +142,7 @@ def _update(model: Any, optimizer: torch.optim.Optimizer, sft: SFT, dialogues: l
         order = np.random.default_rng(epoch).permutation(len(dialogues))
         for first in range(0, len(order), batch):
             rows = [dialogues[i] for i in order[first : first + batch]]
-            count = sum(int(row.mask_N.sum()) for row in rows)
+            count = sum(int(row.sampled_N.sum()) for row in rows)
             for part in _passes(rows, sft.tokens_per_pass):
                 ids, attention, labels = (tensor.to(sft.device) for tensor in _padded(part))
                 with torch.autocast(sft.device, dtype=torch.bfloat16):
@@ -181,5 +181,5 @@ def _padded(rows: list[Tokens]) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     for i, row in enumerate(rows):
         length, row_ids = len(row.ids_N), torch.tensor(row.ids_N, dtype=torch.long)
         ids[i, :length], attention[i, :length] = row_ids, 1
-        labels[i, :length] = torch.where(torch.tensor(row.mask_N, dtype=torch.bool), row_ids, -100)
+        labels[i, :length] = torch.where(torch.tensor(row.sampled_N), row_ids, -100)
     return ids, attention, labels
