@@ -28,6 +28,16 @@ class EnvConfig:
 
 
 @dataclass
+class LoraConfig:
+    rank: int = 0
+    """Of the adapters that are trained instead of the weights; 0 = all weights are trained."""
+    alpha: int = 32
+    """An adapter's product is scaled by alpha / rank."""
+    target_modules: Any = "all-linear"
+    """Every linear layer but the head, or a list of names such as ``[q_proj, v_proj]``."""
+
+
+@dataclass
 class ModelConfig:
     path: str = "tiny:mab"
     """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, ``smollm2`` for the pretrained one
@@ -39,6 +49,7 @@ class ModelConfig:
     """Keyword arguments of the chat template, such as ``enable_thinking``."""
     chat_template_file: str = ""
     """A Jinja template instead of the model's own, or for a base model that has none."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass
@@ -109,6 +120,10 @@ class UpdateConfig:
     """Samples (dialogues, or prompts where every round has its own) in one optimizer step, over all GPUs."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    schedule: str = "constant"
+    """Of the learning rate over the iterations: ``constant``, or ``cosine`` down to 0 after the last one."""
+    warmup: int = 0
+    """Iterations over which the learning rate rises: iteration i of them trains at i / warmup of it."""
     start: str = "current"
     """What an iteration trains: the ``current`` model, or the ``base`` anew on the plays of the current one."""
     train_on: str = "reply"
@@ -160,7 +175,7 @@ class HardwareConfig:
 @dataclass
 class CheckpointConfig:
     every: int = 1
-    """Iterations between states of the trainer on disk (about 16 bytes a parameter each); a run that is cut goes on
+    """Iterations between states of the trainer on disk (16 bytes a trained parameter each); a run that is cut goes on
     from the last one and repeats the updates since."""
     keep: int = 2
     """How many of them are kept, the last ones."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import Config, ConfigError, LoraConfig
 from rmft_verl.env import Env
 from rmft_verl.history import told
 from rmft_verl.types import Message, Observation
@@ -123,6 +123,8 @@ class Shape:
     kv_heads: int
     head_dim: int
     vocabulary: int
+    linears: Mapping[str, int]
+    """In each layer: name of a linear map -> the numbers it takes and gives, added up."""
 
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> Shape:
@@ -132,8 +134,18 @@ class Shape:
         head_dim = hf.get("head_dim") or hidden // heads
         attention = hidden * head_dim * (2 * heads + 2 * kv_heads)
         embeddings = vocabulary * hidden * (1 if hf.get("tie_word_embeddings", False) else 2)
-        parameters = layers * (attention + 3 * hidden * hf["intermediate_size"]) + embeddings
-        return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary)
+        intermediate = hf["intermediate_size"]
+        parameters = layers * (attention + 3 * hidden * intermediate) + embeddings
+        widths = {"q": heads * head_dim, "k": kv_heads * head_dim, "v": kv_heads * head_dim, "o": heads * head_dim}
+        widths |= dict.fromkeys(("gate", "up", "down"), intermediate)
+        linears = {f"{name}_proj": hidden + width for name, width in widths.items()}
+        return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary, linears)
+
+    def adapters(self, lora: LoraConfig) -> int:
+        """Parameters of the adapters; those of modules that it has not heard of are left out."""
+        named = lora.target_modules
+        sizes = [size for name, size in self.linears.items() if named == "all-linear" or name in named]
+        return self.layers * lora.rank * sum(sizes)
 
 
 SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool, int]] = {
@@ -169,7 +181,7 @@ def known_shape(path: str) -> Shape | None:
 
 
 def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
-    """Memory per GPU by part, in GiB, for full fine-tuning with FSDP2 and Adam.
+    """Memory per GPU by part, in GiB, for training with FSDP2 and Adam: of all weights, or of adapters beside them.
 
     Parameters, gradients and Adam's two moments are float32 and sharded; activations assume gradient checkpointing and
     the float32 logits of one forward pass of ``tokens_per_gpu`` tokens. The sampler plays as many dialogues at once as
@@ -179,11 +191,13 @@ def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
     world = hardware.nodes * hardware.gpus_per_node
     shards = world if hardware.fsdp_size == -1 else hardware.fsdp_size
     gib = 2.0**30
-    state = 4 * shape.parameters / shards / gib
+    adapters = shape.adapters(config.model.lora)
+    held, trained = shape.parameters + adapters, adapters or shape.parameters
+    state = 4 * trained / shards / gib
     weights = 2 * shape.parameters / hardware.tensor_parallel / gib
     kv_token = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim / hardware.tensor_parallel
     return {
-        "trainer parameters (fp32)": state,
+        "trainer parameters (fp32)": 4 * held / shards / gib,
         "trainer gradients (fp32)": state,
         "trainer Adam moments (fp32)": 2 * state,
         "trainer activations (bf16, checkpointed)": 2 * hardware.tokens_per_gpu * shape.hidden * shape.layers / gib,

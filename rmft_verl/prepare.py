@@ -252,12 +252,17 @@ def _memory_lines(prepared: Prepared) -> list[str]:
         "kept in CPU memory while sampling" if prepared.config.hardware.offload else "beside the sampler's share"
     )
     return [
-        f"memory per GPU, GiB ({shape.parameters / 1e9:.2f} B parameters):",
+        f"memory per GPU, GiB ({shape.parameters / 1e9:.2f} B parameters{_adapters(shape, prepared.config)}):",
         *[f"  {value:7.1f}  {part}" for part, value in parts.items()],
         f"  {trainer:7.1f}  trainer at its peak, while the sampler sleeps; parameters and optimizer {offloaded}",
         f"  the sampler takes {share:.0%} of the GPU while it plays",
-        _disk_line(shape.parameters, prepared.config),
+        _disk_line(shape.adapters(prepared.config.model.lora) or shape.parameters, prepared.config),
     ]
+
+
+def _adapters(shape: Shape, config: Config) -> str:
+    count = shape.adapters(config.model.lora)
+    return f", {count / 1e6:.1f} M more in adapters, which alone are trained" if count else ""
 
 
 def _disk_line(parameters: int, config: Config) -> str:
@@ -265,6 +270,6 @@ def _disk_line(parameters: int, config: Config) -> str:
     gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
     most = kept + 1 + config.checkpoint.best
     return (
-        f"disk: {gib:.0f} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
+        f"disk: {gib:.3g} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
         f"{most} at once (checkpoint.keep={kept})"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rmft_verl.config import LOSSES, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
@@ -33,6 +33,7 @@ def check(config: Config) -> None:
         "rollout.history": HISTORIES,
         "rollout.on_invalid": ON_INVALID,
         "update.loss": LOSSES,
+        "update.schedule": ("constant", "cosine"),
         "update.start": ("current", "base"),
         "update.train_on": ("reply", "action"),
         "update.weighting": ("token", "trajectory"),
@@ -47,6 +48,7 @@ def check(config: Config) -> None:
     _check_selection(config)
     _check_options(config)
     _check_update(config)
+    _check_lora(config)
     world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.hardware.fsdp_size
     if fsdp != -1 and (fsdp < 1 or world % fsdp):
         raise ConfigError(f"hardware.fsdp_size={fsdp} does not divide {world} GPUs: -1 takes all of them")
@@ -87,6 +89,9 @@ def _check_numeric(config: Config) -> None:
         ("rollout.examples", (0,)),
         ("update.train_on", ("reply",)),
         ("update.weighting", ("token",)),
+        ("update.schedule", ("constant",)),
+        ("update.warmup", (0,)),
+        ("model.lora.rank", (0,)),
         ("eval.rollouts", (1,)),
         ("warmup.scenarios", (0,)),
     ):
@@ -165,16 +170,33 @@ def _check_update(config: Config) -> None:
             f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
             "use update.loss=sft to imitate a player"
         )
-    for key, value in (("structured", rollout.structured), ("examples", rollout.examples)):
-        if value and rollout.player != "model":
-            raise ConfigError(
-                f"rollout.{key}={value} helps the model to answer, and rollout.player={rollout.player!r}: leave it out"
-            )
+    if rollout.examples and rollout.player != "model":
+        raise ConfigError(
+            f"rollout.examples={rollout.examples} stand before the model's own plays, and rollout.player="
+            f"{rollout.player!r}: leave them out"
+        )
     if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:
         raise ConfigError(
             f"update.batch={update.batch} is more than the {per_scenario * rollout.scenarios} samples of an "
             f"iteration ({per_scenario} of each of rollout.scenarios={rollout.scenarios}): lower update.batch"
         )
+
+
+def _check_lora(config: Config) -> None:
+    """The adapter's modules, and verl's own keys, which would train an adapter that nothing here saves or merges."""
+    named = config.model.lora.target_modules
+    listed = isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)
+    if named != "all-linear" and not listed:
+        raise ConfigError(f"model.lora.target_modules={named!r}: write all-linear, or a list such as [q_proj, v_proj]")
+    model: Any = config.verl
+    for key in ("actor_rollout_ref", "model"):
+        model = (model.get(key) or model.get(f"+{key}") or {}) if isinstance(model, Mapping) else {}
+    for key in model if isinstance(model, Mapping) else ():
+        if str(key).lstrip("+").startswith("lora") or str(key) in ("target_modules", "exclude_modules"):
+            raise ConfigError(
+                f"verl.actor_rollout_ref.model.{key}: LoRA is configured by model.lora.rank (alpha, target_modules), "
+                "so that it is synced, saved and exported; leave verl's key out"
+            )
 
 
 def samples_per_scenario(config: Config) -> int:
@@ -213,6 +235,9 @@ _LOWEST: dict[str, float] = {
     "update.sft_term": 0.0,
     "update.margin": 0.0,
     "update.weight_decay": 0.0,
+    "update.warmup": 0,
+    "model.lora.rank": 0,
+    "model.lora.alpha": 1,
     "update.epochs": 1,
     "update.batch": 1,
     "eval.scenarios": 1,

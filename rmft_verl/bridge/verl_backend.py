@@ -34,6 +34,7 @@ from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.chat import load_template
 from rmft_verl.bridge.client import DialogueClient
 from rmft_verl.bridge.faults import told
+from rmft_verl.bridge.lora import write_merged
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.rendering import render
@@ -60,6 +61,7 @@ class VerlBackend:
         self._config, self._ray = config, started
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
         model = verl_config.actor_rollout_ref.model
+        self._model_path = model.path
         self._template = load_template(model.path, model.custom_chat_template or "", config.model.chat_template)
         self._setting = setting(config, verl_config, self._template)
         pools = ResourcePoolManager(
@@ -188,6 +190,8 @@ class VerlBackend:
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".state.partial")
         self._actor.save_checkpoint(str(scratch), global_step=0)
+        if self._config.model.lora.rank:
+            write_merged(scratch, self._model_path)
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
 

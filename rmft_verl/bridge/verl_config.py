@@ -19,12 +19,14 @@ from rmft_verl.types import Message
 
 AGENT = "rmft"
 
+ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+
 
 def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[str, Any]:
     """verl's keys that follow from ours. Keys with a leading ``+`` are new to verl's file, not to its code."""
     hardware, rollout, update = config.hardware, config.rollout, config.update
     on_cpu = kind == "cpu"
-    actor, sampler = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    actor, sampler = ACTOR, SAMPLER
     state = ["model", "optimizer", "extra"]  # extra: the schedule and the generators
     derived: dict[str, Any] = {
         "trainer.device": kind,
@@ -39,14 +41,11 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
-        f"{actor}.checkpoint.save_contents": ["hf_model", *state],
+        f"{actor}.checkpoint.save_contents": state if config.model.lora.rank else ["hf_model", *state],
         f"{actor}.checkpoint.load_contents": state,
         f"{actor}.use_dynamic_bsz": True,
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,
-        f"{actor}.optim.lr": update.lr,
-        f"{actor}.optim.weight_decay": update.weight_decay,
-        f"{actor}.optim.clip_grad": update.max_grad_norm,
         f"{sampler}.name": "vllm",
         f"{sampler}.nnodes": hardware.nodes,
         f"{sampler}.n_gpus_per_node": hardware.gpus_per_node,
@@ -66,21 +65,52 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
             model_path, least=64 if on_cpu else 2048, download=not config.dry_run
         ),
     }
-    if on_cpu:
-        extension = "rmft_verl.bridge.cpu_sampler.CpuWorkerExtension"
-        derived |= {
-            "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
-            f"{sampler}.enforce_eager": True,
-            f"{sampler}.free_cache_engine": False,
-            f"+{sampler}.enable_sleep_mode": False,
-            # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
-            f"{sampler}.enable_chunked_prefill": False,
-            f"{sampler}.max_num_batched_tokens": max(8192, config.model.context),
-            f"+{sampler}.engine_kwargs.vllm.worker_extension_cls": extension,
-            # A prompt is computed again from the last whole block on, and vLLM's own blocks are of 128 tokens on a CPU.
-            f"+{sampler}.engine_kwargs.vllm.block_size": 32,
-        }
-    return derived
+    derived |= _optimizer(config) | _lora(config)
+    return derived | (_on_cpu(config) if on_cpu else {})
+
+
+def _optimizer(config: Config) -> dict[str, Any]:
+    update, optim = config.update, f"{ACTOR}.optim"
+    return {
+        f"{optim}.lr": update.lr,
+        f"{optim}.weight_decay": update.weight_decay,
+        f"{optim}.clip_grad": update.max_grad_norm,
+        # verl's scheduler makes one step an update. Its constant one would warm up from 0, an iteration for nothing;
+        # half a cosine is down at the last step, none of it is constant.
+        f"{optim}.lr_scheduler_type": "cosine",
+        f"{optim}.num_cycles": 0.5 if update.schedule == "cosine" else 0.0,
+        f"{optim}.zero_indexed_step": False,
+        f"{optim}.lr_warmup_steps": update.warmup,
+        f"{optim}.total_training_steps": config.iterations + 1,
+    }
+
+
+def _lora(config: Config) -> dict[str, Any]:
+    lora, model = config.model.lora, "actor_rollout_ref.model"
+    if not lora.rank:
+        return {}
+    return {
+        f"{model}.lora_rank": lora.rank,
+        f"{model}.lora_alpha": lora.alpha,
+        f"{model}.target_modules": lora.target_modules,
+        f"{model}.lora.merge": True,  # the sampler gets whole weights and needs no LoRA of its own
+        f"+{ACTOR}.checkpoint.save_lora_only": True,
+    }
+
+
+def _on_cpu(config: Config) -> dict[str, Any]:
+    return {
+        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        f"{SAMPLER}.enforce_eager": True,
+        f"{SAMPLER}.free_cache_engine": False,
+        f"+{SAMPLER}.enable_sleep_mode": False,
+        # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
+        f"{SAMPLER}.enable_chunked_prefill": False,
+        f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
+        f"+{SAMPLER}.engine_kwargs.vllm.worker_extension_cls": "rmft_verl.bridge.cpu_sampler.CpuWorkerExtension",
+        # A prompt is computed again from the last whole block on, and vLLM's own blocks are of 128 tokens on a CPU.
+        f"+{SAMPLER}.engine_kwargs.vllm.block_size": 32,
+    }
 
 
 def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_template: str = "") -> DictConfig:

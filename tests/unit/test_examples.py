@@ -86,7 +86,6 @@ def test_the_budget_counts_them() -> None:
     assert behind.observation_tokens == without.observation_tokens
 
 
-@pytest.mark.parametrize("argument", ["rollout.examples=1", "rollout.structured=true"])
-def test_an_algorithm_needs_neither(argument: str) -> None:
-    with pytest.raises(ConfigError, match="helps the model to answer"):
-        load_config(["recipe=mab_tiny", "rollout.player=ucb1", argument])
+def test_an_algorithm_needs_none() -> None:
+    with pytest.raises(ConfigError, match="leave them out"):
+        load_config(["recipe=mab_tiny", "rollout.player=ucb1", "rollout.examples=1"])
