@@ -248,6 +248,7 @@ def _memory_lines(prepared: Prepared) -> list[str]:
     parts = memory_gib(shape, prepared.config)
     trainer = sum(value for part, value in parts.items() if part.startswith("trainer"))
     share = prepared.config.hardware.gpu_memory
+    beside = parts["trainer parameters (fp32)"] + parts["sampler weights (bf16)"]
     offloaded = (
         "kept in CPU memory while sampling" if prepared.config.hardware.offload else "beside the sampler's share"
     )
@@ -255,6 +256,7 @@ def _memory_lines(prepared: Prepared) -> list[str]:
         f"memory per GPU, GiB ({shape.parameters / 1e9:.2f} B parameters{_adapters(shape, prepared.config)}):",
         *[f"  {value:7.1f}  {part}" for part, value in parts.items()],
         f"  {trainer:7.1f}  trainer at its peak, while the sampler sleeps; parameters and optimizer {offloaded}",
+        f"  {beside:7.1f}  at a sync: the trainer's parameters beside the sampler's weights",
         f"  the sampler takes {share:.0%} of the GPU while it plays",
         _disk_line(shape.adapters(prepared.config.model.lora) or shape.parameters, prepared.config),
     ]
