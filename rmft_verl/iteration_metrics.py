@@ -102,7 +102,8 @@ def unreadable(played: Sequence[Trajectory]) -> str:
         f"{share:.0%} of {len(played)} plays are invalid and cannot be learnt from; of their invalid replies {cut:.0%} "
         f"ran into rollout.reply_tokens. Three of them end so:{replies}\n  Remedies: rollout.structured=true leaves no "
         "other last line than an answer; recipe=...+warmup teaches the form first; a larger rollout.reply_tokens, or "
-        "model.chat_template.enable_thinking=false, if they are cut; env.options.answer=action_only asks for no reasoning"
+        "model.chat_template.enable_thinking=false, if they are cut; env.options.answer=action_only asks for no "
+        "reasoning"
     )
 
 
