@@ -36,22 +36,33 @@ def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message]
     return BehindExamples(game, examples) if examples else game
 
 
-class BehindExamples:
+class _Wrapped:
+    """What both views leave to the environment that they wrap."""
+
+    Generator: ClassVar[type] = object
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+
+    def parse(self, text: str) -> Action | None:
+        return self._env.parse(text)
+
+    def oracle(self) -> Oracle:
+        return self._env.oracle()
+
+
+class BehindExamples(_Wrapped):
     """Wraps an environment: where a dialogue begins, messages of other games stand before its own."""
 
     name: ClassVar[str] = "behind_examples"
-    Generator: ClassVar[type] = object
 
     def __init__(self, env: Env, examples: Sequence[Message]) -> None:
-        self._env = env
+        super().__init__(env)
         self._system = [message for message in examples if message.role == "system"][:1]
         self._examples = [message for message in examples if message.role != "system"]
 
     def reset(self) -> Observation:
         return self._behind(self._env.reset())
-
-    def parse(self, text: str) -> Action | None:
-        return self._env.parse(text)
 
     def step(self, action: Action) -> StepResult:
         result = self._env.step(action)
@@ -59,23 +70,20 @@ class BehindExamples:
             return result
         return dataclasses.replace(result, observation=self._behind(result.observation))
 
-    def oracle(self) -> Oracle:
-        return self._env.oracle()
-
     def _behind(self, observation: Observation) -> Observation:
         first, *later = [message for message in observation.messages if message.role != "system"]
         own = [first._replace(content=NOW + first.content), *later]
         return dataclasses.replace(observation, messages=(*self._system, *self._examples, *own))
 
 
-class SinglePrompt:
+class SinglePrompt(_Wrapped):
     """Wraps an environment: every observation is one user message that stands alone."""
 
     name: ClassVar[str] = "single_prompt"
-    Generator: ClassVar[type] = object
 
     def __init__(self, env: Env, scenario: Scenario, summarized: bool) -> None:
-        self._env, self._actions, self._summarized = env, scenario.actions, summarized
+        super().__init__(env)
+        self._actions, self._summarized = scenario.actions, summarized
         self._texts: list[str] = []
         self._counts_A = np.zeros(len(scenario.actions), dtype=int)
         self._sums_A = np.zeros(len(scenario.actions))
@@ -83,17 +91,11 @@ class SinglePrompt:
     def reset(self) -> Observation:
         return self._whole(self._env.reset())
 
-    def parse(self, text: str) -> Action | None:
-        return self._env.parse(text)
-
     def step(self, action: Action) -> StepResult:
         result = self._env.step(action)
         if result.observation is None:
             return result
         return dataclasses.replace(result, observation=self._whole(result.observation))
-
-    def oracle(self) -> Oracle:
-        return self._env.oracle()
 
     def _whole(self, observation: Observation) -> Observation:
         self._texts.append("\n".join(message.content for message in observation.messages))

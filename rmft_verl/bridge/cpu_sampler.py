@@ -29,12 +29,12 @@ def draw(logits: torch.Tensor, generators: dict[int, torch.Generator]) -> torch.
 
     vLLM draws a number for every token of the vocabulary, twice; with one seed a request nothing of that is parallel.
     """
-    chances = logits.softmax(dim=-1, dtype=torch.float32).to(torch.float64).cumsum(dim=-1)
+    chances = logits.softmax(dim=-1, dtype=torch.float32).cumsum(dim=-1, dtype=torch.float64)
     numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in range(len(logits))]
-    below = torch.stack(numbers)[:, None] * chances[:, -1:]
-    # The first token above the number, so never one without a chance; rounding could pass the last one.
-    tokens = torch.searchsorted(chances, below, right=True)[:, 0]
-    return torch.minimum(tokens, (chances < chances[:, -1:]).sum(dim=-1))
+    whole = chances[:, -1]
+    below = torch.minimum(torch.stack(numbers) * whole, torch.nextafter(whole, torch.zeros_like(whole)))
+    # The first token above the number, so never one without a chance.
+    return torch.searchsorted(chances, below[:, None], right=True)[:, 0]
 
 
 def _draw_seeded(
