@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, build_opener
 
 from ray import exceptions
 
@@ -19,6 +21,9 @@ DEATHS = (
 )
 ENGINE = "EngineDeadError"
 """What vLLM raises when the process of its engine is gone; a worker's copy of the error has the name, not the class."""
+
+DIRECT = build_opener(ProxyHandler({}))
+"""To the run's own servers, whatever proxy the environment names."""
 
 
 def death(error: BaseException) -> str:
@@ -38,11 +43,33 @@ def told() -> Iterator[None]:
         yield
     except Exception as error:
         if found := death(error):
-            raise RunError(
-                f"a process of the run has died ({found}). The system kills the largest one when memory runs out: see "
-                "dmesg, and lower hardware.gpu_memory, hardware.max_num_seqs or hardware.tokens_per_gpu"
-            ) from error
+            raise died(found) from error
         raise
+
+
+def died(what: str) -> RunError:
+    """The error of a run that has lost a process."""
+    return RunError(
+        f"a process of the run has died ({what}). The system kills the largest one when memory runs out: see "
+        "dmesg, and lower hardware.gpu_memory, hardware.max_num_seqs or hardware.tokens_per_gpu"
+    )
+
+
+def sampler_lives(addresses: Sequence[str], patience: float = 5.0) -> None:
+    """Raise ``RunError`` if a server of vLLM says that its engine is gone, or is gone itself; a busy one is alive.
+
+    During a weight sync nothing else would say so: the trainer waits for the engine to take the next tensors.
+    """
+    for address in addresses:
+        try:
+            DIRECT.open(f"http://{address}/health", timeout=patience).close()
+        except HTTPError as error:
+            raise died(f"{ENGINE}: vLLM's engine") from error
+        except URLError as error:
+            if isinstance(error.reason, ConnectionError):
+                raise died("vLLM's server") from error
+        except TimeoutError:
+            pass
 
 
 def silence(what: str, seconds: float) -> RunError:

@@ -15,6 +15,8 @@ from rmft_verl.backend import OnProgress
 from rmft_verl.bridge.faults import silence
 
 NAME = "rmft_verl_progress"
+CHECK = 2.0
+"""Seconds between two looks at what works."""
 Result = TypeVar("Result")
 
 
@@ -64,11 +66,18 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
     return future.result()
 
 
-def within(work: Callable[[], Result], what: str, patience: float) -> Result:
-    """The result of ``work``; raises ``RunError`` if it is not there after ``patience`` seconds."""
+def within(work: Callable[[], Result], what: str, patience: float, check: Callable[[], None] | None = None) -> Result:
+    """The result of ``work``; raises ``RunError`` if it is not there after ``patience`` seconds.
+
+    ``check`` is called every ``CHECK`` seconds meanwhile and raises if ``work`` will never end.
+    """
     future = _begun(work)
-    if not wait([future], timeout=patience).done:
-        raise silence(what, patience)
+    end = time.monotonic() + patience
+    while not wait([future], timeout=min(CHECK, max(0.0, end - time.monotonic()))).done:
+        if time.monotonic() >= end:
+            raise silence(what, patience)
+        if check is not None:
+            check()
     return future.result()
 
 

@@ -33,7 +33,7 @@ from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.chat import load_template
 from rmft_verl.bridge.client import DialogueClient
-from rmft_verl.bridge.faults import told
+from rmft_verl.bridge.faults import sampler_lives, told
 from rmft_verl.bridge.lora import write_merged
 from rmft_verl.bridge.losses import loss
 from rmft_verl.bridge.objectives import OBJECTIVES, setting
@@ -83,6 +83,7 @@ class VerlBackend:
         self._actor.set_loss_fn(partial(loss, actor=self._setting.actor))
         self._base = self._keep_base(scratch) if config.update.start == "base" else None
         servers = LLMServerManager.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
+        self._addresses: list[str] = servers.get_addresses()
         self._client = servers.get_client(DialogueClient)
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
         engine.backend = "naive"  # trainer and sampler share the process tree
@@ -167,7 +168,12 @@ class VerlBackend:
         return self._prove(version) if self._probe else {}
 
     def _transfer(self, version: int) -> None:
-        progress.within(lambda: self._weights.update_weights(version), "weight sync", self._config.rollout.timeout)
+        progress.within(
+            lambda: self._weights.update_weights(version),
+            "weight sync",
+            self._config.rollout.timeout,
+            check=partial(sampler_lives, self._addresses),
+        )
 
     def _prove(self, version: int) -> dict[str, float]:
         """The canary on the probe's sampled tokens; raises ``StaleSamplerError``."""

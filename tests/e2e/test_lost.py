@@ -6,12 +6,18 @@ import os
 import signal
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from real_run import SMALL, Tree, is_local, listening, litter, plays, state
 
+from rmft_verl.prepare import prepare
+from rmft_verl.recipe import load_config
+from rmft_verl.run import start_backend
 from rmft_verl.run_dir import PHASES
+from rmft_verl.types import RunError
 
 pytestmark = pytest.mark.e2e
 
@@ -82,3 +88,26 @@ def is_open(tree: Tree) -> dict[str, int]:
     outside = {where: pid for where, pid in found.items() if not is_local(where)}
     stores = [where for where, pid in outside.items() if pid in tree.named("ray::WorkerDict")]
     return outside if len(stores) > 1 else {where: pid for where, pid in outside.items() if where not in stores}
+
+
+def test_an_engine_that_dies_during_a_weight_sync_is_noticed(tmp_path: Path) -> None:
+    """The trainer waits for the engine to take the next tensors, and nobody tells it that there is none any more."""
+    backend = start_backend(prepare(load_config(["recipe=mab_tiny", "rollout.timeout=300"])), tmp_path)
+    try:
+        backend.sync(0)
+        engines = [
+            process for process in psutil.Process().children(recursive=True) if process.name().startswith("VLLM::")
+        ]
+        assert engines
+        for process in engines:
+            process.suspend()
+        with ThreadPoolExecutor() as pool:
+            syncing = pool.submit(backend.sync, 1)
+            time.sleep(5)
+            assert not syncing.done()  # in the middle
+            for process in engines:
+                process.kill()
+            with pytest.raises(RunError, match="a process of the run has died .*vLLM"):
+                syncing.result()
+    finally:
+        backend.close()
