@@ -1,8 +1,9 @@
 """What does each way of selecting pull a model towards? Kept plays against all plays of one base, round by round.
 
-    python tests/experiments/selection_pull.py RECIPE DIR [key=value ...] [--keep 8/16 2/32]
+    python tests/experiments/selection_pull.py RECIPE PLAYS [key=value ...] [--keep 8/16 2/32]
 
-DIR holds plays of many episodes a scenario (``rmft-verl eval ... --episodes 64``); RECIPE names the game. For each score
+PLAYS holds many plays a scenario: the directory of ``rmft-verl eval ... --episodes 64``, or one file of a run's rollouts;
+RECIPE names the game. For each score
 and each k/L: regret of what is kept, as a share of uniform play's, and how often a round repeats the last action, after a
 reward and after none. That is what cross-entropy on the kept plays sees: a rule that teaches to *use* rewards
 raises the first share and lowers the second; one that raises both teaches repetition. ``use`` is the difference of the
@@ -70,7 +71,8 @@ def main() -> None:
     config = load_config([f"recipe={options.recipe}", *options.overrides])
     generator = make_generator(load_env(config.env.name, config.env_dirs), config.env.options)
     everything: dict[str, list[Trajectory]] = {}
-    for file in sorted(options.plays.rglob("*.parquet")):
+    files = sorted(options.plays.rglob("*.parquet")) if options.plays.is_dir() else [options.plays]
+    for file in files:
         for play in read_trajectories(file):
             if play.player == "model" and play.valid:
                 everything.setdefault(play.scenario.id, []).append(play)
