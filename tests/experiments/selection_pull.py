@@ -76,6 +76,8 @@ def main() -> None:
         for play in read_trajectories(file):
             if play.player == "model" and play.valid:
                 everything.setdefault(play.scenario.id, []).append(play)
+    if not everything:
+        raise SystemExit(f"{options.plays} holds no valid play of player model")
     print("| kept | regret | repeats after a reward | after none | use | z | SuffFailFreq | K x MinFrac |")
     print("|---|---|---|---|---|---|---|---|")
     print(row("all plays", everything, everything))
