@@ -47,7 +47,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 GIVEN = ("recipe=mab_tiny", "env.options.horizon=[3]", "rollout.reply_tokens=8", "hardware.tokens_per_gpu=1024")
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{{ 'Answer: ' if m['role'] == 'assistant' else 'Question: ' }}{{ m['content'] }}"
+    "{{ bos_token }}{% for m in messages %}{{ 'Answer: ' if m['role'] == 'assistant' else 'Question: ' }}"
+    "{{ m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}\n{% endfor %}{% if add_generation_prompt %}Answer: {% endif %}"
 )
 """For gemma3-270m: of the special tokens of its own dialogues the tokenizer out of the GGUF file knows none."""

@@ -107,7 +107,7 @@ def test_an_engine_that_dies_during_a_weight_sync_is_noticed(tmp_path: Path) -> 
             assert not syncing.done()  # in the middle
             for process in engines:
                 process.kill()
-            with pytest.raises(RunError, match="a process of the run has died .*vLLM"):
+            with pytest.raises(RunError, match=r"a process of the run has died .*vLLM"):
                 syncing.result()
     finally:
         backend.close()

@@ -2,12 +2,12 @@
 
     python tests/experiments/selection_pull.py RECIPE PLAYS [key=value ...] [--keep 8/16 2/32]
 
-PLAYS holds many plays a scenario: the directory of ``rmft-verl eval ... --episodes 64``, or one file of a run's rollouts;
-RECIPE names the game. For each score
-and each k/L: regret of what is kept, as a share of uniform play's, and how often a round repeats the last action, after a
-reward and after none. That is what cross-entropy on the kept plays sees: a rule that teaches to *use* rewards
-raises the first share and lowers the second; one that raises both teaches repetition. ``use`` is the difference of the
-two shares less that of all plays, ``z`` is ``use`` over its standard error (bootstrap over scenarios).
+PLAYS holds many plays a scenario: the directory of ``rmft-verl eval ... --episodes 64``, or one file of a run's
+rollouts; RECIPE names the game. For each score and each k/L: regret of what is kept, as a share of uniform play's, and
+how often a round repeats the last action, after a reward and after none. That is what cross-entropy on the kept plays
+sees: a rule that teaches to *use* rewards raises the first share and lowers the second; one that raises both teaches
+repetition. ``use`` is the difference of the two shares less that of all plays, ``z`` is ``use`` over its standard error
+(bootstrap over scenarios).
 """
 
 from __future__ import annotations
