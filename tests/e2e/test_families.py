@@ -45,7 +45,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {"vocab_size": 128256, "tie_word_embeddings": True},
     "Mistral": {"vocab_size": 32768, "sliding_window": None},
 }
-GIVEN = ("recipe=mab_tiny", "env.options.horizon=[3]", "rollout.reply_tokens=8", "hardware.tokens_per_gpu=1024")
+GIVEN = ("recipe=mab_tiny", "env.options.horizon=[3]", "rollout.reply_tokens=8", "rollout.timeout=300")
+GIVEN += ("hardware.tokens_per_gpu=1024",)
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ 'Answer: ' if m['role'] == 'assistant' else 'Question: ' }}"
     "{{ m['content'] }}"
@@ -120,15 +121,15 @@ def test_a_base_model_without_a_template_is_refused_and_with_one_it_learns(gemma
         prepare(load_config([*GIVEN, f"model.path={gemma}"]))
     (tmp_path / "gemma.jinja").write_text(TEMPLATE)
     given = [f"model.path={gemma}", f"model.chat_template_file={tmp_path / 'gemma.jinja'}", "update.lr=1e-5"]
-    saved = through_the_loop(prepare(load_config([*GIVEN, *given])), tmp_path)
+    saved = through_the_loop(prepare(load_config([*GIVEN, *given])), tmp_path, plays=2)
     assert AutoTokenizer.from_pretrained(saved).chat_template == TEMPLATE
 
 
-def through_the_loop(prepared: Prepared, folder: Path) -> Path:
+def through_the_loop(prepared: Prepared, folder: Path, plays: int = 8) -> Path:
     """Two syncs, each proven by the canary, and an update between them; returns the saved model."""
     generator: Any = prepared.env_class.Generator(**prepared.config.env.options)
     rng = np.random.default_rng(0)
-    requests = [RolloutRequest(generator.draw(rng), i, i) for i in range(8)]
+    requests = [RolloutRequest(generator.draw(rng), i, i) for i in range(plays)]
     backend = start_backend(prepared, folder)
     try:
         backend.sync(0)
