@@ -22,6 +22,9 @@ DEATHS = (
 ENGINE = "EngineDeadError"
 """What vLLM raises when the process of its engine is gone; a worker's copy of the error has the name, not the class."""
 
+DEAD = 503
+"""What vLLM's /health answers when its engine is gone."""
+
 DIRECT = build_opener(ProxyHandler({}))
 """To the run's own servers, whatever proxy the environment names."""
 
@@ -64,11 +67,14 @@ def sampler_lives(addresses: Sequence[str], patience: float = 5.0) -> None:
         try:
             DIRECT.open(f"http://{address}/health", timeout=patience).close()
         except HTTPError as error:
-            raise died(f"{ENGINE}: vLLM's engine") from error
+            if error.code == DEAD:
+                raise died(f"{ENGINE}: vLLM's engine") from error
+        except ConnectionError as error:
+            raise died("vLLM's server") from error
         except URLError as error:
             if isinstance(error.reason, ConnectionError):
                 raise died("vLLM's server") from error
-        except TimeoutError:
+        except TimeoutError:  # busy
             pass
 
 
