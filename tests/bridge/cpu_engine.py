@@ -1,4 +1,4 @@
-"""verl's own FSDP engine around a plain model on one CPU: its micro-batches, its log-probabilities, its backward pass.
+"""Our FSDP engine around a plain model on one CPU: verl's micro-batches and backward pass, our log-probabilities.
 
 Only the sharding is missing, so that a test reads gradients as they are.
 """
@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from verl.utils import tensordict_utils as tu
+from verl.utils.torch_functional import entropy_from_logits
 from verl.workers.config import ActorConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from rmft_verl.bridge.engine import MarkedPositionsEngine
 from rmft_verl.bridge.losses import loss
 from rmft_verl.types import Tokens
 
@@ -66,13 +68,22 @@ def one_process(directory: Path) -> Iterator[None]:
     torch.distributed.destroy_process_group()
 
 
-def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
-    """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
-    engine = object.__new__(FSDPEngineWithLMHead)
+def make_engine(kind: type[FSDPEngineWithLMHead], model: Any) -> Any:
+    """An engine of one process whose module is ``model`` itself, not sharded."""
+    engine = object.__new__(kind)
     engine.module, engine._autocast_dtype, engine.scaler = model, torch.float32, None
     engine.engine_config = SimpleNamespace(entropy_checkpointing=False, use_no_sync_for_gradient_accumulation=True)
+    engine.engine_config.entropy_from_logits_with_chunking = False
     engine.use_ulysses_sp, engine.ulysses_device_mesh, engine.ulysses_sequence_parallel_size = False, None, 1
-    engine.pad_to_length = False
+    engine.pad_to_length, engine._get_packed_pad_size = False, lambda size: 0
+    engine.compute_entropy_from_logits = entropy_from_logits
+    return engine
+
+
+def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
+    """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
+    engine = make_engine(MarkedPositionsEngine, model)
+    hook = engine.watch(model)
     tu.assign_non_tensor(
         batch,
         global_batch_size=len(batch),
@@ -83,6 +94,7 @@ def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens:
     )
     model.zero_grad()
     output = engine.forward_backward_batch(batch, loss_function=partial(loss, actor=actor))
+    hook.remove()
     metrics = {key: value.aggregate() for key, value in output["metrics"].items()}
     return sum(output["loss"]), gradients(model), metrics, len(output["loss"])
 

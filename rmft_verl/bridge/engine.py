@@ -1,0 +1,117 @@
+"""verl's FSDP engine with logits only where a loss or a log-probability is asked for.
+
+A dialogue is mostly prompts: of its tokens a fifth or less was sampled, and with answer lines alone one in forty. The
+logits of the others (a row of the vocabulary each, in several copies) are what an update needs most of its memory and
+much of its time for, and nothing reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch.distributed.tensor import DTensor
+from torch.utils.hooks import RemovableHandle
+from verl.utils import tensordict_utils as tu
+from verl.utils import torch_functional
+from verl.utils.torch_functional import logprobs_from_logits
+from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+from verl.workers.engine_workers import ActorRolloutRefWorker
+
+
+class MarkedPositionsEngine(FSDPEngineWithLMHead):
+    """Its ``log_probs`` and ``entropy`` have verl's shapes, and are 0 where the next token is not marked.
+
+    Marked are the tokens of ``sampled_mask``, or of ``loss_mask`` where a batch has no such entry. Left to verl, with
+    logits everywhere: sequence parallelism, fused kernels, outputs other than these two, and batches with no mark.
+    """
+
+    _marked_B_S: torch.Tensor | None = None
+    """Positions of the micro-batch under way whose logits are wanted, in the shape of the model's ``input_ids``."""
+
+    def initialize(self) -> None:
+        super().initialize()
+        self.watch(self.module)
+
+    def watch(self, module: Any) -> RemovableHandle:
+        """Let the output head of ``module`` see the marked positions only."""
+        return module.get_output_embeddings().register_forward_pre_hook(self._pick)
+
+    def _pick(self, head: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        hidden_B_S_H = inputs[0]
+        if self._marked_B_S is None:
+            return inputs
+        return (hidden_B_S_H[self._marked_B_S].unsqueeze(0),)
+
+    def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
+        inputs, outputs = super().prepare_model_inputs(micro_batch)
+        self._marked_B_S = None if self._dense(micro_batch) else _marked(micro_batch, inputs["input_ids"])
+        return inputs, outputs
+
+    def prepare_model_outputs(
+        self, output: Any, output_args: dict[str, Any], micro_batch: TensorDict, logits_processor_func: Any
+    ) -> dict[str, Any]:
+        if self._marked_B_S is None:
+            return super().prepare_model_outputs(output, output_args, micro_batch, logits_processor_func)
+        self._marked_B_S = None
+        marked_N = _next(micro_batch)
+        logits_M_V = output.logits.squeeze(0)
+        if isinstance(logits_M_V, DTensor):
+            logits_M_V = logits_M_V.full_tensor()
+        if not output_args["temperature_is_one"]:
+            logits_M_V = logits_M_V / _temperatures(micro_batch)[marked_N].clamp(min=1e-8).to(logits_M_V.dtype)[:, None]
+        entropy = tu.get_non_tensor_data(micro_batch, "calculate_entropy", default=False)
+        labels_M = output_args["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
+        values = {"log_probs": logprobs_from_logits(logits_M_V, labels_M, inplace_backward=not entropy)}
+        if entropy:
+            values["entropy"] = torch_functional.entropy_from_logits(logits_M_V)
+        offsets = micro_batch["input_ids"].offsets()
+        return {
+            key: torch.nested.nested_tensor_from_jagged(
+                torch.zeros(len(marked_N), dtype=value.dtype, device=value.device).masked_scatter(marked_N, value),
+                offsets,
+            )
+            for key, value in values.items()
+        }
+
+    def _dense(self, micro_batch: TensorDict) -> bool:
+        others = ("use_fused_kernels", "distillation_use_topk", "calculate_sum_pi_squared")
+        nothing_asked = not _next(micro_batch).any()
+        return (
+            self.use_ulysses_sp
+            or nothing_asked
+            or any(tu.get_non_tensor_data(micro_batch, key, default=False) for key in others)
+        )
+
+
+def _next(micro_batch: TensorDict) -> torch.Tensor:
+    """Whether the token after each one is marked, rows end to end. Shape (N,); the first of a row never is."""
+    key = "sampled_mask" if "sampled_mask" in micro_batch else "loss_mask"
+    return torch.roll(micro_batch[key].values(), -1).bool()
+
+
+def _marked(micro_batch: TensorDict, ids_B_S: torch.Tensor) -> torch.Tensor:
+    marked_N, offsets = _next(micro_batch), micro_batch["input_ids"].offsets()
+    if len(ids_B_S) == 1:  # rows end to end, and what fills up behind them
+        return torch.nn.functional.pad(marked_N, (0, ids_B_S.shape[1] - len(marked_N)))[None]
+    rows = torch.nested.nested_tensor_from_jagged(marked_N.long(), offsets)
+    return torch.nested.to_padded_tensor(rows, padding=0, output_size=tuple(ids_B_S.shape)).bool()
+
+
+def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
+    """The temperature of each token, rows end to end. Shape (N,)."""
+    temperature, ids = micro_batch["temperature"], micro_batch["input_ids"]
+    if not isinstance(temperature, torch.Tensor):
+        return torch.full((len(ids.values()),), float(temperature), device=ids.values().device)
+    return temperature.float().repeat_interleave(ids.offsets().diff())
+
+
+class Worker(ActorRolloutRefWorker):
+    """verl's worker; importing it where it runs gives verl the engine above."""
+
+
+# verl's own is registered under the same keys and ``register`` takes each once.
+for _backend in ("fsdp", "fsdp2"):
+    EngineRegistry._engines["language_model"][_backend]["cuda"] = MarkedPositionsEngine

@@ -1,0 +1,74 @@
+"""Logits at the marked positions only: verl's own engine is the reference, to the last bits of float32."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cpu_engine import dialogues, distance, gradients, make_engine, small_model
+from verl.utils import tensordict_utils as tu
+from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from rmft_verl.bridge.batches import dpo_batch, plain_batch, sft_batch
+from rmft_verl.bridge.engine import MarkedPositionsEngine
+
+pytestmark = pytest.mark.usefixtures("process")
+
+SAMPLES = dialogues(4)
+BATCHES = {
+    "sft": lambda: sft_batch(SAMPLES),
+    "dpo": lambda: dpo_batch(SAMPLES, [0.0] * 4, beta=0.1, sft_term=0.0),
+    "plain": lambda: plain_batch(SAMPLES, 0.7),
+    "one row": lambda: sft_batch(SAMPLES[:1]),
+}
+
+
+def outputs(engine: Any, batch: Any, packed: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What the engine makes of the batch at the marked positions, and the gradient of its sum."""
+    tu.assign_non_tensor(batch, use_remove_padding=packed, use_fused_kernels=False, calculate_entropy=True)
+    inputs, arguments = engine.prepare_model_inputs(batch)
+    made = engine.prepare_model_outputs(engine.module(**inputs, use_cache=False), arguments, batch, None)
+    marked_N = marks(batch).roll(-1)
+    found = {key: made[key].values() * marked_N for key in ("log_probs", "entropy")}
+    engine.module.zero_grad()
+    sum(value.sum() for value in found.values()).backward()
+    return {key: value.detach() for key, value in found.items()}, gradients(engine.module)
+
+
+def marks(batch: Any) -> torch.Tensor:
+    return batch["sampled_mask" if "sampled_mask" in batch else "loss_mask"].values()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", BATCHES)
+def test_outputs_and_gradients_are_those_of_verl(name: str, packed: bool) -> None:
+    expected, expected_gradient = outputs(make_engine(FSDPEngineWithLMHead, small_model()), BATCHES[name](), packed)
+    engine = make_engine(MarkedPositionsEngine, small_model())
+    engine.watch(engine.module)
+    rows: list[int] = []
+    engine.module.lm_head.register_forward_hook(lambda head, inputs, output: rows.append(output.shape[1]))
+    found, gradient = outputs(engine, BATCHES[name](), packed)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)
+    assert distance(gradient, expected_gradient) < 1e-5
+    marked_N = marks(BATCHES[name]())
+    assert rows == [marked_N.sum()] and rows[0] < len(marked_N)
+
+
+def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:
+    engine = make_engine(MarkedPositionsEngine, small_model())
+    engine.watch(engine.module)
+    batch = sft_batch([dataclasses.replace(SAMPLES[0], mask_N=np.zeros_like(SAMPLES[0].mask_N))])
+    found, gradient = outputs(engine, batch, packed=False)
+    assert not gradient.any()
+    assert not found["log_probs"].any()
+
+
+def test_verl_makes_this_engine_in_our_worker() -> None:
+    assert {EngineRegistry._engines["language_model"][name]["cuda"] for name in ("fsdp", "fsdp2")} == {
+        MarkedPositionsEngine
+    }
