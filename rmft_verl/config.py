@@ -123,7 +123,7 @@ class UpdateConfig:
     schedule: str = "constant"
     """Of the learning rate over the iterations: ``constant``, or ``cosine`` down to 0 after the last one."""
     warmup: int = 0
-    """Iterations over which the learning rate rises: iteration i of them trains at i / warmup of it."""
+    """Optimizer steps of the run over which the learning rate rises: step i of them is at i / warmup of it."""
     start: str = "current"
     """What an iteration trains: the ``current`` model, or the ``base`` anew on the plays of the current one."""
     train_on: str = "reply"

@@ -1,4 +1,4 @@
-"""verl's FSDP engine with logits only where a loss or a log-probability is asked for.
+"""verl's FSDP engine, with logits only where a loss or a log-probability is asked for and a warm-up counted in steps.
 
 A dialogue is mostly prompts: of its tokens a fifth or less was sampled, and with answer lines alone one in forty. The
 logits of the others (a row of the vocabulary each, in several copies) are what an update needs most of its memory and
@@ -7,6 +7,7 @@ much of its time for, and nothing reads them.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -21,13 +22,14 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 
-class MarkedPositionsEngine(FSDPEngineWithLMHead):
+class DialogueEngine(FSDPEngineWithLMHead):
     """Its ``log_probs`` and ``entropy`` have verl's shapes, and are 0 where the next token is not marked.
 
     Marked are the tokens of ``sampled_mask``, or of ``loss_mask`` where a batch has no such entry. Left to verl, with
     logits everywhere: sequence parallelism, fused kernels, outputs other than these two, and batches with no mark.
     """
 
+    optimizer_config: Any
     _marked_B_S: torch.Tensor | None = None
     """Positions of the micro-batch under way whose logits are wanted, in the shape of the model's ``input_ids``."""
 
@@ -38,6 +40,25 @@ class MarkedPositionsEngine(FSDPEngineWithLMHead):
     def watch(self, module: Any) -> RemovableHandle:
         """Let the output head of ``module`` see the marked positions only."""
         return module.get_output_embeddings().register_forward_pre_hook(self._pick)
+
+    def _build_lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
+        """verl's scheduler, without its warm-up: it makes one step an update, which is many optimizer steps."""
+        self._rise = self.optimizer_config.lr_warmup_steps
+        self.optimizer_config = dataclasses.replace(self.optimizer_config, lr_warmup_steps=0)
+        return super()._build_lr_scheduler(optimizer)
+
+    def optimizer_step(self) -> float:
+        """verl's step; the first ``lr_warmup_steps`` of a run at 1/n, 2/n, ... of the rate, by Adam's own count."""
+        states = list(self.optimizer.state.values())
+        taken = int(states[0]["step"]) if states else 0
+        share = min(1.0, (taken + 1) / self._rise) if self._rise else 1.0
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        norm: float = super().optimizer_step()
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return norm
 
     def _pick(self, head: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         hidden_B_S_H = inputs[0]
@@ -108,10 +129,10 @@ def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
     return temperature.float().repeat_interleave(ids.offsets().diff())
 
 
-class Worker(ActorRolloutRefWorker):
+class DialogueWorker(ActorRolloutRefWorker):
     """verl's worker; importing it where it runs gives verl the engine above."""
 
 
 # verl's own is registered under the same keys and ``register`` takes each once.
 for _backend in ("fsdp", "fsdp2"):
-    EngineRegistry._engines["language_model"][_backend]["cuda"] = MarkedPositionsEngine
+    EngineRegistry._engines["language_model"][_backend]["cuda"] = DialogueEngine

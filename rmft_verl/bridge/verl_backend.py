@@ -32,7 +32,7 @@ from rmft_verl.bridge import canary, progress, runtime, steps
 from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
 from rmft_verl.bridge.chat import load_template
 from rmft_verl.bridge.client import DialogueClient
-from rmft_verl.bridge.engine import Worker
+from rmft_verl.bridge.engine import DialogueWorker
 from rmft_verl.bridge.faults import sampler_lives, told
 from rmft_verl.bridge.lora import write_merged
 from rmft_verl.bridge.losses import loss
@@ -71,7 +71,7 @@ class VerlBackend:
         pools.create_resource_pool()
         pool = pools.resource_pool_dict["all"]
         worker = RayClassWithInitArgs(
-            cls=ray.remote(Worker),
+            cls=ray.remote(DialogueWorker),
             config=verl_config.actor_rollout_ref,
             role="actor_rollout",
             distillation_config=None,

@@ -75,8 +75,8 @@ def _optimizer(config: Config) -> dict[str, Any]:
         f"{optim}.lr": update.lr,
         f"{optim}.weight_decay": update.weight_decay,
         f"{optim}.clip_grad": update.max_grad_norm,
-        # verl's scheduler makes one step an update. Its constant one would warm up from 0, an iteration for nothing;
-        # half a cosine is down at the last step, none of it is constant.
+        # verl's scheduler makes one step an update: half a cosine is down at the last, none of it is constant. The
+        # warm-up is ours and counts optimizer steps (``bridge.engine``).
         f"{optim}.lr_scheduler_type": "cosine",
         f"{optim}.num_cycles": 0.5 if update.schedule == "cosine" else 0.0,
         f"{optim}.zero_indexed_step": False,

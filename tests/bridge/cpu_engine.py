@@ -20,7 +20,7 @@ from verl.utils.torch_functional import entropy_from_logits
 from verl.workers.config import ActorConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from rmft_verl.bridge.engine import MarkedPositionsEngine
+from rmft_verl.bridge.engine import DialogueEngine
 from rmft_verl.bridge.losses import loss
 from rmft_verl.types import Tokens
 
@@ -82,7 +82,7 @@ def make_engine(kind: type[FSDPEngineWithLMHead], model: Any) -> Any:
 
 def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
     """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
-    engine = make_engine(MarkedPositionsEngine, model)
+    engine = make_engine(DialogueEngine, model)
     hook = engine.watch(model)
     tu.assign_non_tensor(
         batch,

@@ -10,14 +10,20 @@ import pytest
 import torch
 from cpu_engine import dialogues, distance, gradients, make_engine, small_model
 from verl.utils import tensordict_utils as tu
+from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from rmft_verl import tiny
 from rmft_verl.bridge.batches import dpo_batch, plain_batch, sft_batch
-from rmft_verl.bridge.engine import MarkedPositionsEngine
+from rmft_verl.bridge.engine import DialogueEngine
+from rmft_verl.bridge.verl_config import derive
+from rmft_verl.plan import Budget
+from rmft_verl.recipe import load_config
 
 pytestmark = pytest.mark.usefixtures("process")
 
+BUDGET = Budget(100, 100, 4, 10, 4)
 SAMPLES = dialogues(4)
 BATCHES = {
     "sft": lambda: sft_batch(SAMPLES),
@@ -47,7 +53,7 @@ def marks(batch: Any) -> torch.Tensor:
 @pytest.mark.parametrize("name", BATCHES)
 def test_outputs_and_gradients_are_those_of_verl(name: str, packed: bool) -> None:
     expected, expected_gradient = outputs(make_engine(FSDPEngineWithLMHead, small_model()), BATCHES[name](), packed)
-    engine = make_engine(MarkedPositionsEngine, small_model())
+    engine = make_engine(DialogueEngine, small_model())
     engine.watch(engine.module)
     rows: list[int] = []
     engine.module.lm_head.register_forward_hook(lambda head, inputs, output: rows.append(output.shape[1]))
@@ -60,7 +66,7 @@ def test_outputs_and_gradients_are_those_of_verl(name: str, packed: bool) -> Non
 
 
 def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:
-    engine = make_engine(MarkedPositionsEngine, small_model())
+    engine = make_engine(DialogueEngine, small_model())
     engine.watch(engine.module)
     batch = sft_batch([dataclasses.replace(SAMPLES[0], mask_N=np.zeros_like(SAMPLES[0].mask_N))])
     found, gradient = outputs(engine, batch, packed=False)
@@ -68,7 +74,37 @@ def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:
     assert not found["log_probs"].any()
 
 
+def test_the_rate_rises_over_optimizer_steps_and_a_resumed_run_goes_on() -> None:
+    keys = derive(load_config(["recipe=mab_tiny", "update.warmup=4"]), "cpu", str(tiny.path("mab")), BUDGET)
+    steps = keys["actor_rollout_ref.actor.optim.lr_warmup_steps"]
+    assert rates(steps, 6) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+    assert rates(0, 2) == pytest.approx([1, 1])
+    assert rates(steps, 6, interrupted=2) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
+def rates(warmup: int, steps: int, interrupted: int = 0) -> list[float]:
+    """The distance of every step of Adam down a slope, which is its rate; the state is stored and loaded on the way."""
+    engine, distances = make_stepper(warmup), []
+    for step in range(steps):
+        if step == interrupted:
+            before, engine = engine, make_stepper(warmup)
+            engine.optimizer.load_state_dict(before.optimizer.state_dict())
+        weight = engine.module.weight
+        at, weight.grad = weight.item(), torch.ones_like(weight)
+        engine.optimizer_step()
+        engine.lr_scheduler_step()
+        distances.append(at - weight.item())
+    return distances
+
+
+def make_stepper(warmup: int) -> Any:
+    engine = make_engine(DialogueEngine, torch.nn.Linear(1, 1, bias=False))
+    engine.optimizer = torch.optim.AdamW(engine.module.parameters(), lr=1.0, weight_decay=0.0, eps=0.0)
+    engine.optimizer_config = FSDPOptimizerConfig(lr=1.0, lr_warmup_steps=warmup, total_training_steps=7, clip_grad=1.0)
+    engine.lr_scheduler, engine.rank, engine._qat_enabled = None, 0, False
+    engine.lr_scheduler = engine._build_lr_scheduler(engine.optimizer)
+    return engine
+
+
 def test_verl_makes_this_engine_in_our_worker() -> None:
-    assert {EngineRegistry._engines["language_model"][name]["cuda"] for name in ("fsdp", "fsdp2")} == {
-        MarkedPositionsEngine
-    }
+    assert {EngineRegistry._engines["language_model"][name]["cuda"] for name in ("fsdp", "fsdp2")} == {DialogueEngine}

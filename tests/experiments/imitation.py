@@ -23,6 +23,8 @@ from rmft_verl.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 EVERY = 12
+TOGETHER = 8
+"""Plays in one pass of the model."""
 
 
 @dataclass
@@ -53,10 +55,10 @@ def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
     return Play(torch.tensor(ids_N).long(), torch.tensor(places_T), torch.tensor(names), rewarded_T)
 
 
-def logits(model: Any, plays: Sequence[Play], size: int = 8) -> Iterator[tuple[Play, torch.Tensor]]:
+def logits(model: Any, plays: Sequence[Play]) -> Iterator[tuple[Play, torch.Tensor]]:
     """Each play with the logits (T, V) of its actions."""
-    for start in range(0, len(plays), size):
-        part = plays[start : start + size]
+    for start in range(0, len(plays), TOGETHER):
+        part = plays[start : start + TOGETHER]
         ids = torch.nn.utils.rnn.pad_sequence([play.ids_N for play in part], batch_first=True)
         lengths = torch.tensor([len(play.ids_N) for play in part])
         attended = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
@@ -103,10 +105,13 @@ def main() -> None:
             optimizer.param_groups[0]["lr"] = options.lr * min(1.0, step / max(1, options.slow_start))
             model.train()
             optimizer.zero_grad()
-            for play, logits_T_V in logits(model, [taught[i] for i in order[start : start + options.batch]], 1):
-                said_T = play.ids_N[play.places_T]
-                loss = torch.nn.functional.cross_entropy(logits_T_V[1:], said_T[1:]) / options.batch
-                loss.backward()
+            shown = [taught[i] for i in order[start : start + options.batch]]
+            for part in (shown[at : at + TOGETHER] for at in range(0, len(shown), TOGETHER)):
+                losses = [
+                    torch.nn.functional.cross_entropy(logits_T_V[1:], play.ids_N[play.places_T][1:])
+                    for play, logits_T_V in logits(model, part)
+                ]
+                (torch.stack(losses).sum() / options.batch).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % EVERY == 0:
