@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import time
@@ -76,6 +77,14 @@ def _env_class(name: str, env_dirs: tuple[str, ...]) -> type[Env]:
     return load_env(name, env_dirs)
 
 
+@lru_cache(maxsize=1)
+def _seats(number: int) -> asyncio.Semaphore:
+    """Of this process: how many dialogues it plays at a time. More would push each other out of vLLM's prefix cache,
+    and every turn would compute its whole dialogue anew.
+    """
+    return asyncio.Semaphore(number)
+
+
 class RMFTAgentLoop(AgentLoopBase):
     """Plays one request. Named in the agent-loop file that ``verl_config`` writes, with the arguments below."""
 
@@ -89,6 +98,7 @@ class RMFTAgentLoop(AgentLoopBase):
         on_invalid: str,
         structured: bool,
         reply_tokens: int,
+        seats: int,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -98,9 +108,14 @@ class RMFTAgentLoop(AgentLoopBase):
         self._on_invalid = on_invalid
         self._structured = structured
         self._reply_tokens = reply_tokens
+        self._seats = _seats(seats)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
         """``row``: ``request`` (JSON of a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
+        async with self._seats:
+            return await self._play(sampling_params, row)
+
+    async def _play(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> AgentLoopOutput:
         request = json.loads(row["request"])
         scenario = Scenario.from_json(request["scenario"])
         template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rmft_verl.bridge.tensors import bucket_megabytes
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import Config, ConfigError, HardwareConfig
 from rmft_verl.plan import Budget
 from rmft_verl.types import Message
 
@@ -181,5 +182,12 @@ def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> 
         "on_invalid": config.rollout.on_invalid,
         "structured": config.rollout.structured,
         "reply_tokens": config.rollout.reply_tokens,
+        "seats": _seats(config.hardware),
     }
     OmegaConf.save(OmegaConf.create([entry]), path)
+
+
+def _seats(hardware: HardwareConfig) -> int:
+    """Dialogues at a time in each rollout worker: twice what the engines run, since one that hears its answer waits."""
+    engines = max(1, hardware.nodes * hardware.gpus_per_node // hardware.tensor_parallel)
+    return math.ceil(2 * hardware.max_num_seqs * engines / hardware.agent_workers)
