@@ -184,8 +184,8 @@ def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
     """Memory per GPU by part, in GiB, for training with FSDP2 and Adam: of all weights, or of adapters beside them.
 
     Parameters, gradients and Adam's two moments are float32 and sharded; activations assume gradient checkpointing and
-    the float32 logits of one forward pass of ``tokens_per_gpu`` tokens. The sampler plays as many dialogues at once as
-    its share leaves room for, ``max_num_seqs`` at most.
+    the float32 logits of one forward pass of ``tokens_per_gpu`` tokens, as if all of them had been sampled. The sampler
+    plays as many dialogues at once as its share leaves room for, ``max_num_seqs`` at most.
     """
     hardware = config.hardware
     world = hardware.nodes * hardware.gpus_per_node
