@@ -31,7 +31,8 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED) smollm2
 	$(RUN) tests/benchmarks/bench.py
-	$(RUN) tests/benchmarks/bench.py recipe=mab_smollm2 rollout.scenarios=6 rollout.rollouts=8 selection.keep=1 update.batch=2 --repeats 2
+	$(RUN) tests/benchmarks/bench.py recipe=mab_smollm2 warmup.scenarios=0 env.options.arms=[3] env.options.horizon=[10] \
+		env.options.min_gap=0.2 rollout.scenarios=6 rollout.rollouts=8 selection.keep=1 update.batch=2 --repeats 2
 
 fuzz: $(INSTALLED)
 	RMFT_FUZZ=100000 $(RUN) -m pytest -s tests/bridge/test_injection.py tests/unit/test_fuzz.py
