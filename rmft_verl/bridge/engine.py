@@ -130,7 +130,7 @@ def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
 
 
 class DialogueWorker(ActorRolloutRefWorker):
-    """verl's worker; importing it where it runs gives verl the engine above."""
+    """verl's worker; importing it where it runs gives verl the engine above. verl takes a class named Worker for its own."""
 
 
 # verl's own is registered under the same keys and ``register`` takes each once.
