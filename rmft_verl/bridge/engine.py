@@ -130,7 +130,10 @@ def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
 
 
 class DialogueWorker(ActorRolloutRefWorker):
-    """verl's worker; importing it where it runs gives verl the engine above. verl takes a class named Worker for its own."""
+    """verl's worker; importing it where it runs gives verl the engine above.
+
+    Not to be called ``Worker``: verl looks for its own base class by that name.
+    """
 
 
 # verl's own is registered under the same keys and ``register`` takes each once.
