@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	$(RUN) -m rmft_verl.main recipe=mab_tiny
 
 smollm2: $(INSTALLED)
-	$(RUN) -m rmft_verl.cli smollm2
+	$(RUN) -m rmft_verl.main.cli smollm2
 
 test: lint
 	$(RUN) -m pytest

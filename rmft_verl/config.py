@@ -10,7 +10,7 @@ from rmft_verl.types import RunError
 LOSSES = ("sft", "dpo", "grpo", "regret", "dpt")
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
-"""A ``model.path`` that begins so is a small Transformer on numbers (``rmft_verl.numeric``), without verl."""
+"""A ``model.path`` that begins so is a small Transformer on numbers (``rmft_verl.labs.numeric``), without verl."""
 
 
 class ConfigError(RunError):

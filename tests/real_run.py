@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
 
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories
 
 MARK = "RMFT_TEST_TREE"
 """Environment variable that every process of a tree inherits."""

@@ -27,17 +27,19 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.rollout.llm_server import LLMServerManager
 
-from rmft_verl.backend import OnProgress
-from rmft_verl.bridge import canary, progress, runtime, steps
-from rmft_verl.bridge.batches import plain_batch, sampled_logprobs
-from rmft_verl.bridge.chat import load_template
-from rmft_verl.bridge.client import DialogueClient
-from rmft_verl.bridge.engine import DialogueWorker
-from rmft_verl.bridge.faults import sampler_lives, told
-from rmft_verl.bridge.lora import write_merged
-from rmft_verl.bridge.losses import loss
-from rmft_verl.bridge.objectives import OBJECTIVES, setting
-from rmft_verl.bridge.rendering import render
+from rmft_verl.bridge.backend import OnProgress
+from rmft_verl.bridge.cluster import runtime
+from rmft_verl.bridge.cluster.faults import sampler_lives, told
+from rmft_verl.bridge.sampling import progress
+from rmft_verl.bridge.sampling.chat import load_template
+from rmft_verl.bridge.sampling.client import DialogueClient
+from rmft_verl.bridge.sampling.rendering import render
+from rmft_verl.bridge.training import canary, steps
+from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs
+from rmft_verl.bridge.training.engine import DialogueWorker
+from rmft_verl.bridge.training.lora import write_merged
+from rmft_verl.bridge.training.losses import loss
+from rmft_verl.bridge.training.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory

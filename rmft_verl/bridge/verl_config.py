@@ -13,12 +13,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from rmft_verl.bridge.tensors import bucket_megabytes
+from rmft_verl.bridge.training.tensors import bucket_megabytes
 from rmft_verl.config import Config, ConfigError, HardwareConfig
-from rmft_verl.plan import Budget
+from rmft_verl.env.tokens import Budget
 from rmft_verl.types import Message
 
 AGENT = "rmft"
+
+CPU_EXTENSION = "rmft_verl.bridge.cluster.cpu_sampler.CpuWorkerExtension"
 
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
@@ -108,7 +110,7 @@ def _on_cpu(config: Config) -> dict[str, Any]:
         # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
         f"{SAMPLER}.enable_chunked_prefill": False,
         f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
-        f"+{SAMPLER}.engine_kwargs.vllm.worker_extension_cls": "rmft_verl.bridge.cpu_sampler.CpuWorkerExtension",
+        f"+{SAMPLER}.engine_kwargs.vllm.worker_extension_cls": CPU_EXTENSION,
         # A prompt is computed again from the last whole block on, and vLLM's own blocks are of 128 tokens on a CPU.
         f"+{SAMPLER}.engine_kwargs.vllm.block_size": 32,
     }
@@ -174,7 +176,7 @@ def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> 
     """Write the file that names our agent loop and its arguments; every rollout worker of verl reads it."""
     entry = {
         "name": AGENT,
-        "_target_": "rmft_verl.bridge.agent_loop.RMFTAgentLoop",
+        "_target_": "rmft_verl.bridge.sampling.agent_loop.RMFTAgentLoop",
         "env_name": config.env.name,
         "env_dirs": [str(Path(directory).expanduser().resolve()) for directory in config.env_dirs],
         "history": config.rollout.history,

@@ -9,7 +9,7 @@ from typing import Any
 
 from verl.utils.tracking import Tracking, ValidationGenerationsLogger
 
-from rmft_verl.tracking import TrackingError, best_median_worst, render_dialogue
+from rmft_verl.store.tracking import TrackingError, best_median_worst, render_dialogue
 from rmft_verl.types import Trajectory
 
 OWN = ("wandb", "tracking", "console", "file")

@@ -30,7 +30,7 @@ from rmft_verl.players.uniform import Uniform
 from rmft_verl.types import GameSpec
 
 if TYPE_CHECKING:
-    from rmft_verl.play import Player
+    from rmft_verl.env.play import Player
 
 BANDIT: dict[str, Callable[[np.random.Generator], Player]] = {
     "greedy": Greedy,

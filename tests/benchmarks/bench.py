@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from iteration import PHASES, Iteration, measure
 
-from rmft_verl.run_dir import describe_environment
+from rmft_verl.store.run_dir import describe_environment
 from rmft_verl.types import RunError
 
 if TYPE_CHECKING:

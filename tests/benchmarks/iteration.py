@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.backend import Backend
-from rmft_verl.evaluate import episode_seeds
-from rmft_verl.iteration_metrics import kept_metrics, rollout_metrics
-from rmft_verl.plan import make_generator
-from rmft_verl.prepare import Prepared, prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.regret import score
-from rmft_verl.run import start_backend
-from rmft_verl.scores import Scorer
-from rmft_verl.selection import count, select
-from rmft_verl.tracking import FileTracker
-from rmft_verl.trajectory_file import write_trajectories
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.algo.selection import count, select
+from rmft_verl.bridge.backend import Backend
+from rmft_verl.env import make_generator
+from rmft_verl.env.regret import score
+from rmft_verl.env.seeds import episode_seeds
+from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
+from rmft_verl.store.tracking import FileTracker
+from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.train.iteration_metrics import kept_metrics, rollout_metrics
 from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
 
 PHASES = ("rollout", "score", "select", "log", "update", "sync")

@@ -41,7 +41,7 @@ def replay(model: str, plays: Path, scenarios: int, setting: dict[str, Any]) -> 
     from vllm import LLM
     from yardsticks import _replay
 
-    from rmft_verl.trajectory_file import read_trajectories
+    from rmft_verl.store.trajectory_file import read_trajectories
 
     seeded = setting.pop("seeded", False)
     whole = {"max_num_batched_tokens": 8192} if setting.get("enable_chunked_prefill") is False else {}
@@ -55,7 +55,7 @@ def draws() -> None:
     """A token for each of 48 requests over 49,152 entries: as vLLM draws with seeds, and as this project does."""
     import torch
 
-    from rmft_verl.bridge.cpu_sampler import draw
+    from rmft_verl.bridge.cluster.cpu_sampler import draw
 
     logits = torch.randn(48, 49152)
     generators = {i: torch.Generator().manual_seed(i) for i in range(48)}

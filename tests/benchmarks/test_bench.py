@@ -17,10 +17,10 @@ from iteration import PHASES, Iteration, _iterate
 from yardsticks import Work, _padded, _passes, replies
 
 from rmft_verl.env import load_env
-from rmft_verl.play import play_now
+from rmft_verl.env.play import play_now
 from rmft_verl.players import make_player
-from rmft_verl.prepare import Prepared
-from rmft_verl.recipe import load_config
+from rmft_verl.setup.prepare import Prepared
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import RolloutRequest, Tokens, Trajectory
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from iteration import Iteration
 
-from rmft_verl.prepare import Prepared
+from rmft_verl.setup.prepare import Prepared
 from rmft_verl.types import Tokens
 
 ENGINE = (

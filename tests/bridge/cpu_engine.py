@@ -20,8 +20,8 @@ from verl.utils.torch_functional import entropy_from_logits
 from verl.workers.config import ActorConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from rmft_verl.bridge.engine import DialogueEngine
-from rmft_verl.bridge.losses import loss
+from rmft_verl.bridge.training.engine import DialogueEngine
+from rmft_verl.bridge.training.losses import loss
 from rmft_verl.types import Tokens
 
 VOCABULARY = 61

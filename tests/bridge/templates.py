@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from rmft_verl import tiny
+from rmft_verl.setup.models import tiny_path
 
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -68,7 +68,7 @@ def phi35() -> tuple[Any, dict[str, Any]]:
 
 
 def shipped() -> tuple[Any, dict[str, Any]]:
-    return AutoTokenizer.from_pretrained(tiny.path("mab")), {}
+    return AutoTokenizer.from_pretrained(tiny_path("mab")), {}
 
 
 def template_end(tokenizer: Any) -> int:

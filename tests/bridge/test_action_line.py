@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from templates import FAMILIES, gemma2, qwen3, shipped, template_end
 
-from rmft_verl.bridge.action_line import action_only, reply_spans
-from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
+from rmft_verl.bridge.training.action_line import action_only, reply_spans
 from rmft_verl.types import Message, Tokens
 
 

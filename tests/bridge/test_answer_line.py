@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from templates import FAMILIES, llama3, shipped
 
-from rmft_verl.answers import every_answer
-from rmft_verl.bridge.action_line import action_only, reply_spans
-from rmft_verl.bridge.advantages import token_advantages
-from rmft_verl.bridge.answer_line import AnswerLine, going_on
-from rmft_verl.bridge.batches import sft_batch
-from rmft_verl.bridge.dialogue import ChatTemplate
-from rmft_verl.bridge.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.answer_line import AnswerLine, going_on
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.training.action_line import action_only, reply_spans
+from rmft_verl.bridge.training.advantages import token_advantages
+from rmft_verl.bridge.training.batches import sft_batch
 from rmft_verl.env import load_env
-from rmft_verl.play import play
+from rmft_verl.env.answers import every_answer
+from rmft_verl.env.play import play
 from rmft_verl.types import CreditedTrajectory, Message, Observation, Trajectory
 
 NAMES = ("amber", "azure", "slate")

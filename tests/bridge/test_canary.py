@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rmft_verl.backend import StaleSamplerError
-from rmft_verl.bridge.canary import judge, read_probe, write_probe
+from rmft_verl.bridge.backend import StaleSamplerError
+from rmft_verl.bridge.training.canary import judge, read_probe, write_probe
 from rmft_verl.types import Tokens
 
 NEW = [torch.tensor([-1.0, -2.0]), torch.tensor([-0.5])]

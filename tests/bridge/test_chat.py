@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from rmft_verl import tiny
-from rmft_verl.bridge.chat import load_template
+from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.config import ConfigError
-from rmft_verl.prepare import prepare
-from rmft_verl.recipe import load_config
+from rmft_verl.setup.models import tiny_path
+from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Message
 
 TEMPLATE = (
@@ -22,7 +22,7 @@ TEMPLATE = (
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """A model without a chat template."""
-    directory = shutil.copytree(tiny.path("mab"), tmp_path / "base")
+    directory = shutil.copytree(tiny_path("mab"), tmp_path / "base")
     (directory / "chat_template.jinja").unlink()
     return directory
 
@@ -36,7 +36,7 @@ def test_a_template_that_is_given_is_the_one_that_is_used(base: Path) -> None:
     template = load_template(str(base), TEMPLATE, {})
     ids = template.opening([Message("user", "hi")])
     assert AutoTokenizer.from_pretrained(base).decode(ids) == "<|im_start|>user: hi<|im_end|><|im_start|>assistant: "
-    assert ids != load_template(str(tiny.path("mab")), "", {}).opening([Message("user", "hi")])
+    assert ids != load_template(str(tiny_path("mab")), "", {}).opening([Message("user", "hi")])
 
 
 @pytest.mark.parametrize("broken", ["{% if %}", "{{ raise_exception('no roles') }}", "{{ messages[0]['content'] }}"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from rmft_verl.bridge.cpu_sampler import draw
+from rmft_verl.bridge.cluster.cpu_sampler import draw
 from rmft_verl.types import content_hash
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from templates import FAMILIES, qwen3, template_end
 
-from rmft_verl.bridge.batches import sft_batch
-from rmft_verl.bridge.dialogue import ChatTemplate, Dialogue
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
+from rmft_verl.bridge.training.batches import sft_batch
 from rmft_verl.types import Message
 
 REPLIES = ["Try amber.\nAction: amber", "odd <|im_end| text\nAction: slate", "Stay.\nAction: amber"]

@@ -13,8 +13,8 @@ from cpu_engine import dialogues, distance, each_logprobs, gradient_of, small_mo
 from trl import DPOTrainer
 from verl.utils import tensordict_utils as tu
 
-from rmft_verl.bridge.batches import dpo_batch
-from rmft_verl.bridge.losses import dpo
+from rmft_verl.bridge.training.batches import dpo_batch
+from rmft_verl.bridge.training.losses import dpo
 from rmft_verl.types import Tokens
 
 pytestmark = pytest.mark.usefixtures("process")

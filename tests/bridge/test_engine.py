@@ -14,12 +14,12 @@ from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from rmft_verl import tiny
-from rmft_verl.bridge.batches import dpo_batch, plain_batch, sft_batch
-from rmft_verl.bridge.engine import DialogueEngine
+from rmft_verl.bridge.training.batches import dpo_batch, plain_batch, sft_batch
+from rmft_verl.bridge.training.engine import DialogueEngine
 from rmft_verl.bridge.verl_config import derive
-from rmft_verl.plan import Budget
-from rmft_verl.recipe import load_config
+from rmft_verl.env.tokens import Budget
+from rmft_verl.setup.models import tiny_path
+from rmft_verl.setup.recipe import load_config
 
 pytestmark = pytest.mark.usefixtures("process")
 
@@ -75,7 +75,7 @@ def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:
 
 
 def test_the_rate_rises_over_optimizer_steps_and_a_resumed_run_goes_on() -> None:
-    keys = derive(load_config(["recipe=mab_tiny", "update.warmup=4"]), "cpu", str(tiny.path("mab")), BUDGET)
+    keys = derive(load_config(["recipe=mab_tiny", "update.warmup=4"]), "cpu", str(tiny_path("mab")), BUDGET)
     steps = keys["actor_rollout_ref.actor.optim.lr_warmup_steps"]
     assert rates(steps, 6) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     assert rates(0, 2) == pytest.approx([1, 1])

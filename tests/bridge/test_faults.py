@@ -17,7 +17,9 @@ import psutil
 import pytest
 from ray import exceptions
 
-from rmft_verl.bridge import canary, faults, progress, scratch
+from rmft_verl.bridge.cluster import faults, scratch
+from rmft_verl.bridge.sampling import progress
+from rmft_verl.bridge.training import canary
 from rmft_verl.types import RunError, Tokens
 
 
@@ -129,7 +131,7 @@ HOLD = """
 import os, sys, time
 from _multiprocessing import SemLock
 from multiprocessing import shared_memory
-from rmft_verl.bridge.scratch import NOTED, Scratch
+from rmft_verl.bridge.cluster.scratch import NOTED, Scratch
 scratch = Scratch()
 scratch.watch(lambda: [os.getpid()])
 shared = shared_memory.SharedMemory(create=True, size=10)

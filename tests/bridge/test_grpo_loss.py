@@ -19,9 +19,9 @@ from cpu_engine import (
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_policy_loss_fn
 from verl.utils import tensordict_utils as tu
 
-from rmft_verl.bridge.advantages import comparable, token_advantages, turn_advantages
-from rmft_verl.bridge.batches import grpo_batch
-from rmft_verl.bridge.losses import loss
+from rmft_verl.bridge.training.advantages import comparable, token_advantages, turn_advantages
+from rmft_verl.bridge.training.batches import grpo_batch
+from rmft_verl.bridge.training.losses import loss
 from rmft_verl.types import CreditedTrajectory, Oracle, Scenario, StopReason, Tokens, Trajectory
 
 

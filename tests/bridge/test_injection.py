@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from templates import FAMILIES
 
-from rmft_verl.bridge.action_line import action_only, reply_spans
-from rmft_verl.bridge.dialogue import ChatTemplate
-from rmft_verl.bridge.model_player import ModelPlayer
-from rmft_verl.check.replies import NUMBERS, ODD
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.training.action_line import action_only, reply_spans
 from rmft_verl.env import Env, load_env
-from rmft_verl.play import CLARIFY, ON_INVALID, play, play_now
-from rmft_verl.trajectory_file import read_trajectories, write_trajectories
+from rmft_verl.env.check.replies import NUMBERS, ODD
+from rmft_verl.env.play import CLARIFY, ON_INVALID, play, play_now
+from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import Observation, Reply, Scenario, StopReason, Tokens, Trajectory
 
 BATCH, ROUNDS = 8, 4
@@ -238,7 +238,7 @@ def test_ten_megabytes_are_a_reply_like_any_other(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("build", FAMILIES)
 def test_every_batch_trains_on_sampled_tokens_alone(build: Any) -> None:
-    from rmft_verl.bridge.batches import dpo_batch, grpo_batch, sft_batch
+    from rmft_verl.bridge.training.batches import dpo_batch, grpo_batch, sft_batch
 
     env_class, rng = load_env("mab"), np.random.default_rng(0)
     scenario = env_class.Generator(**GAMES["mab"]).draw(rng)

@@ -11,12 +11,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 from verl.utils.torch_functional import get_cosine_schedule_with_warmup
 
-from rmft_verl import tiny
+from rmft_verl.bridge.shapes import Shape, memory_gib
 from rmft_verl.bridge.verl_config import derive
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.config import LoraConfig as OurLora
-from rmft_verl.plan import Budget, Shape, memory_gib
-from rmft_verl.recipe import load_config
+from rmft_verl.env.tokens import Budget
+from rmft_verl.setup.models import tiny_path
+from rmft_verl.setup.recipe import load_config
 
 BUDGET = Budget(100, 100, 4, 10, 4)
 
@@ -24,7 +25,7 @@ BUDGET = Budget(100, 100, 4, 10, 4)
 def rates(*arguments: str) -> list[float]:
     """The learning rate of every iteration, by verl's own scheduler with the keys it gets."""
     config = load_config(["recipe=mab_tiny", "update.lr=1.0", *arguments])
-    keys = derive(config, "cpu", str(tiny.path("mab")), BUDGET)
+    keys = derive(config, "cpu", str(tiny_path("mab")), BUDGET)
     optim = {key.rpartition(".")[2]: value for key, value in keys.items() if ".optim." in key}
     assert optim["lr_scheduler_type"] == "cosine"
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=optim["lr"])
@@ -51,12 +52,12 @@ def test_no_iteration_trains_at_nothing() -> None:
 
 @pytest.mark.parametrize("modules", ["all-linear", ["q_proj", "v_proj"], ["down_proj"]])
 def test_the_plan_counts_what_peft_adds(modules: Any) -> None:
-    hf = AutoConfig.from_pretrained(tiny.path("mab"))
+    hf = AutoConfig.from_pretrained(tiny_path("mab"))
     model = AutoModelForCausalLM.from_config(hf)
     told: dict[str, Any] = {"r": 3, "target_modules": modules, "task_type": "CAUSAL_LM"}
     model = get_peft_model(model, LoraConfig(**told))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    shape = Shape.from_hf(json.loads((tiny.path("mab") / "config.json").read_text()))
+    shape = Shape.from_hf(json.loads((tiny_path("mab") / "config.json").read_text()))
     assert shape.adapters(OurLora(rank=3, target_modules=modules)) == trained
     assert shape.adapters(OurLora()) == 0
 
@@ -77,11 +78,11 @@ def test_the_memory_of_adapters() -> None:
 
 def test_verl_is_told() -> None:
     arguments = ["recipe=mab_tiny", "model.lora.rank=8", "model.lora.target_modules=[q_proj,v_proj]"]
-    keys = derive(load_config(arguments), "cpu", str(tiny.path("mab")), BUDGET)
+    keys = derive(load_config(arguments), "cpu", str(tiny_path("mab")), BUDGET)
     assert keys["actor_rollout_ref.model.lora_rank"] == 8 and keys["actor_rollout_ref.model.lora.merge"] is True
     assert list(keys["actor_rollout_ref.model.target_modules"]) == ["q_proj", "v_proj"]
     assert "hf_model" not in keys["actor_rollout_ref.actor.checkpoint.save_contents"]
-    assert not any("lora" in key for key in derive(load_config(arguments[:1]), "cpu", str(tiny.path("mab")), BUDGET))
+    assert not any("lora" in key for key in derive(load_config(arguments[:1]), "cpu", str(tiny_path("mab")), BUDGET))
 
 
 @pytest.mark.parametrize(

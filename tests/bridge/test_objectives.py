@@ -13,12 +13,12 @@ from cpu_engine import actor_config, dialogues
 from omegaconf import OmegaConf
 from templates import shipped
 
-from rmft_verl import tiny
-from rmft_verl.bridge.dialogue import ChatTemplate
-from rmft_verl.bridge.objectives import DPO, GRPO, SFT, Setting, setting
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.training.objectives import DPO, GRPO, SFT, Setting, setting
 from rmft_verl.bridge.verl_config import compose_verl, derive
 from rmft_verl.config import Config, ConfigError
-from rmft_verl.plan import Budget
+from rmft_verl.env.tokens import Budget
+from rmft_verl.setup.models import tiny_path
 from rmft_verl.types import CreditedTrajectory, Oracle, PreferencePair, Scenario, StopReason, Tokens, Trajectory
 
 
@@ -137,7 +137,7 @@ def test_an_entropy_bonus_asks_for_entropies() -> None:
 def resolved(update: dict[str, Any], raw: dict[str, Any]) -> tuple[Config, Any]:
     config = Config()
     config.update = dataclasses.replace(config.update, **update)
-    derived = derive(config, "cpu", str(tiny.path("mab")), Budget(100, 100, 4, 16, 4))
+    derived = derive(config, "cpu", str(tiny_path("mab")), Budget(100, 100, 4, 16, 4))
     return config, compose_verl(derived, raw)
 
 

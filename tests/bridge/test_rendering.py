@@ -12,12 +12,12 @@ import pytest
 from templates import FAMILIES, shipped, template_end
 
 from env_plugins.mab import BanditEnv
-from rmft_verl.bridge.action_line import reply_spans
-from rmft_verl.bridge.dialogue import ChatTemplate
-from rmft_verl.bridge.model_player import ModelPlayer
-from rmft_verl.bridge.rendering import render
-from rmft_verl.history import told
-from rmft_verl.play import play
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.rendering import render
+from rmft_verl.bridge.training.action_line import reply_spans
+from rmft_verl.env.history import told
+from rmft_verl.env.play import play
 from rmft_verl.types import Trajectory
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rmft_verl.bridge.agent_loop import RMFTAgentLoop, _seats
+from rmft_verl.bridge.sampling.agent_loop import RMFTAgentLoop, _seats
 from rmft_verl.bridge.verl_config import _seats as seats_of
 from rmft_verl.config import HardwareConfig
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from cpu_engine import dialogues, distance, gradient_of, small_model, train
 
-from rmft_verl.bridge.batches import sft_batch, sft_by_trajectory_batch
+from rmft_verl.bridge.training.batches import sft_batch, sft_by_trajectory_batch
 from rmft_verl.types import Tokens
 
 pytestmark = pytest.mark.usefixtures("process")

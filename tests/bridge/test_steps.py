@@ -10,8 +10,8 @@ import torch
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine.utils import prepare_micro_batches
 
-from rmft_verl.bridge.batches import dpo_batch, sft_batch
-from rmft_verl.bridge.steps import cut, draw, entries, outcome
+from rmft_verl.bridge.training.batches import dpo_batch, sft_batch
+from rmft_verl.bridge.training.steps import cut, draw, entries, outcome
 from rmft_verl.types import RunError, Tokens
 
 

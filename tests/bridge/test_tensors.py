@@ -7,9 +7,9 @@ import pytest
 
 transformers = pytest.importorskip("transformers")
 
-from rmft_verl import tiny  # noqa: E402
-from rmft_verl.bridge.tensors import bucket_megabytes, largest_tensor  # noqa: E402
-from rmft_verl.plan import SHAPES  # noqa: E402
+from rmft_verl.bridge.shapes import SHAPES  # noqa: E402
+from rmft_verl.bridge.training.tensors import bucket_megabytes, largest_tensor  # noqa: E402
+from rmft_verl.setup.models import tiny_path  # noqa: E402
 
 FAMILIES = {
     # config of transformers: (its keys, entries of the largest tensor by hand)
@@ -34,7 +34,7 @@ def test_the_largest_tensor_of_a_family(family: str, tmp_path: Path) -> None:
 
 
 def test_a_small_model_gets_the_least() -> None:
-    assert bucket_megabytes(str(tiny.path("mab")), 64, download=False) == 64
+    assert bucket_megabytes(str(tiny_path("mab")), 64, download=False) == 64
 
 
 def test_hub_ids_of_the_recipes_need_no_download() -> None:

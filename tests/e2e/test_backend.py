@@ -14,20 +14,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rmft_verl.backend import StaleSamplerError
-from rmft_verl.bridge.action_line import action_only
-from rmft_verl.bridge.batches import sft_batch
-from rmft_verl.bridge.dialogue import ChatTemplate
-from rmft_verl.bridge.model_player import ModelPlayer
-from rmft_verl.bridge.objectives import GRPO
+from rmft_verl.algo.credit import reward
+from rmft_verl.bridge.backend import StaleSamplerError
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.training.action_line import action_only
+from rmft_verl.bridge.training.batches import sft_batch
+from rmft_verl.bridge.training.objectives import GRPO
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import UpdateConfig
-from rmft_verl.credit import reward
-from rmft_verl.play import play
-from rmft_verl.prepare import Prepared, prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.regret import score
-from rmft_verl.run import start_backend
+from rmft_verl.env.play import play
+from rmft_verl.env.regret import score
+from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
 from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scenario, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e

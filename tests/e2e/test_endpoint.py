@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl import metrics
-from rmft_verl.bridge import runtime
+from rmft_verl.bridge.cluster import runtime
 from rmft_verl.config import HardwareConfig
-from rmft_verl.prepare import resolve_model
-from rmft_verl.recipe import load_config
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.eval import metrics
+from rmft_verl.setup.models import resolve_model
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 pytestmark = pytest.mark.e2e
@@ -77,7 +77,7 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def evaluate(out: Path, *arguments: str) -> None:
     options = [f"{key}={json.dumps(value)}" for key, value in CONFIG.env.options.items()]
-    command = [sys.executable, "-m", "rmft_verl.cli", "eval", "mab", "--scenarios", SCENARIOS, "--out", str(out)]
+    command = [sys.executable, "-m", "rmft_verl.main.cli", "eval", "mab", "--scenarios", SCENARIOS, "--out", str(out)]
     command += ["--option", *options, *arguments]
     environment = os.environ | {"NO_PROXY": "127.0.0.1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment)

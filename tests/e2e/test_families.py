@@ -17,10 +17,10 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rmft_verl import tiny
-from rmft_verl.prepare import Prepared, prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.run import start_backend
+from rmft_verl.setup.models import tiny_path
+from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
 from rmft_verl.types import RolloutRequest, Tokens
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +46,7 @@ def filled_tokenizer(size: int, directory: Path) -> Any:
     """The shipped tokenizer with a name for every one of ``size`` ids: verl never samples an id that has none, and a
     random model would give those its weight.
     """
-    shutil.copytree(tiny.path("mab"), directory, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    shutil.copytree(tiny_path("mab"), directory, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     file = directory / "tokenizer.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     vocabulary = content["model"]["vocab"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from real_run import SMALL, Tree, fingerprints, litter, state
 
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories
 
 pytestmark = pytest.mark.e2e
 

@@ -13,13 +13,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from rmft_verl.bridge.lora import ADAPTER, merged
+from rmft_verl.algo.credit import reward
+from rmft_verl.bridge.training.lora import ADAPTER, merged
 from rmft_verl.bridge.verl_backend import VerlBackend
-from rmft_verl.credit import reward
-from rmft_verl.prepare import Prepared, prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.regret import score
-from rmft_verl.run import start_backend
+from rmft_verl.env.regret import score
+from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
 from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from real_run import SMALL, Tree, is_local, listening, litter, plays, state
 
-from rmft_verl.prepare import prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.run import start_backend
-from rmft_verl.run_dir import PHASES
+from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
+from rmft_verl.store.run_dir import PHASES
 from rmft_verl.types import RunError
 
 pytestmark = pytest.mark.e2e

@@ -11,16 +11,16 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rmft_verl.bridge.objectives import setting
+from rmft_verl.bridge.training.objectives import setting
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import Config
-from rmft_verl.prepare import prepare
-from rmft_verl.recipe import find_recipes, load_config
-from rmft_verl.run import start_backend
-from rmft_verl.run_dir import RunDir
-from rmft_verl.tracking import FileTracker, read_metrics
-from rmft_verl.trainer import Trainer
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.recipe import find_recipes, load_config
+from rmft_verl.setup.start import start_backend
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.tracking import FileTracker, read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.train.trainer import Trainer
 
 pytestmark = pytest.mark.e2e
 

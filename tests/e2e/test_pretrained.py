@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl.bridge.export import export_run, moved
-from rmft_verl.recipe import load_config
-from rmft_verl.tiny import smollm2
-from rmft_verl.warmup import warmed
+from rmft_verl.bridge.training.export import export_run, moved
+from rmft_verl.setup import smollm2
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.warmup import warmed
 
 pytestmark = pytest.mark.e2e
 

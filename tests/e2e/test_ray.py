@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from real_run import Tree, is_local, listening, litter
 
-from rmft_verl.bridge import scratch
+from rmft_verl.bridge.cluster import scratch
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +23,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 PROGRAM = f"""
 import subprocess, sys, time
 from pathlib import Path
-from rmft_verl.bridge import runtime
+from rmft_verl.bridge.cluster import runtime
 from rmft_verl.config import HardwareConfig
 started = runtime.Ray("cpu", runtime.prepare("cpu"), HardwareConfig())
 import ray

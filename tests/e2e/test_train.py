@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories
 
 pytestmark = pytest.mark.e2e
 
@@ -117,10 +117,10 @@ def test_export_writes_a_model_that_loads_and_refuses_the_base(finished: Path, t
 
     import shutil
 
-    from rmft_verl import tiny
+    from rmft_verl.setup.models import tiny_path
 
     shutil.rmtree(finished / "checkpoints" / "final")
-    shutil.copytree(tiny.path("mab"), finished / "checkpoints" / "final")
+    shutil.copytree(tiny_path("mab"), finished / "checkpoints" / "final")
     refused = rmft("export", str(finished), str(tmp_path / "again"), module="cli")
     assert refused.returncode == 2
     assert "equals its base" in refused.stderr

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rmft_verl import metrics
-from rmft_verl.recipe import load_config
-from rmft_verl.run import run
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.eval import metrics
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.warmup import warmup_config
+from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.train.run import run
 from rmft_verl.types import Trajectory
-from rmft_verl.warmup import warmup_config
 
 WARM = "warmup.scenarios=128"
 WAYS: dict[str, list[str]] = {
@@ -48,7 +48,7 @@ def plays(out: Path, way: str, overrides: Sequence[str], scenarios: int) -> list
     options = [f"{key}={value}".replace(" ", "") for key, value in config.env.options.items()]
     command = ["eval", config.env.name, "--players", "model", "uniform", "--scenarios", str(scenarios)]
     command += ["--option", *options, "--out", str(directory), "--recipe", *recipe]
-    subprocess.run([sys.executable, "-m", "rmft_verl.cli", *command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "rmft_verl.main.cli", *command], check=True, stdout=subprocess.DEVNULL)
     files = sorted(directory.rglob("*.parquet"))
     return [play for file in files for play in read_trajectories(file)]
 

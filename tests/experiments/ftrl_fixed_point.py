@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from rmft_verl.numeric import updates
-from rmft_verl.numeric.ball import BallGames
-from rmft_verl.numeric.figures import draw_paths
-from rmft_verl.numeric.models import SelfAttention
-from rmft_verl.numeric.players import past_sums
-from rmft_verl.numeric.theory import PERTURBATIONS, imitation, kept_mean, measure
+from rmft_verl.labs.numeric import updates
+from rmft_verl.labs.numeric.ball import BallGames
+from rmft_verl.labs.numeric.figures import draw_paths
+from rmft_verl.labs.numeric.models import SelfAttention
+from rmft_verl.labs.numeric.players import past_sums
+from rmft_verl.labs.numeric.theory import PERTURBATIONS, imitation, kept_mean, measure
 
 GAMES = BallGames(dimension=2, horizon=10, deviation=1.0)
 ROLLOUTS = 16

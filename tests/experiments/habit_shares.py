@@ -15,16 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rmft_verl import metrics
-from rmft_verl.env import load_env
-from rmft_verl.plan import make_generator
-from rmft_verl.recipe import reload_config
-from rmft_verl.run_dir import RunDir
-from rmft_verl.scores import SCORES, Scorer
-from rmft_verl.selection import select
-from rmft_verl.tiny.habits import HABITS
-from rmft_verl.tiny.policies import POLICY_HABITS
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.algo.scores import SCORES, Scorer
+from rmft_verl.algo.selection import select
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.eval import metrics
+from rmft_verl.labs.tiny.habits import HABITS
+from rmft_verl.labs.tiny.policies import POLICY_HABITS
+from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 

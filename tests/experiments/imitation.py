@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 EVERY = 12

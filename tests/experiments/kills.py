@@ -27,7 +27,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from real_run import FAKE, SMALL, Tree, fingerprints, litter, plays, state
 
-from rmft_verl.run_dir import PHASES, RunDir
+from rmft_verl.store.run_dir import PHASES, RunDir
 
 MEASURED = ("heldout/normalized_regret", "heldout/regret", "update/loss")
 

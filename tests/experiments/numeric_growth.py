@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rmft_verl.numeric.growth import text, write_growth
-from rmft_verl.numeric.run import reference_plays
-from rmft_verl.recipe import reload_config
-from rmft_verl.run_dir import RunDir
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.labs.numeric.growth import text, write_growth
+from rmft_verl.labs.numeric.run import reference_plays
+from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 

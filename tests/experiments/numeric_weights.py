@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from env_plugins.fol import FullInformationEnv
-from rmft_verl.numeric.games import lay_out
-from rmft_verl.numeric.models import CausalTransformer, full_history
+from rmft_verl.labs.numeric.games import lay_out
+from rmft_verl.labs.numeric.models import CausalTransformer, full_history
 
 ACTIONS, ROUND, SEQUENCES = 3, 25, 200
 

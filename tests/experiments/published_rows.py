@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from env_plugins.mab import BanditEnv
-from rmft_verl import metrics
-from rmft_verl.play import play
+from rmft_verl.env.play import play
+from rmft_verl.env.regret import score
+from rmft_verl.eval import metrics
 from rmft_verl.players import make_player
-from rmft_verl.regret import score
 from rmft_verl.types import Scenario
 
 COLUMNS = {

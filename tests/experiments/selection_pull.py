@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rmft_verl import metrics
-from rmft_verl.env import load_env
-from rmft_verl.plan import make_generator
-from rmft_verl.recipe import load_config
-from rmft_verl.scores import Scorer
-from rmft_verl.selection import select
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.algo.selection import select
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.eval import metrics
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Trajectory
 
 RULES = {"true regret": ("regret", 0.0), "reward": ("reward", 0.0), "posterior": ("posterior", 0.0)}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rmft_verl.prepare import prepare
-from rmft_verl.recipe import load_config
-from rmft_verl.run import start_backend
+from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.start import start_backend
 from rmft_verl.types import RolloutRequest
 
 

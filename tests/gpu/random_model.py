@@ -10,13 +10,13 @@ import sys
 import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from rmft_verl import tiny
+from rmft_verl.setup.models import tiny_path
 
 VOCABULARY = 151936  # Qwen3's, so that the logits cost what they cost there
 
 
 def main(out: str, hidden: int, layers: int, heads: int, kv_heads: int, intermediate: int) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny.path("mab"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny_path("mab"))
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     config = Qwen3Config(

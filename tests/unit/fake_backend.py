@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.backend import OnProgress
+from rmft_verl.algo.lesson import favored
+from rmft_verl.bridge.backend import OnProgress
 from rmft_verl.env import Env
-from rmft_verl.lesson import favored
-from rmft_verl.play import play_now
+from rmft_verl.env.play import play_now
 from rmft_verl.types import Batch, Observation, Reply, RolloutRequest, Tokens, Trajectory
 
 ARMS = 8

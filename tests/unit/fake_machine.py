@@ -9,12 +9,12 @@ from typing import Any
 
 from fake_backend import FakeBackend, Fuse
 
-import rmft_verl.run
+import rmft_verl.train.run
 from rmft_verl.config import Config
 from rmft_verl.env import load_env
-from rmft_verl.prepare import Prepared
-from rmft_verl.recipe import load_config
-from rmft_verl.tracking import read_metrics
+from rmft_verl.setup.prepare import Prepared
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.tracking import read_metrics
 
 SMALL = (
     "recipe=mab_tiny",
@@ -58,7 +58,7 @@ def plain_report(directory: Path, sets: Any, rows: Sequence[Any]) -> Any:
 
 
 def start(root: Path, *arguments: str, name: str = "run") -> Path:
-    return rmft_verl.run.run(load_config([*SMALL, "iterations=3", f"root={root}", f"name={name}", *arguments]))
+    return rmft_verl.train.run.run(load_config([*SMALL, "iterations=3", f"root={root}", f"name={name}", *arguments]))
 
 
 def facts(run: Path) -> dict[str, Any]:

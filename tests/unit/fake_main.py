@@ -12,7 +12,7 @@ from typing import Any
 from fake_backend import FakeBackend
 from fake_machine import Machine, plain_report
 
-import rmft_verl.run
+import rmft_verl.train.run
 from rmft_verl.main import main
 
 PAUSE = 0.1
@@ -36,5 +36,5 @@ if __name__ == "__main__":
     machine = Machine()
     machine.make = SlowBackend
     fakes = {"prepare": machine.prepare, "start_backend": machine.start, "write_report": plain_report}
-    vars(rmft_verl.run).update(fakes, references=lambda *_: ())
+    vars(rmft_verl.train.run).update(fakes, references=lambda *_: ())
     sys.exit(main(sys.argv[1:]))

@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import Config
-from rmft_verl.env import load_env
-from rmft_verl.evaluate import evaluate_players
-from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
-from rmft_verl.lesson import choose, favored
-from rmft_verl.plan import make_generator
-from rmft_verl.recipe import load_config
-from rmft_verl.run_dir import RunDir, RunState, write_text
-from rmft_verl.scores import Scorer
-from rmft_verl.tracking import FileTracker
-from rmft_verl.trainer import SCENARIO, SELECTION, held_out_scenarios
-from rmft_verl.trajectory_file import write_trajectories
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.env.seeds import SCENARIO, SELECTION, held_out_scenarios
+from rmft_verl.eval.evaluate import evaluate_players
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.run_dir import RunDir, RunState, write_text
+from rmft_verl.store.tracking import FileTracker
+from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.train.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.types import Tokens, Trajectory
 
 SMALL = ("eval.scenarios=12", "rollout.scenarios=3", "rollout.rollouts=4", "selection.keep=2", "update.batch=4")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from rmft_verl.answers import MOST, every_answer, grid
 from rmft_verl.env import load_env
+from rmft_verl.env.answers import MOST, every_answer, grid
 
 
 @pytest.mark.parametrize(("n_actions", "points"), [(2, 101), (3, 231), (4, 286), (5, 126), (20, 210), (2000, 2000)])

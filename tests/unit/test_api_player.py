@@ -10,12 +10,12 @@ import pytest
 from fake_endpoint import Answer, failed, said, serving
 from toy_bandit import ToyBandit, toy_scenario
 
-from rmft_verl import evaluation
-from rmft_verl.cli import main
-from rmft_verl.evaluate import play_request
+from rmft_verl.eval import evaluation
+from rmft_verl.eval.evaluate import play_request
+from rmft_verl.main.cli import main
 from rmft_verl.players import api
 from rmft_verl.players.api import ApiPlayer, ApiSettings, Endpoint, Usage
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import RolloutRequest, RunError, StopReason, Trajectory
 
 KEY = "sk-very-secret-0123456789"

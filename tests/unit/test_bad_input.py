@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rmft_verl.main import main
-from rmft_verl.recipe import load_config
+from rmft_verl.setup.recipe import load_config
 
 CASES = {
     "context that cannot fit": (["model.context=2000"], ["model.context=2000", "rollout.reply_tokens"]),

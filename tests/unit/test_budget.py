@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fake_machine import Machine, start
 
-from rmft_verl.budget import affordable
 from rmft_verl.config import RolloutConfig
-from rmft_verl.tracking import read_metrics
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.store.tracking import read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.train.budget import affordable
 
 
 def row(tokens: float, plays: int) -> dict[str, float]:

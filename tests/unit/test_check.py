@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl.check import RULES, check_env, replies
 from rmft_verl.env import EnvLoadError, load_env
-from rmft_verl.scaffold import write_plug_in
+from rmft_verl.env.check import RULES, check_env, replies
+from rmft_verl.env.scaffold import write_plug_in
 
 Change = tuple[str, str]
 

@@ -14,17 +14,17 @@ from made_runs import SMALL, as_model, make_run
 from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
-from rmft_verl.cli import main
-from rmft_verl.compare import command, course, runs
-from rmft_verl.compare.arms import Arm, parse_arms, split_list
-from rmft_verl.contestants import MODEL, base_model
-from rmft_verl.eval_dir import EvalDir
-from rmft_verl.evaluate import play_requests
-from rmft_verl.recipe import load_config
-from rmft_verl.run_dir import RunDir, write_text
-from rmft_verl.targets import parse_targets
-from rmft_verl.tracking import FileTracker, read_metrics
-from rmft_verl.trajectory_file import read_trajectories, write_trajectories
+from rmft_verl.eval.compare import command, course, runs
+from rmft_verl.eval.compare.arms import Arm, parse_arms, split_list
+from rmft_verl.eval.contestants import MODEL, base_model
+from rmft_verl.eval.eval_dir import EvalDir
+from rmft_verl.eval.evaluate import play_requests
+from rmft_verl.eval.targets import parse_targets
+from rmft_verl.main.cli import main
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.tracking import FileTracker, read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import RunError, Trajectory
 
 HERE = str(Path(__file__).parent)
@@ -43,7 +43,7 @@ class Trainer:
 
     def __call__(self, called: Sequence[str]) -> int:
         assert called[:2] == [sys.executable, "-m"]
-        if called[2] == "rmft_verl.cli":
+        if called[2] == "rmft_verl.main.cli":
             return self._evaluate(list(called[3:]))
         assert called[2] == "rmft_verl.main"
         config = load_config(called[3:])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmft_verl.check import check_env
 from rmft_verl.env import load_env
-from rmft_verl.play import play_now
+from rmft_verl.env.check import check_env
+from rmft_verl.env.play import play_now
+from rmft_verl.env.regret import REGRETS, score
 from rmft_verl.players import make_player
-from rmft_verl.recipe import load_config
-from rmft_verl.regret import REGRETS, score
+from rmft_verl.setup.recipe import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = r"(heldout|rollout|kept|update|sync)/\w+"

@@ -7,9 +7,9 @@ import pytest
 from fake_backend import FakeBackend
 from fake_machine import Machine
 
-from rmft_verl import doctor
-from rmft_verl.cli import main
-from rmft_verl.doctor import GIB, plug_ins, versions
+from rmft_verl.main import doctor
+from rmft_verl.main.cli import main
+from rmft_verl.main.doctor import GIB, plug_ins, versions
 
 
 @pytest.fixture

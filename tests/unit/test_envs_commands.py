@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rmft_verl.cli import main
 from rmft_verl.env import load_env
-from rmft_verl.envs_command import option_rows
-from rmft_verl.person import truth
-from rmft_verl.recipe import load_config
+from rmft_verl.eval.person import truth
+from rmft_verl.main.cli import main
+from rmft_verl.main.envs_command import option_rows
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Oracle
 
 BANDIT_SEED = 3
@@ -49,7 +49,7 @@ def envs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_new_and_check_in_a_shell(tmp_path: Path) -> None:
-    run = f"{sys.executable} -m rmft_verl.cli envs"
+    run = f"{sys.executable} -m rmft_verl.main.cli envs"
     shell = f"{run} new demo_env && {run} check demo_env"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from toy_bandit import ToyBandit, toy_scenario
 
-from rmft_verl.evaluate import REFERENCES, episode_seeds, evaluate_players
-from rmft_verl.table import summarize
+from rmft_verl.env.seeds import episode_seeds
+from rmft_verl.eval.evaluate import REFERENCES, evaluate_players
+from rmft_verl.eval.table import summarize
 from rmft_verl.types import Action, Oracle, StepResult, StopReason
 
 SCENARIOS = [toy_scenario([0.1, 0.9], 20), toy_scenario([0.7, 0.2, 0.4], 20), toy_scenario([0.5, 0.6], 10)]

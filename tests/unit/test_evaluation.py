@@ -9,16 +9,16 @@ import pytest
 from toy_bandit import ToyBandit, toy_trajectory
 from toy_doors import Doors
 
-from rmft_verl import evaluation
-from rmft_verl.cli import main
-from rmft_verl.evaluate import REFERENCES, plays_all, references
-from rmft_verl.figures import against_uniform, choice_shares
+from rmft_verl.env.regret import REGRETS
+from rmft_verl.env.seeds import held_out_scenarios
+from rmft_verl.eval import evaluation
+from rmft_verl.eval.evaluate import REFERENCES, plays_all, references
+from rmft_verl.eval.figures import against_uniform, choice_shares
+from rmft_verl.eval.targets import parse_targets, split
+from rmft_verl.main.cli import main
 from rmft_verl.players import PLAYERS
-from rmft_verl.recipe import load_config
-from rmft_verl.regret import REGRETS
-from rmft_verl.targets import parse_targets, split
-from rmft_verl.trainer import held_out_scenarios
-from rmft_verl.trajectory_file import read_trajectories
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import Oracle, Trajectory
 
 HERE = str(Path(__file__).parent)

@@ -10,12 +10,12 @@ import pytest
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
-from rmft_verl.examples import ROUNDS, worked_examples
-from rmft_verl.history import NOW, told
-from rmft_verl.plan import estimate_tokens, measure_budget
-from rmft_verl.play import play
+from rmft_verl.env.history import NOW, told
+from rmft_verl.env.play import play
+from rmft_verl.env.tokens import estimate_tokens, measure_budget
 from rmft_verl.players import make_player
-from rmft_verl.recipe import load_config
+from rmft_verl.setup.examples import ROUNDS, worked_examples
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Message, Observation
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -11,9 +11,9 @@ import pytest
 from env_plugins.contexts import SPLITS
 from env_plugins.fol import FullInformationEnv, FullInformationGenerator
 from env_plugins.fol.games import NAMES, rewarder
-from rmft_verl.check import check_env
 from rmft_verl.env import load_env
-from rmft_verl.regret import external_regret, score, uniform_regret
+from rmft_verl.env.check import check_env
+from rmft_verl.env.regret import external_regret, score, uniform_regret
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory, Turn
 
 SCENARIO = Scenario(

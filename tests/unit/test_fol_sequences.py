@@ -12,7 +12,7 @@ from env_plugins.fol import FullInformationEnv
 from env_plugins.fol.adaptive import Adversary, MatrixGame, hedge_rate, hurt
 from env_plugins.fol.games import NAMES, draw_game
 from env_plugins.fol.sequences import SEQUENCES, Dials, tempting
-from rmft_verl.regret import external_regret
+from rmft_verl.env.regret import external_regret
 from rmft_verl.types import Scenario
 
 Strategy = Callable[[np.ndarray, int], np.ndarray]

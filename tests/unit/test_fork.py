@@ -12,9 +12,9 @@ from fake_backend import FakeBackend
 from fake_machine import SMALL, Machine, facts, start
 
 from rmft_verl.main import main
-from rmft_verl.recipe import load_config
-from rmft_verl.run_dir import RunDir
-from rmft_verl.tracking import read_metrics
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.tracking import read_metrics
 from rmft_verl.types import RunError, Trajectory
 
 
@@ -107,7 +107,7 @@ def test_the_best_state_stays_with_the_last_ones(
         keys = ("", "_low", "_high")
         return {f"heldout/normalized_regret{key}": float(regrets[played[0].policy_version]) for key in keys}
 
-    monkeypatch.setattr("rmft_verl.trainer.held_out_metrics", measured)
+    monkeypatch.setattr("rmft_verl.train.trainer.held_out_metrics", measured)
     options = ("checkpoint.best=true", "checkpoint.keep=1")
     if resumed:
         start(tmp_path, "iterations=3", *options)

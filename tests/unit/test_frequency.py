@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl import metrics
+from rmft_verl.eval import metrics
 
 THREE = (0.1, 0.5, 0.9)
 

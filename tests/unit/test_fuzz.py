@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmft_verl.check.replies import NUMBERS, ODD, parsed
 from rmft_verl.env import Env, load_env
+from rmft_verl.env.check.replies import NUMBERS, ODD, parsed
 
 BATCH, BATCHES, TEXTS = 250, 420, 500
 """420 batches of 250 are 105,000 replies a parser."""

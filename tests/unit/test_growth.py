@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.metrics import Interval, growth, regression_test, trend_test
-from rmft_verl.metrics.growth import growth_of
+from rmft_verl.eval.metrics import Interval, growth, regression_test, trend_test
+from rmft_verl.eval.metrics.growth import growth_of
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 T = np.arange(1, 101)

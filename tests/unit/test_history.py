@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rmft_verl.env import load_env
-from rmft_verl.history import told
-from rmft_verl.play import play
+from rmft_verl.env.history import told
+from rmft_verl.env.play import play
 from rmft_verl.players.scripted import Scripted
 from rmft_verl.types import GameSpec, Message, Observation, Oracle, Scenario, StepResult, Trajectory
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics, unreadable
-from rmft_verl.regret import score
+from rmft_verl.env.regret import score
+from rmft_verl.train.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics, unreadable
 from rmft_verl.types import Oracle, Scored, StopReason, Trajectory
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 from toy_bandit import toy_trajectory
 
+from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import Config, RolloutConfig, SelectionConfig, UpdateConfig
-from rmft_verl.iteration_metrics import credit_metrics
-from rmft_verl.lesson import choose, favored
-from rmft_verl.scores import Scorer
+from rmft_verl.train.iteration_metrics import credit_metrics
 from rmft_verl.types import Batch, CreditedTrajectory, PreferencePair, Scored, Trajectory
 
 PLAYS = [toy_trajectory((0.0, 1.0), actions) for actions in ((1, 1), (0, 1), (0, 0), (1, 1))]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from env_plugins.contexts import CONTEXTS
 from env_plugins.mab import BanditEnv, BanditGenerator
 from env_plugins.mab.parsing import parse_action
-from rmft_verl.check import check_env
 from rmft_verl.env import load_env
+from rmft_verl.env.check import check_env
 from rmft_verl.types import Observation, Scenario
 
 NAMES = ("amber", "blue", "red")

@@ -11,7 +11,7 @@ from env_plugins.contexts import CONTEXTS, SPLITS, shown
 from env_plugins.mab import BanditEnv, BanditGenerator
 from env_plugins.mab.laws import draw_tape, reward_scale
 from env_plugins.mab.suites import SUITES, TRAIN
-from rmft_verl.check import check_env
+from rmft_verl.env.check import check_env
 from rmft_verl.types import Scenario
 
 MEANS_A = np.array([0.1, 0.5, 0.8])

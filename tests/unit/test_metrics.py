@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl import metrics
-from rmft_verl.regret import score
+from rmft_verl.env.regret import score
+from rmft_verl.eval import metrics
 from rmft_verl.types import Action, Oracle, StopReason, Trajectory
 
 TWO = (0.0, 1.0)

@@ -7,7 +7,7 @@ import pytest
 
 from env_plugins.mixed import MixedEnv, MixedGenerator
 from rmft_verl.env import load_env
-from rmft_verl.play import play_now
+from rmft_verl.env.play import play_now
 from rmft_verl.players import make_player
 
 PARTS = {"mab": {"arms": [3], "horizon": [5]}, "fol": {"actions": [2], "horizon": [4]}}

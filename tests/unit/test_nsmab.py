@@ -11,9 +11,9 @@ from env_plugins.nsmab import DriftGenerator, DriftingBanditEnv
 from env_plugins.nsmab.drift import gradual, seasonal, within_budget
 from env_plugins.nsmab.env import HINTS
 from env_plugins.nsmab.suites import SUITES, TRAIN
-from rmft_verl.check import check_env
 from rmft_verl.env import load_env
-from rmft_verl.regret import regret_curve, uniform_regret, variation_budget
+from rmft_verl.env.check import check_env
+from rmft_verl.env.regret import regret_curve, uniform_regret, variation_budget
 from rmft_verl.types import Scenario
 
 MEANS = [[0.2, 0.8], [0.2, 0.8], [0.9, 0.3], [0.7, 0.5]]

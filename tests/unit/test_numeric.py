@@ -12,16 +12,16 @@ from scipy import optimize
 from env_plugins.fol import FullInformationEnv
 from env_plugins.mab import BanditEnv
 from env_plugins.nsmab import DriftingBanditEnv
-from rmft_verl.numeric import players, theory, updates
-from rmft_verl.numeric.decision_sets import project_ball, project_simplex
-from rmft_verl.numeric.games import lay_out, regret_curves
-from rmft_verl.numeric.growth import growth_rows, text
-from rmft_verl.numeric.models import CausalTransformer, SelfAttention, full_history
-from rmft_verl.numeric.plays import Plays, best_of, play, random_history, trajectories
-from rmft_verl.play import play_now
+from rmft_verl.env.play import play_now
+from rmft_verl.env.regret import REGRETS, score
+from rmft_verl.labs.numeric import players, theory, updates
+from rmft_verl.labs.numeric.decision_sets import project_ball, project_simplex
+from rmft_verl.labs.numeric.games import lay_out, regret_curves
+from rmft_verl.labs.numeric.growth import growth_rows, text
+from rmft_verl.labs.numeric.models import CausalTransformer, SelfAttention, full_history
+from rmft_verl.labs.numeric.plays import Plays, best_of, play, random_history, trajectories
 from rmft_verl.players import make_player
 from rmft_verl.players.scripted import Scripted
-from rmft_verl.regret import REGRETS, score
 
 torch.set_num_threads(1)
 ENVS = {"fol": FullInformationEnv, "mab": BanditEnv, "nsmab": DriftingBanditEnv}

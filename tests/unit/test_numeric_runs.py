@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from rmft_verl.cli import main as cli
 from rmft_verl.main import main
-from rmft_verl.tracking import read_metrics
+from rmft_verl.main.cli import main as cli
+from rmft_verl.store.tracking import read_metrics
 
 torch.set_num_threads(1)
 SMALL = ["rollout.scenarios=4", "rollout.rollouts=4", "selection.keep=2", "update.batch=8", "eval.scenarios=24"]

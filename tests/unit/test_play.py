@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from toy_bandit import ToyBandit, toy_scenario
 
-from rmft_verl.play import CLARIFY, play, play_now
+from rmft_verl.env.play import CLARIFY, play, play_now
+from rmft_verl.env.regret import score
 from rmft_verl.players.scripted import Scripted
-from rmft_verl.regret import score
 from rmft_verl.types import Action, Observation, Reply, Scenario, StepResult, StopReason, Trajectory
 
 SCENARIO = toy_scenario([0.0, 1.0], 3)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rmft_verl.play import Player
+from rmft_verl.env.play import Player
 from rmft_verl.players import BANDIT, FULL_INFORMATION, PLAYERS, can_play, make_player
 from rmft_verl.players.arms import Arms, argmax
 from rmft_verl.players.discounted_ucb import discount

@@ -12,7 +12,7 @@ import pytest
 from env_plugins.fol import FullInformationEnv
 from env_plugins.mab import BanditEnv
 from rmft_verl.env import Env
-from rmft_verl.play import play_now
+from rmft_verl.env.play import play_now
 from rmft_verl.players import FULL_INFORMATION, PLAYERS, can_play, make_player
 from rmft_verl.types import GameSpec, StopReason, Trajectory
 

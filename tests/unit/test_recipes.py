@@ -9,7 +9,7 @@ import yaml
 
 from rmft_verl.config import ConfigError
 from rmft_verl.main import main
-from rmft_verl.recipe import find_recipes, load_config
+from rmft_verl.setup.recipe import find_recipes, load_config
 
 RECIPES = find_recipes()
 CONTENT = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in RECIPES.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.regret import (
+from rmft_verl.env.regret import (
     dynamic_regret,
     earned,
     external_regret,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
 
-from rmft_verl.evaluate import REFERENCES, evaluate_players
-from rmft_verl.figures import mean_curve
-from rmft_verl.report import write_report
-from rmft_verl.run import change_in_words
+from rmft_verl.eval.evaluate import REFERENCES, evaluate_players
+from rmft_verl.eval.figures import mean_curve
+from rmft_verl.eval.report import write_report
+from rmft_verl.train.run import change_in_words
 from rmft_verl.types import StopReason, Trajectory
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -100,8 +100,7 @@ def test_the_last_line_says_the_change_whatever_the_scale() -> None:
 
 
 def test_the_drawing_library_is_loaded_only_to_draw() -> None:
-    code = (
-        "import sys, rmft_verl.report; print([m for m in ('matplotlib', 'rich', 'scipy', 'torch') if m in sys.modules])"
-    )
+    heavy = ("matplotlib", "rich", "scipy", "torch")
+    code = f"import sys, rmft_verl.eval.report; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,10 +9,10 @@ from made_runs import SMALL, make_run
 from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
-from rmft_verl.cli import main
-from rmft_verl.recipe import load_config
-from rmft_verl.run_dir import RunDir, write_text
-from rmft_verl.trajectory_file import read_with_kept, write_trajectories
+from rmft_verl.main.cli import main
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.trajectory_file import read_with_kept, write_trajectories
 from rmft_verl.types import Trajectory
 
 HERE = str(Path(__file__).parent)

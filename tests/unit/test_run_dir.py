@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl import run_dir
-from rmft_verl.run_dir import RunDir, RunDirError, RunState, replacing, write_text
+from rmft_verl.store import run_dir
+from rmft_verl.store.run_dir import RunDir, RunDirError, RunState, replacing, write_text
 
 
 def test_create_makes_the_layout_and_points_latest_at_it(tmp_path):

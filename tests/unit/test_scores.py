@@ -8,13 +8,13 @@ from toy_bandit import toy_trajectory
 
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
+from rmft_verl.algo.posterior import Prior, posterior_regret
+from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
-from rmft_verl.evaluate import evaluate_players
-from rmft_verl.fit import check_fit
-from rmft_verl.posterior import Prior, posterior_regret
-from rmft_verl.recipe import load_config
-from rmft_verl.scores import Scorer
+from rmft_verl.eval.evaluate import evaluate_players
+from rmft_verl.setup.fit import check_fit
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Trajectory
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.scores import SCORES, Scorer
-from rmft_verl.selection import count, pairs, select
+from rmft_verl.algo.scores import SCORES, Scorer
+from rmft_verl.algo.selection import count, pairs, select
 from rmft_verl.types import Scored, StopReason, Trajectory
 
 GAME = (0.0, 1.0)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rmft_verl.config import ConfigError
-from rmft_verl.prepare import resolve_model
-from rmft_verl.tiny import smollm2
+from rmft_verl.setup import smollm2
+from rmft_verl.setup.models import resolve_model
 from rmft_verl.types import RunError
 
 

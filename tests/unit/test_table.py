@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl.table import EvalTable, summarize
+from rmft_verl.eval.table import EvalTable, summarize
 from rmft_verl.types import Oracle, StopReason, Trajectory
 
 GOOD = toy_trajectory([0.0, 1.0], [0, 1])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rmft_verl.env import load_env
-from rmft_verl.evaluate import play_requests
-from rmft_verl.teacher import teach
+from rmft_verl.eval.evaluate import play_requests
+from rmft_verl.players.teacher import teach
 from rmft_verl.types import RolloutRequest
 
 GAMES = {

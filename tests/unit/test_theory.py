@@ -14,13 +14,13 @@ from toy_bandit import ToyBandit, toy_scenario
 from env_plugins.fol import FullInformationEnv, FullInformationGenerator
 from env_plugins.fol.games import NAMES
 from rmft_verl.env import Env
-from rmft_verl.metrics import suffix_failure_frequency
-from rmft_verl.play import play
+from rmft_verl.env.play import play
+from rmft_verl.env.regret import pseudo_regret, score
+from rmft_verl.eval.metrics import suffix_failure_frequency
 from rmft_verl.players import make_player
 from rmft_verl.players.ftrl_l2 import project
 from rmft_verl.players.ftrl_l2 import rate as l2_rate
 from rmft_verl.players.hedge import rate as hedge_rate
-from rmft_verl.regret import pseudo_regret, score
 from rmft_verl.types import Action, GameSpec, Observation, Oracle, Scenario, StepResult, Trajectory
 
 

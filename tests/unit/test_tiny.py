@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rmft_verl.env import load_env
-from rmft_verl.tiny import NAMES, path
-from rmft_verl.tiny.habits import HABITS, Memory
-from rmft_verl.tiny.policies import POLICY_HABITS, Shares, even
-from rmft_verl.tiny.teacher import Teacher
+from rmft_verl.labs.tiny.habits import HABITS, Memory
+from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, even
+from rmft_verl.labs.tiny.teacher import Teacher
+from rmft_verl.setup.models import TINY as NAMES
+from rmft_verl.setup.models import tiny_path as path
 from rmft_verl.types import Message
 
 
@@ -33,7 +34,7 @@ def test_an_unknown_model_is_named_with_the_known_ones() -> None:
 
 
 def test_importing_it_needs_no_torch() -> None:
-    code = "import sys, rmft_verl.tiny, rmft_verl.tiny.habits; sys.exit('torch' in sys.modules)"
+    code = "import sys, rmft_verl.labs.tiny, rmft_verl.labs.tiny.habits; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -94,7 +95,7 @@ def test_habits_of_full_information_give_what_they_say() -> None:
 
 
 def test_a_first_thought_stops_before_the_arm() -> None:
-    from rmft_verl.tiny.evaluate import first_thought
+    from rmft_verl.labs.tiny.evaluate import first_thought
 
     assert first_thought("Test for a good one: {tally}.", "Action") == "Test for a good one:"
     assert first_thought("I keep to one.", "Policy") == "I keep to one.\nPolicy:"
@@ -113,7 +114,7 @@ def render(tokenizer: Any, messages: list[Message], prompt: bool = False) -> lis
 @pytest.mark.verl
 @pytest.mark.parametrize("contexts", ["basic", "basic_heldout"])
 def test_a_dialogue_grows_by_appending(tokenizer: Any, contexts: str) -> None:
-    from rmft_verl.tiny.build import encode
+    from rmft_verl.labs.tiny.build import encode
 
     for seed, habit in enumerate(HABITS):
         messages = Teacher("mab", contexts).dialogue(seed, habit).messages
@@ -143,7 +144,7 @@ def test_the_sampler_sees_through_the_gaps_of_its_cache(tokenizer: Any) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
-    from rmft_verl.tiny.evaluate import Sampler
+    from rmft_verl.labs.tiny.evaluate import Sampler
 
     model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
     sampler, rows = Sampler(model, tokenizer, 0), [[5, 6, 7, 8], [9, 10]]
@@ -161,8 +162,8 @@ def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
-    from rmft_verl.metrics import invalid_rate
-    from rmft_verl.tiny.evaluate import play_model
+    from rmft_verl.eval.metrics import invalid_rate
+    from rmft_verl.labs.tiny.evaluate import play_model
 
     model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
     env_class = load_env("mab")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rmft_verl.tracking import (
+from rmft_verl.store.tracking import (
     FileTracker,
     Trackers,
     TrackingError,

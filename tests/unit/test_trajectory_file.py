@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rmft_verl.run_dir import RunDirError
-from rmft_verl.trajectory_file import FORMAT, read_trajectories, read_with_kept, write_trajectories
+from rmft_verl.store.run_dir import RunDirError
+from rmft_verl.store.trajectory_file import FORMAT, read_trajectories, read_with_kept, write_trajectories
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
 BANDIT = Scenario("toy", 2, ("roß", "青"), "doors", {"means": [0.1, 1 / 3], "nested": {"on": True, "none": None}})

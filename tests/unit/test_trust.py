@@ -12,8 +12,8 @@ import pytest
 from fake_machine import SMALL, Machine
 
 from rmft_verl.main import main
-from rmft_verl.prepare import prepare
-from rmft_verl.recipe import load_config
+from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.recipe import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "rmft-secret-6f1d0c2b"

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from toy_bandit import toy_trajectory
 
-from rmft_verl import metrics
-from rmft_verl.metrics import change_over_seeds, two_level
+from rmft_verl.eval import metrics
+from rmft_verl.eval.metrics import change_over_seeds, two_level
 from rmft_verl.types import Trajectory
 
 

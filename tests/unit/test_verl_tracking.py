@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rmft_verl.tracking import TrackingError
+from rmft_verl.store.tracking import TrackingError
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory, Turn
 
 pytestmark = pytest.mark.verl

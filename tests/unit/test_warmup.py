@@ -8,11 +8,11 @@ import pytest
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
-from rmft_verl.prepare import base_model
-from rmft_verl.recipe import load_config
-from rmft_verl.teacher import THOUGHTS, teach
+from rmft_verl.players.teacher import THOUGHTS, teach
+from rmft_verl.setup.models import base_model
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.setup.warmup import warmed, warmup_config
 from rmft_verl.types import RolloutRequest
-from rmft_verl.warmup import warmed, warmup_config
 
 GIVEN = ["recipe=mab_tiny+warmup"]
 

@@ -38,14 +38,14 @@ def test_the_wheel_is_the_one_that_is_used(site: Path) -> None:
 
 
 def test_it_lists_recipes_and_environments(site: Path) -> None:
-    recipes = run(site, "-m", "rmft_verl.cli", "recipes")
+    recipes = run(site, "-m", "rmft_verl.main.cli", "recipes")
     assert "mab_tiny" in recipes and "mab_qwen3" in recipes
-    assert "env_plugins.mab:BanditEnv" in run(site, "-m", "rmft_verl.cli", "envs", "list")
-    assert "conforms" in run(site, "-m", "rmft_verl.cli", "envs", "check", "mab")
+    assert "env_plugins.mab:BanditEnv" in run(site, "-m", "rmft_verl.main.cli", "envs", "list")
+    assert "conforms" in run(site, "-m", "rmft_verl.main.cli", "envs", "check", "mab")
 
 
 def test_it_passes_the_dry_runs(site: Path) -> None:
     assert "plan of recipe mab_qwen3" in run(site, "-m", "rmft_verl.main", "recipe=mab_qwen3", "dry_run=true")
     tiny = run(site, "-m", "rmft_verl.main", "recipe=mab_tiny", "dry_run=true")
     assert "counted with the model's tokenizer" in tiny
-    assert str(site / "rmft_verl" / "tiny" / "mab") in tiny
+    assert str(site / "rmft_verl" / "labs" / "tiny" / "mab") in tiny

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from toy_bandit import toy_trajectory
 
-from rmft_verl import metrics
+from rmft_verl.eval import metrics
 from rmft_verl.types import Trajectory
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rmft_verl.regret import score
+from rmft_verl.env.regret import score
 from rmft_verl.types import (
     Action,
     GameSpec,

@@ -1,0 +1,81 @@
+"""What each turn of a play is credited with, for updates that reinforce: one small function each, higher is better.
+
+The advantage of a turn is its credit against that of the same turn in the other plays of the scenario (GRPO).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rmft_verl.env.regret import earned, uniform_regret
+from rmft_verl.players.ucb1 import EXPLORATION
+from rmft_verl.types import CreditedTrajectory, Scored
+
+SCALE = 0.5
+"""Standard deviation of the rewards that the bounds of ``ucb`` are for: that of Bernoulli rewards at a mean of 0.5."""
+
+
+def score(play: Scored) -> np.ndarray:
+    """Minus the score of the whole play in units of uniform play's regret, the same for every turn. Shape (T,).
+
+    With ``selection.score=regret`` this is minus the normalized regret: 0 is the oracle.
+    """
+    trajectory = play.trajectory
+    uniform = uniform_regret(trajectory.oracle)
+    return np.full(len(trajectory.turns), -play.score / uniform if uniform > 0 else -play.score)
+
+
+def reward(play: Scored) -> np.ndarray:
+    """Sum of the rewards drawn from the turn on, in reward units (OG of Chen et al. 2026). Shape (T,)."""
+    return _from_here_on([turn.reward or 0.0 for turn in play.trajectory.turns])
+
+
+def strategic(play: Scored) -> np.ndarray:
+    """Sum from the turn on of 1 - regret / largest regret of the round, each in [0, 1] (STG of Chen et al. 2026).
+
+    A round in which all actions are equally good counts 1. Shape (T,).
+    """
+    expected_T_A = play.trajectory.oracle.expected_T_A
+    worst_T, best_T = expected_T_A.min(axis=1), expected_T_A.max(axis=1)
+    spread_T = np.where(best_T > worst_T, best_T - worst_T, 1.0)
+    lost_T = best_T - earned(expected_T_A, play.trajectory.actions_T)
+    return _from_here_on(1 - lost_T / spread_T)
+
+
+def ucb(play: Scored) -> np.ndarray:
+    """1 where the arm is one that UCB would play now, else 0; this turn alone (ALG of Chen et al. 2026). Shape (T,).
+
+    UCB is that of ``players.ucb1`` with rewards of standard deviation ``SCALE``; an untried arm is one it would play.
+    ``ValueError`` for points of the simplex.
+    """
+    n_arms = len(play.trajectory.scenario.actions)
+    counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
+    agrees: list[float] = []
+    for turn in play.trajectory.turns:
+        if not isinstance(turn.action, int) or turn.reward is None:
+            raise ValueError("credit ucb needs arms: full-information games have none")
+        tried_A = np.maximum(counts_A, 1)
+        bound_A = np.where(counts_A > 0, sums_A / tried_A + 2 * SCALE * np.sqrt(EXPLORATION / tried_A), np.inf)
+        agrees.append(float(bound_A[turn.action] == bound_A.max()))
+        counts_A[turn.action] += 1
+        sums_A[turn.action] += turn.reward
+    return np.array(agrees)
+
+
+CREDITS: dict[str, Callable[[Scored], np.ndarray]] = {
+    "score": score,
+    "reward": reward,
+    "strategic": strategic,
+    "ucb": ucb,
+}
+
+
+def credited(play: Scored, name: str) -> CreditedTrajectory:
+    """A valid, scored play with its credit."""
+    return CreditedTrajectory(play.trajectory, CREDITS[name](play))
+
+
+def _from_here_on(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    return np.cumsum(np.asarray(values, dtype=float)[::-1])[::-1].copy()

@@ -1,0 +1,210 @@
+"""What verl, vLLM and Ray need on this machine, set before they are imported. A user sets no environment variable."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import signal
+import warnings
+from contextlib import suppress
+from typing import Any
+
+from rmft_verl.bridge.cluster.scratch import Scratch
+from rmft_verl.config import HardwareConfig
+from rmft_verl.types import RunError
+
+LOOPBACK = "127.0.0.1"
+
+GRACE = 10.0
+"""Seconds that processes of Ray's workers get to end by themselves."""
+
+PINNED = {"verl": ("0.9.1", "0.10")}
+"""Distribution -> lowest version, first version that is too new."""
+
+
+def installed() -> None:
+    """Raise ``RunError`` with the install command if verl is missing or of another generation."""
+    for name, (low, high) in PINNED.items():
+        if importlib.util.find_spec(name) is None:
+            raise RunError(f"{name} is not installed: pip install 'rmft_verl[gpu]', or 'rmft_verl[cpu]' without a GPU")
+        version = importlib.metadata.version(name)
+        if not _tuple(low) <= _tuple(version) < _tuple(high):
+            raise RunError(f"{name} {version} is installed, not >={low},<{high}: pip install '{name}=={low}'")
+
+    _trl_fits()
+
+
+def _trl_fits() -> None:
+    """verl imports ``trl.experimental.ppo`` where trl is installed; later releases have none, and its workers die."""
+    try:
+        files = importlib.metadata.files("trl") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if not any(str(file).startswith("trl/experimental/ppo/") for file in files):
+        version = importlib.metadata.version("trl")
+        raise RunError(f"trl {version} does not fit verl: pip install 'trl<1.9', or pip uninstall -y trl (not needed)")
+
+
+def _tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
+def device(hardware: HardwareConfig) -> str:
+    """``cuda`` or ``cpu``: the device this run uses. Raises ``RunError`` if the GPUs asked for are not here."""
+    import torch
+
+    count = torch.cuda.device_count() if hardware.device != "cpu" else 0
+    if hardware.device == "cpu" or (hardware.device == "auto" and count == 0):
+        return "cpu"
+    if count == 0:
+        raise RunError(
+            "hardware.device='cuda': this machine has no GPU. Add dry_run=true to see the plan, "
+            "or start with recipe=mab_tiny, which runs on a CPU"
+        )
+    if hardware.nodes == 1 and hardware.gpus_per_node > count:
+        raise RunError(f"hardware.gpus_per_node={hardware.gpus_per_node}: this machine has {count}")
+    return "cuda"
+
+
+def gpus() -> list[str]:
+    """Name and memory of every GPU that torch sees; empty without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
+
+
+KERNELS = "128"
+"""Matrix products on a CPU whose compiled kernel is kept, in two caches of torch. Every number of tokens has one of its
+own, of 0.6 MiB: with torch's 1024 memory grows for tens of iterations."""
+
+
+def cores() -> int:
+    """Cores that this process may use, fewer than the machine's under taskset or in a container of some kinds."""
+    return len(os.sched_getaffinity(0))
+
+
+def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
+    """Set and return the environment variables of the driver and of every Ray worker, before Ray is imported."""
+    environment = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "VERL_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    if nodes == 1 and "RAY_ADDRESS" not in os.environ:
+        environment |= {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # not only there: Ray takes the loopback address for its node's
+            "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
+            "RAY_task_events_report_interval_ms": "0",  # a record of 100,000 tasks for a dashboard that is off
+        }
+    if kind == "cpu":
+        threads = str(cores())
+        environment |= {
+            "VERL_PLATFORM": "cpu",  # chosen from verl's registry; ours registers it (cpu_platform)
+            "VERL_ENGINE_DEVICE": "cuda",  # the FSDP engine is registered for cuda; the class itself is device-blind
+            "VLLM_TARGET_DEVICE": "cpu",
+            "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer shares the cores
+            "OMP_NUM_THREADS": threads,
+            "LRU_CACHE_CAPACITY": KERNELS,
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": KERNELS,
+            "TORCHDYNAMO_DISABLE": "1",  # compiling vLLM's small helpers with gcc costs more than a short run gains
+            "RAY_worker_niceness": "0",  # Ray's default of 15 starves the run beside anything else on the cores
+        }
+    os.environ.update(environment)
+    _torchvision_loads()
+    return environment
+
+
+def _torchvision_loads() -> None:
+    """A torchvision built for another torch makes every transformers model unimportable; say so in one line."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("torchvision")
+    except Exception as error:
+        raise RunError(
+            f"torchvision does not fit the installed torch ({str(error).splitlines()[0]}). "
+            "Text models need none of it: pip uninstall -y torchvision torchaudio torchcodec"
+        ) from error
+
+
+class Ray:
+    """Ray on this machine for one backend, or a place in the cluster of ``RAY_ADDRESS``."""
+
+    def __init__(self, kind: str, environment: dict[str, str], hardware: HardwareConfig) -> None:
+        import ray
+
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        self._scratch = None if "RAY_ADDRESS" in os.environ else Scratch()
+        if self._scratch is not None:
+            environment = environment | {"TMPDIR": str(self._scratch.path)}
+            options |= {"include_dashboard": False, "_temp_dir": str(self._scratch.path / "ray")}
+            if hardware.nodes == 1:
+                options |= {"_node_ip_address": LOOPBACK}
+            if kind == "cpu":
+                # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
+                options |= {"num_cpus": max(16, cores()), "num_gpus": hardware.gpus_per_node}
+            self._scratch.watch(lambda: [process.pid for process in _started()])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(**options, runtime_env={"env_vars": environment})
+        except BaseException as error:
+            self.stop()
+            if "timed out during startup" in str(error):
+                raise RunError(
+                    f"Ray did not start in its 30 s: the machine is too busy ({os.getloadavg()[0]:.0f} processes wait "
+                    f"for {cores()} cores). Start again when it is less so"
+                ) from error
+            raise
+        if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
+            signal.signal(signal.SIGTERM, handler)
+
+    def up(self) -> None:
+        """All workers have started: what a kill would leave of them is on file when this returns."""
+        if self._scratch is not None:
+            self._scratch.noted()
+
+    def stop(self) -> None:
+        """Shut Ray down, and end what its workers have started even if it hangs."""
+        import psutil
+        import ray
+
+        started = _started()
+        ray.shutdown()
+        _, left = psutil.wait_procs(started, timeout=GRACE)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._scratch is not None:
+            self._scratch.close()
+
+
+def _started() -> list[Any]:
+    """What the raylet of this process has started, down to vLLM's engine."""
+    import psutil
+
+    found: list[Any] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
+            found += child.children(recursive=True) if child.name() == "raylet" else []
+    return found
+
+
+def plugin_loaded(kind: str) -> None:
+    """Check that verl took our CPU platform: verl hides the errors of its plug-ins."""
+    if kind != "cpu":
+        return
+    from verl.plugin.platform import get_platform
+
+    found = get_platform().device_name
+    if found != "cpu":
+        raise RunError(f"verl chose the platform {found!r} on a CPU run: reinstall rmft_verl (its verl.plugins entry)")

@@ -1,0 +1,163 @@
+"""verl's multi-turn rollout as a player: each episode is ``play(env, player)`` inside verl's agent loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from functools import lru_cache
+from typing import Any
+
+import ray
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
+from vllm.sampling_params import RequestOutputKind
+
+from rmft_verl.bridge.cluster import faults
+from rmft_verl.bridge.sampling import progress
+from rmft_verl.bridge.sampling.answer_line import AnswerLine
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.env import Env, load_env
+from rmft_verl.env.answers import every_answer
+from rmft_verl.env.history import told
+from rmft_verl.env.play import play
+from rmft_verl.types import Message, Scenario
+
+
+class Meter:
+    """What this process has sampled, told to the counter at the end of an episode and at most once a second before."""
+
+    def __init__(self) -> None:
+        self._counter = ray.get_actor(progress.NAME)
+        self._tokens, self._told = 0, time.monotonic()
+
+    def reply(self, tokens: int) -> None:
+        self._tokens += tokens
+        if time.monotonic() - self._told > 1:
+            self._tell(0)
+
+    def episode(self) -> None:
+        self._tell(1)
+
+    def _tell(self, episodes: int) -> None:
+        self._counter.add.remote(episodes, self._tokens)
+        self._tokens, self._told = 0, time.monotonic()
+
+
+@lru_cache(maxsize=1)
+def _meter() -> Meter:
+    return Meter()
+
+
+class WatchedClient:
+    """The client of one episode: tells the meter what comes, and keeps the error if the sampler is lost."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.lost: BaseException | None = None
+
+    async def generate(self, **request: Any) -> Any:
+        try:
+            output = await self._client.generate(**request)
+        except Exception as error:
+            self.lost = error if faults.death(error) else None
+            raise
+        _meter().reply(len(output.token_ids))
+        return output
+
+
+@lru_cache(maxsize=1)
+def _template(tokenizer: Any, kwargs: str) -> ChatTemplate:
+    """One for all episodes of a worker, which serves one model: it remembers the messages it has rendered."""
+    return ChatTemplate(tokenizer, json.loads(kwargs))
+
+
+@lru_cache(maxsize=16)
+def _env_class(name: str, env_dirs: tuple[str, ...]) -> type[Env]:
+    return load_env(name, env_dirs)
+
+
+@lru_cache(maxsize=1)
+def _seats(number: int) -> asyncio.Semaphore:
+    """Of this process: how many dialogues it plays at a time. More would push each other out of vLLM's prefix cache,
+    and every turn would compute its whole dialogue anew.
+    """
+    return asyncio.Semaphore(number)
+
+
+class RMFTAgentLoop(AgentLoopBase):
+    """Plays one request. Named in the agent-loop file that ``verl_config`` writes, with the arguments below."""
+
+    def __init__(
+        self,
+        *args: Any,
+        env_name: str,
+        env_dirs: list[str],
+        history: str,
+        examples: list[list[str]],
+        on_invalid: str,
+        structured: bool,
+        reply_tokens: int,
+        seats: int,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._history = history
+        self._examples = [Message(*message) for message in examples]
+        self._env_class = _env_class(env_name, tuple(env_dirs))
+        self._on_invalid = on_invalid
+        self._structured = structured
+        self._reply_tokens = reply_tokens
+        self._seats = _seats(seats)
+
+    async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
+        """``row``: ``request`` (JSON of a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
+        async with self._seats:
+            return await self._play(sampling_params, row)
+
+    async def _play(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> AgentLoopOutput:
+        request = json.loads(row["request"])
+        scenario = Scenario.from_json(request["scenario"])
+        template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
+        params = sampling_params | {
+            "detokenize": False,
+            "stop_token_ids": [template.end],  # a family may close a turn with a token that ends no sequence
+            "output_kind": RequestOutputKind.FINAL_ONLY,  # no message per token between vLLM's processes
+            "temperature": request["temperature"],
+        }
+        limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
+        client = WatchedClient(self.server_manager)
+        line = self._answer_line(scenario, template) if self._structured else None
+        player = ModelPlayer(client, self.tokenizer, template, params, request["policy_seed"], limits, line)
+        env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history, self._examples)
+        trajectory = await play(
+            env,
+            player,
+            scenario,
+            reward_seed=request["reward_seed"],
+            policy_seed=request["policy_seed"],
+            on_invalid=self._on_invalid,
+        )
+        self.server_manager.end(player.session)
+        if client.lost is not None:  # no fault of this play: nothing of the phase can go on
+            raise client.lost
+        samples = player.samples()
+        trajectory = dataclasses.replace(trajectory, tokens=samples, policy_version=int(row["version"]))
+        _meter().episode()
+        tokens = player.dialogue.tokens()
+        start = tokens.prompt_length
+        return AgentLoopOutput(
+            # verl only pads and counts this; training reads the trajectory. A prompt that is too long was not played.
+            prompt_ids=tokens.ids_N[:start].tolist()[: self.rollout_config.prompt_length],
+            response_ids=tokens.ids_N[start:].tolist(),
+            response_mask=tokens.sampled_N[start:].astype(int).tolist(),
+            num_turns=2 * len(trajectory.turns),
+            metrics=AgentLoopMetrics(),
+            extra_fields={"trajectory": trajectory},
+        )
+
+    def _answer_line(self, scenario: Scenario, template: ChatTemplate) -> AnswerLine:
+        env = self._env_class(scenario, 0)
+        lines = every_answer(env, env.reset().spec)
+        return AnswerLine(template, lines, env.parse, scenario.telling.get("answer") == "action_only")

@@ -1,0 +1,106 @@
+"""The language model as a player: what it is given and what it samples, token for token."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from rmft_verl.bridge.sampling.answer_line import AnswerLine, going_on
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
+from rmft_verl.types import Observation, Reply, Tokens, content_hash
+
+
+class ModelPlayer:
+    """The language model behind verl's sampler. The player of one episode."""
+
+    name = "model"
+
+    def __init__(
+        self,
+        client: Any,
+        tokenizer: Any,
+        template: ChatTemplate,
+        params: dict[str, Any],
+        seed: int,
+        limits: tuple[int, int],
+        line: AnswerLine | None = None,
+    ) -> None:
+        """``limits``: tokens of a dialogue and of a reply. ``line``: what the last line of a reply may be; None = it is
+        sampled as everything else.
+        """
+        self._client = client
+        self._tokenizer = tokenizer
+        self._params = params
+        self._seed = seed
+        self._context, self._reply_tokens = limits
+        self._line = line
+        self.session = uuid4().hex
+        self._replies = 0
+        self.template = template
+        self.dialogue = Dialogue(template)
+        self._ended: list[Dialogue] = []
+
+    async def act(self, observation: Observation) -> Reply:
+        if observation.fresh and self.dialogue.ids:
+            self._ended.append(self.dialogue)
+            self.dialogue = Dialogue(self.template)
+        self.dialogue.observe(observation.messages)
+        room = min(self._reply_tokens, self._context - len(self.dialogue.ids))
+        if self._line is not None:
+            return await self._structured(self._line, room)
+        if room < 1:
+            return Reply(exhausted=True)
+        ids = await self._sample(room)
+        self.dialogue.reply(ids)
+        return self._read(ids, room)
+
+    async def _structured(self, line: AnswerLine, room: int) -> Reply:
+        """Reasoning, then a line of the answer's form, unless the reply ends in one by itself."""
+        if self._context - len(self.dialogue.ids) < line.longest:
+            return Reply(exhausted=True)
+        thought: list[int] = []
+        if not line.alone and room > line.longest:
+            room -= line.longest
+            thought = await self._sample(room)
+            reply = self._read(thought, room)
+            if not (reply.cut or reply.control) and line.parse(reply.text) is not None:
+                self.dialogue.reply(thought)
+                return reply
+            stop = (n for n, token in enumerate(thought) if token in self.template.control)
+            thought = thought[: next(stop, len(thought))]  # where it would have ended its turn
+        self.dialogue.reply(thought)
+        before = self.template.text(thought)
+        return Reply(text=before + self.template.text(await self._say(line.choices(before))))
+
+    async def _say(self, choices: list[list[int]]) -> list[int]:
+        """One of the choices, token by token: sampled where some differ, given where they do not."""
+        said: list[int] = []
+        while options := going_on(choices, said):
+            free = len(options) > 1
+            tokens = await self._sample(1, {"allowed_token_ids": options}) if free else options
+            self.dialogue.reply(tokens, forced=not free)
+            said += tokens
+        return said
+
+    async def _sample(self, room: int, further: dict[str, Any] | None = None) -> list[int]:
+        output = await self._client.generate(
+            request_id=self.session,
+            prompt_ids=self.dialogue.ids,
+            sampling_params=self._params | {"max_tokens": room, "seed": self._turn_seed()} | (further or {}),
+        )
+        return list(output.token_ids)
+
+    def _read(self, ids: list[int], room: int) -> Reply:
+        """What a reply of at most ``room`` sampled tokens says."""
+        ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
+        control = not self.template.control.isdisjoint(ids[:-1])
+        return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=not control), cut=not ended, control=control)
+
+    def samples(self) -> tuple[Tokens, ...]:
+        """Every dialogue in which something was sampled."""
+        return tuple(dialogue.tokens() for dialogue in (*self._ended, self.dialogue) if any(dialogue.mask))
+
+    def _turn_seed(self) -> int:
+        """A seed of its own for every request, so that the draw does not depend on what else is being sampled."""
+        self._replies += 1
+        return int(content_hash([self._seed, self._replies])[:8], 16)

@@ -1,0 +1,95 @@
+"""A counter that verl's rollout processes add to and the driver reads: a person can watch, and silence is noticed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from threading import Thread
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import GetTimeoutError
+
+from rmft_verl.bridge.backend import OnProgress
+from rmft_verl.bridge.cluster.faults import silence
+
+NAME = "rmft_verl_progress"
+CHECK = 2.0
+"""Seconds between two looks at what works."""
+Result = TypeVar("Result")
+
+
+class Counter:
+    """Finished episodes and sampled tokens."""
+
+    def __init__(self) -> None:
+        self._episodes = 0
+        self._tokens = 0
+
+    def add(self, episodes: int, tokens: int) -> None:
+        self._episodes += episodes
+        self._tokens += tokens
+
+    def take(self) -> tuple[int, int]:
+        """What has come since the last call."""
+        taken = self._episodes, self._tokens
+        self._episodes = self._tokens = 0
+        return taken
+
+
+def start() -> Any:
+    """The counter's handle; its actor is found by name from every rollout process."""
+    return ray.remote(Counter).options(name=NAME, num_cpus=0).remote()
+
+
+def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None, patience: float) -> Result:
+    """Run ``work`` and report the counter every half second until it is done.
+
+    Raises ``RunError`` if nothing comes for ``patience`` seconds. Neither silence nor an interrupt of this thread waits
+    for ``work``, which ends with the process.
+    """
+    future = _begun(work)
+    heard = time.monotonic()
+    while not future.done():
+        wait([future], timeout=0.5)
+        try:
+            taken = ray.get(counter.take.remote(), timeout=patience)
+        except GetTimeoutError as error:
+            raise silence("sampling", patience) from error
+        if any(taken):
+            heard = time.monotonic()
+        elif time.monotonic() - heard > patience and not future.done():
+            raise silence("sampling", patience)
+        if on_progress is not None:
+            on_progress(*taken)
+    return future.result()
+
+
+def within(work: Callable[[], Result], what: str, patience: float, check: Callable[[], None] | None = None) -> Result:
+    """The result of ``work``; raises ``RunError`` if it is not there after ``patience`` seconds.
+
+    ``check`` is called every ``CHECK`` seconds meanwhile and raises if ``work`` will never end.
+    """
+    future = _begun(work)
+    end = time.monotonic() + patience
+    while not wait([future], timeout=min(CHECK, max(0.0, end - time.monotonic()))).done:
+        if time.monotonic() >= end:
+            raise silence(what, patience)
+        if check is not None:
+            check()
+    return future.result()
+
+
+def _begun(work: Callable[[], Result]) -> Future[Result]:
+    """``work`` in a thread that ends with the process."""
+    future: Future[Result] = Future()
+
+    def fill() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whatever it is, the waiting thread raises it
+            future.set_exception(error)
+
+    Thread(target=fill, daemon=True).start()
+    return future

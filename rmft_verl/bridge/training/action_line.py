@@ -1,0 +1,45 @@
+"""Which sampled tokens say the action: those of a reply's last line. Found by decoding what was sampled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.types import Tokens
+
+
+def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
+    """``tokens`` whose mask marks, of each reply, only tokens within the last line that is not blank, and the end."""
+    mask_N = np.zeros_like(tokens.mask_N)
+    for start, end in reply_spans(tokens):
+        mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template) * tokens.sampled_N[start:end]
+    return dataclasses.replace(tokens, mask_N=mask_N)
+
+
+def reply_spans(tokens: Tokens) -> list[tuple[int, int]]:
+    """Start and end of every reply, in order: the runs of tokens that are nobody else's words."""
+    edges = np.flatnonzero(np.diff((tokens.mask_N > 0).astype(int), prepend=0, append=0))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def _marks(ids: Sequence[int], template: ChatTemplate) -> np.ndarray:
+    """1 on the last line and the end token of one reply.
+
+    A token that also holds something before the line does not belong to it: it may say the reasoning. Searched from the
+    end, where the line is, by prefixes: the characters of a token by itself may depend on the tokens before it.
+    """
+    ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
+    body = ids[:-1] if ended else ids
+    words = template.text(body).rstrip()
+    line = words.rfind("\n") + 1
+    first = len(body)
+    while len(template.text(body[:first])) > line:
+        first -= 1
+    first += len(template.text(body[:first])) < line
+    last = first
+    while not template.text(body[:last]).startswith(words):
+        last += 1
+    return np.array([first <= n < last for n in range(len(body))] + [True] * ended)

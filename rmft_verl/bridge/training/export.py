@@ -1,0 +1,44 @@
+"""A run's trained model as a Hugging Face directory, proven to load and to differ from its base."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rmft_verl.store.checkpoints import verify_final
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.types import RunError
+
+
+def export_run(run_path: Path, out: Path) -> Path:
+    """Copy the final checkpoint of a run to ``out`` and return its path.
+
+    Raises ``RunError`` if the run has no final model, ``out`` exists, the model does not load, or its weights equal
+    the base's (a merge that merged nothing).
+    """
+    run = RunDir.open(run_path)
+    trained = run.checkpoints / "final"
+    if not (trained / "config.json").is_file():
+        raise RunError(f"{run.path} has no final model: it stopped after {run.read_state().completed} iterations")
+    verify_final(trained)
+    if out.exists():
+        raise RunError(f"{out} exists already: name a new directory")
+    base = OmegaConf.load(run.verl_config).actor_rollout_ref.model.path
+    if not moved(str(base), str(trained)):
+        raise RunError(f"the model of {run.path} equals its base {base}: training changed nothing, nothing is exported")
+    AutoTokenizer.from_pretrained(trained)
+    shutil.copytree(trained, out)
+    return out.resolve()
+
+
+def moved(base: str, trained: str) -> bool:
+    """Whether any weight of ``trained`` differs from ``base`` in bfloat16. Raises ``RunError`` if the shapes differ."""
+    first = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).state_dict()
+    second = AutoModelForCausalLM.from_pretrained(trained, dtype=torch.bfloat16).state_dict()
+    if first.keys() != second.keys() or any(first[key].shape != second[key].shape for key in first):
+        raise RunError(f"{trained} is not a model of the same shape as {base}")
+    return any(not torch.equal(first[key], second[key]) for key in first)

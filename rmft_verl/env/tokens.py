@@ -1,0 +1,74 @@
+"""How many tokens the longest dialogue of an environment takes, counted before anything loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.env import Env, make_generator
+from rmft_verl.env.history import told
+from rmft_verl.types import Message, Observation
+
+CountTokens = Callable[[Sequence[Message], bool], int]
+"""Tokens that messages take, the template's own included; the flag says whether they open the dialogue."""
+
+PROBED_SCENARIOS = 64
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of the longest dialogue seen in ``PROBED_SCENARIOS`` scenarios, replies at their cap."""
+
+    prompt_tokens: int
+    """The first message, with a reserve of an eighth."""
+    observation_tokens: int
+    """All later messages together, with the same reserve."""
+    horizon: int
+    reply_tokens: int
+    replies: int
+    """Replies in one dialogue: one a round, or 1 where every round has its own prompt."""
+
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.observation_tokens + self.replies * self.reply_tokens
+
+
+def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
+    """A stand-in where no tokenizer is at hand: three characters a token and ten for the template."""
+    return sum(math.ceil(len(message.content) / 3) + 10 for message in messages)
+
+
+def measure_budget(
+    env_class: type[Env],
+    option_sets: Sequence[Mapping[str, Any]],
+    reply_tokens: int,
+    count: CountTokens,
+    history: str = "dialogue",
+    examples: Sequence[Message] = (),
+) -> Budget:
+    """Play scenarios of each option set with uniform actions and count what the player would read."""
+    prompt = observations = horizon = 0
+    for options in option_sets:
+        rng = np.random.default_rng(0)
+        generator = make_generator(env_class, options)
+        for seed in range(PROBED_SCENARIOS):
+            scenario = generator.draw(rng)
+            env = told(env_class(scenario, seed), scenario, history, examples)
+            observation: Observation | None = env.reset()
+            later = 0
+            while observation is not None:
+                if observation.fresh or observation.turn == 0:
+                    prompt = max(prompt, count(observation.messages, True))
+                else:
+                    later += count(observation.messages, False)
+                spec = observation.spec
+                uniform = (1.0 / spec.n_actions,) * spec.n_actions
+                result = env.step(uniform if spec.full_information else int(rng.integers(spec.n_actions)))
+                observation = result.observation
+            observations, horizon = max(observations, later), max(horizon, scenario.horizon)
+    replies = horizon if history == "dialogue" else 1
+    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens, replies)

@@ -1,0 +1,120 @@
+"""Base and trained models on targets they were not trained for, through ``rmft-verl eval``; what is on file stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rmft_verl.eval import metrics
+from rmft_verl.eval.compare import runs
+from rmft_verl.eval.compare.numbers import Arms, Elsewhere, base_of, change
+from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.contestants import MODEL
+from rmft_verl.eval.eval_dir import EvalDir, episode
+from rmft_verl.eval.evaluate import play_requests
+from rmft_verl.eval.metrics import NO_INTERVAL, Interval
+from rmft_verl.eval.targets import Target
+from rmft_verl.store.tracking import warn
+from rmft_verl.types import Trajectory, content_hash
+
+SEED = 0
+"""Of the scenarios and draws: those of every evaluation that does not ask for others."""
+
+Played = Mapping[str, Sequence[Trajectory]]
+"""Target -> the plays of one model."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What every model is examined on, and how."""
+
+    targets: Sequence[Target]
+    scenarios: int
+    overrides: Sequence[str] = ()
+    """``key=value`` over the configuration of every run, such as a longer context."""
+    only_read: bool = False
+    """Take what is on file; start no model."""
+
+
+def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhere]], list[str]]:
+    """How the arms, their bases and the reference players do on each target; and what to say of those that failed."""
+    found: dict[str, dict[str, Elsewhere]] = {}
+    failed: list[str] = []
+    bases: dict[str, Played] = {}
+    for label, outcomes in arms.items():
+        start = outcomes[0].start
+        if start not in bases:
+            alike = [run for others in arms.values() for run in others if run.start == start]
+            bases[start] = _base(alike, asked, failed)
+        trained = [_played(run, "trained", asked, failed) for run in outcomes]
+        found[base_of(label)] = {name: Elsewhere(_regret(plays)) for name, plays in bases[start].items()}
+        found[label] = {}
+        for target in asked.targets:
+            sides = [played[target.name] for played in trained if target.name in played]
+            if sides:
+                base = bases[start].get(target.name)
+                pooled = [play for plays in sides for play in plays]
+                against = change([base] * len(sides), sides) if base else None
+                found[label][target.name] = Elsewhere(_regret(pooled), against)
+    for target in asked.targets:
+        requests = target.requests(asked.scenarios, 1, SEED)
+        for name in target.references([request.scenario for request in requests]):
+            regret = _regret(play_requests(target.env_class, name, requests))
+            found.setdefault(name, {})[target.name] = Elsewhere(regret)
+    return found, failed
+
+
+def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Played:
+    """The untrained player of runs that share it: from the first run that has it on file, else played once."""
+    for run in alike:
+        stored = _stored(_directory(run, "base", asked), asked)
+        if len(stored) == len(asked.targets):
+            return stored
+    return _played(alike[0], "base", asked, failed)
+
+
+def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> Played:
+    """The plays of a run's ``base`` or ``trained`` model, as far as there are any after playing what is missing."""
+    directory = _directory(run, which, asked)
+    stored = _stored(directory, asked)
+    missing = [target.name for target in asked.targets if target.name not in stored]
+    if not missing:
+        return stored
+    name = f"{run.label}, seed {run.seed}: {which} model on {', '.join(missing)}"
+    if asked.only_read:
+        warn(f"{name}: not on file")
+        return stored
+    print(f"== {name}", flush=True)
+    command = [sys.executable, "-m", "rmft_verl.main.cli", "eval", *missing, "--players", MODEL]
+    command += ["--base" if which == "base" else "--run", str(run.path), *asked.overrides]
+    command += ["--scenarios", str(asked.scenarios), "--seed", str(SEED), "--out", str(directory)]
+    command += [word for folder in run.config.get("env_dirs", ()) for word in ("--env-dir", folder)]
+    status = runs.call(command)
+    stored = _stored(directory, asked)
+    if status or len(stored) < len(asked.targets):
+        failed.append(f"{name}: the evaluation failed with exit status {status}")
+        warn(f"{failed[-1]}; the others go on")
+    return stored
+
+
+def _directory(run: Outcome, which: str, asked: Examination) -> Path:
+    """One for each number of updates and each set of overrides: what another model has played is not taken."""
+    name = which if which == "base" else f"{which}_{int(run.rows[-1]['iteration']):03d}"
+    return run.path / "evals" / (f"{name}_{content_hash(sorted(asked.overrides))[:8]}" if asked.overrides else name)
+
+
+def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
+    """The targets whose every episode is on file."""
+    found: dict[str, list[Trajectory]] = {}
+    for target in asked.targets:
+        known = EvalDir(directory).stored(target.name, MODEL)
+        episodes = [episode(request) for request in target.requests(asked.scenarios, 1, SEED)]
+        if all(key in known for key in episodes):
+            found[target.name] = [known[key] for key in episodes]
+    return found
+
+
+def _regret(plays: Sequence[Trajectory]) -> Interval:
+    return metrics.value_or(NO_INTERVAL, metrics.normalized_regret_interval, plays)

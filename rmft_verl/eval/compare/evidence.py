@@ -1,0 +1,47 @@
+"""What a comparison rests on, small enough to lie beside its table: runs without their words, tokens and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.store.run_dir import RunDir, RunState, write_text
+from rmft_verl.store.tracking import warn
+from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.types import Trajectory
+
+
+def write_evidence(run: Outcome, folder: Path) -> None:
+    """Write ``folder``/LABEL_seedS: what ``compare`` reads of a run, itself a run that ``compare`` reads.
+
+    It takes the place of other evidence, as the table that it is written beside does; a whole run stays.
+    """
+    small = RunDir(folder / f"{run.label}_seed{run.seed}")
+    if small.path.resolve() == run.path.resolve():
+        return
+    if small.checkpoints.exists():
+        warn(f"{small.path} holds a run with its models, so what the table rests on is not written there")
+        return
+    shutil.rmtree(small.path / "trajectories", ignore_errors=True)
+    for directory in (small.path / "trajectories", small.report):
+        directory.mkdir(parents=True, exist_ok=True)
+    last = int(run.rows[-1]["iteration"])
+    for phase, iteration, plays in (("eval", 0, run.base), ("eval", last, run.trained), ("train", last, run.kept)):
+        bare = [_without_words(play) for play in plays]
+        kept = bare if phase == "train" else None
+        write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration, kept=kept)
+    shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
+    shutil.copyfile(run.path / "report" / "table.json", small.report / "table.json")
+    config = OmegaConf.load(run.path / "config.yaml")
+    config.root = "runs"  # where it was made is nobody's business
+    write_text(small.config, OmegaConf.to_yaml(config))
+    small.write_state(RunState(iteration=last, phase="save"))
+
+
+def _without_words(play: Trajectory) -> Trajectory:
+    turns = tuple(dataclasses.replace(turn, messages=(), text="") for turn in play.turns)
+    return dataclasses.replace(play, turns=turns, tokens=())

@@ -1,0 +1,260 @@
+"""Outcomes -> one table an environment: regret, its change and how sure that is, behavior, budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rmft_verl.eval import metrics
+from rmft_verl.eval.compare.arms import BASE
+from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.compare.references import play_references
+from rmft_verl.eval.metrics import UNKNOWN, Interval, value_or
+from rmft_verl.eval.table import EvalRow, summarize
+from rmft_verl.types import RunError, Trajectory
+
+MOST_UNEQUAL = 0.1
+"""Arms whose sampled tokens differ by a larger share are no fair comparison."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of normalized regret: relative, or the plain difference where the regret before is not above 0."""
+
+    relative: bool
+    interval: Interval
+    """Over scenarios and seeds (``metrics.two_level``)."""
+    over_scenarios: Interval | None
+    """Over scenarios alone; None if the two sides were played on different ones."""
+    by_seed: tuple[float, ...]
+    """Empty where the two sides are not paired by seed and scenario."""
+
+    @property
+    def spread(self) -> float:
+        return spread(self.by_seed)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """How the arm does on a target that it was not trained for."""
+
+    regret: Interval
+    change: Change | None = None
+    """Against its base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table. NaN where a number does not exist, None where a change does not."""
+
+    kind: str
+    """``base``, ``arm`` or ``reference``."""
+    play: EvalRow
+    """All its held-out plays, of all seeds: regret with the interval over scenarios, and behavior."""
+    seeds: tuple[int, ...] = ()
+    by_seed: tuple[float, ...] = ()
+    """Normalized regret of each seed."""
+    against_base: Change | None = None
+    against_first: Change | None = None
+    optimism_gap: float = UNKNOWN
+    """Held-out regret minus that of the last iteration's kept plays, mean over seeds."""
+    tokens_sampled: float = UNKNOWN
+    tokens_trained: float = UNKNOWN
+    seconds: float = UNKNOWN
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.play.player
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The lines of one environment."""
+
+    environment: str
+    first: str
+    """Label of the arm that ``against_first`` is against."""
+    paired: bool
+    """Whether all arms were measured on the same scenarios."""
+    lines: tuple[Line, ...]
+
+
+Arms = Mapping[str, Sequence[Outcome]]
+"""Label -> its runs, one a seed."""
+
+Players = Mapping[str, Mapping[str, Sequence[Trajectory]]]
+"""Environment -> reference player -> its plays."""
+
+Beyond = Mapping[str, Mapping[str, Elsewhere]]
+"""Label, ``base_of(label)`` or reference player -> target -> how it does there."""
+
+
+def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
+    """One comparison for each environment that the arms were measured in.
+
+    Raises ``RunError`` if the environment of a run cannot be loaded or the runs of one arm were measured on different
+    scenarios.
+    """
+    for label, runs in arms.items():
+        if len({run.measured_on for run in runs}) > 1:
+            raise RunError(f"arm {label}: its runs were measured on different scenarios: make an arm of each")
+    references: dict[frozenset[str], Players] = {}
+    for runs in arms.values():
+        if runs[0].measured_on not in references:
+            references[runs[0].measured_on] = play_references(runs[0])
+    comparisons = []
+    for environment in dict.fromkeys(name for runs in arms.values() for name in runs[0].environments):
+        here = {label: runs for label, runs in arms.items() if environment in runs[0].environments}
+        parts = {label: [run.within(environment) for run in runs] for label, runs in here.items()}
+        players = {label: references[runs[0].measured_on].get(environment, {}) for label, runs in here.items()}
+        comparisons.append(_compare(environment, parts, players, beyond or {}))
+    return comparisons
+
+
+def _compare(
+    environment: str, arms: Arms, players: Mapping[str, Mapping[str, Sequence[Trajectory]]], beyond: Beyond
+) -> Comparison:
+    """``players``: label -> the reference players on the scenarios of this arm."""
+    first = next(iter(arms))
+    lines = base_lines(arms, beyond)
+    for label, runs in arms.items():
+        lines.append(_arm_line(runs, arms[first] if label != first else None, beyond.get(label, {})))
+    sets: dict[frozenset[str], str] = {}
+    for label, runs in arms.items():
+        sets.setdefault(runs[0].measured_on, label)
+    for label in sets.values():
+        for name, plays in players[label].items():
+            (play,) = summarize({name if len(sets) == 1 else f"{name} ({label})": plays}).rows
+            lines.append(Line(kind="reference", play=play, elsewhere=beyond.get(name, {})))
+    return Comparison(environment, first, len(sets) == 1, tuple(lines))
+
+
+def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
+    """A line for each untrained player and set of scenarios: one, unless the arms start from different models."""
+    groups: dict[tuple[str, frozenset[str]], list[Outcome]] = {}
+    for runs in arms.values():
+        for run in runs:
+            groups.setdefault((run.start, run.measured_on), []).append(run)
+    lines = []
+    for runs in groups.values():
+        own = base_of(runs[0].label)
+        plays = [play for run in runs for play in run.base]
+        (play,) = summarize({BASE if len(groups) == 1 else own: plays}).rows
+        lines.append(Line(kind=BASE, play=play, elsewhere=beyond.get(own, {})))
+    return lines
+
+
+def base_of(label: str) -> str:
+    """What the untrained player of an arm is called where there are several."""
+    return f"{BASE} ({label})"
+
+
+def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewhere: Mapping[str, Elsewhere]) -> Line:
+    trained = [run.trained for run in runs]
+    (play,) = summarize({runs[0].label: [play for plays in trained for play in plays]}).rows
+    regrets = [value_or(UNKNOWN, metrics.normalized_regret, plays) for plays in trained]
+    kept = [value_or(UNKNOWN, metrics.normalized_regret, run.kept) for run in runs]
+    gaps = [one - other for one, other in zip(regrets, kept, strict=True)]
+    against_first = None
+    if first is not None:
+        one, other, same_seeds = _by_seed(first, runs)
+        against_first = change(
+            [run.trained for run in one],
+            [run.trained for run in other],
+            same_seeds=same_seeds,
+            same_scenarios=first[0].measured_on == runs[0].measured_on,
+        )
+    return Line(
+        kind="arm",
+        play=play,
+        seeds=tuple(run.seed for run in runs),
+        by_seed=tuple(regrets),
+        against_base=change([run.base for run in runs], trained),
+        against_first=against_first,
+        optimism_gap=mean([gap for gap in gaps if not np.isnan(gap)]),
+        tokens_sampled=mean([run.tokens_sampled for run in runs]),
+        tokens_trained=mean([run.tokens_trained for run in runs]),
+        seconds=mean([run.seconds for run in runs]),
+        elsewhere=elsewhere,
+    )
+
+
+def _by_seed(first: Sequence[Outcome], runs: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome], bool]:
+    """The runs of two arms to hold against each other, and whether they are paired by seed.
+
+    Those of the common seeds where there are two or more, or where an arm has but one; else all of them, not paired:
+    one pair of runs knows nothing of how much seeds differ.
+    """
+    common = {run.seed for run in first} & {run.seed for run in runs}
+    if len(common) < min(2, len(first), len(runs)):
+        return first, runs, False
+    one, other = ([run for run in side if run.seed in common] for side in (first, runs))
+    return one, other, True
+
+
+def change(
+    before: Sequence[Sequence[Trajectory]],
+    after: Sequence[Sequence[Trajectory]],
+    *,
+    same_seeds: bool = True,
+    same_scenarios: bool = True,
+) -> Change | None:
+    """From the plays of all seeds before to those after; None where there is no scale to measure on."""
+    earlier, later = ([play for plays in side for play in plays] for side in (before, after))
+    relative = value_or(UNKNOWN, metrics.normalized_regret, earlier) > 0
+    plain = metrics.relative_change if relative else metrics.absolute_change
+    try:
+        interval = metrics.change_over_seeds(
+            before, after, relative=relative, same_seeds=same_seeds, same_scenarios=same_scenarios
+        )
+        over_scenarios = plain(earlier, later) if same_scenarios else None
+    except ValueError:
+        return None
+    by_seed: list[float] = []
+    for one, other in zip(before, after, strict=True) if same_seeds and same_scenarios else ():
+        try:
+            by_seed.append(plain(one, other).value)
+        except ValueError:
+            by_seed.append(UNKNOWN)
+    return Change(relative, interval, over_scenarios, tuple(by_seed))
+
+
+def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
+    """What a reader must know before the numbers, a line each."""
+    found = [
+        f"{one.environment}: the arms were measured on different scenarios, so their differences are not paired"
+        for one in comparisons
+        if not one.paired
+    ]
+    first, *others = arms
+    for label in others:
+        _, other, paired = _by_seed(arms[first], arms[label])
+        if not paired:
+            found.append(f"{label} and {first} have no two seeds in common, so their difference is not paired by seed")
+        elif len(other) < max(len(arms[first]), len(arms[label])):
+            seeds = ", ".join(str(run.seed) for run in other)
+            found.append(f"{label} is held against {first} on the seeds that both have: {seeds}")
+    single = [label for label, runs in arms.items() if len(runs) == 1]
+    if single:
+        found.append(f"one seed only: the intervals of {', '.join(single)} know nothing of how much seeds differ")
+    sampled = {label: mean([run.tokens_sampled for run in runs]) for label, runs in arms.items()}
+    least, most = min(sampled, key=lambda label: sampled[label]), max(sampled, key=lambda label: sampled[label])
+    if sampled[most] > (1 + MOST_UNEQUAL) * sampled[least]:
+        found.append(
+            f"unequal budgets: {most} sampled {sampled[most]:,.0f} tokens a run and {least} {sampled[least]:,.0f}, "
+            f"more than {MOST_UNEQUAL:.0%} apart"
+        )
+    return found
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN for none."""
+    return float(np.mean(values)) if values else UNKNOWN
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over seeds (n - 1); NaN for fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else UNKNOWN

@@ -1,0 +1,114 @@
+"""What a finished run says, read from its files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rmft_verl.eval.compare.runs import Planned
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.stored_config import stored_config
+from rmft_verl.store.tracking import read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories, read_with_kept
+from rmft_verl.types import RunError, Scenario, Trajectory
+
+START = (
+    "model.",
+    "rollout.history",
+    "rollout.on_invalid",
+    "rollout.structured",
+    "rollout.examples",
+    "rollout.reply_tokens",
+    "rollout.top_p",
+    "eval.temperature",
+)
+"""Keys by which the untrained players of two runs differ."""
+
+Row = Mapping[str, Any]
+"""One iteration of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: the held-out plays of its base and its last model, and what it took."""
+
+    label: str
+    seed: int
+    path: Path
+    config: Mapping[str, Any]
+    """Its stored configuration by dotted key."""
+    base: tuple[Trajectory, ...]
+    trained: tuple[Trajectory, ...]
+    kept: tuple[Trajectory, ...]
+    """What the last iteration was trained on."""
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The held-out scenarios, in the order in which they were drawn."""
+        return tuple({play.scenario.id: play.scenario for play in self.base}.values())
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        return tuple(sorted({scenario.env for scenario in self.scenarios}))
+
+    @cached_property
+    def measured_on(self) -> frozenset[str]:
+        """Ids of the held-out scenarios: runs with the same ones can be paired."""
+        return frozenset(scenario.id for scenario in self.scenarios)
+
+    @property
+    def start(self) -> str:
+        """Equal for runs that started from the same player."""
+        return repr(sorted((key, str(value)) for key, value in self.config.items() if key.startswith(START)))
+
+    @property
+    def taught(self) -> bool:
+        """Whether an algorithm played the rollouts, which then say nothing of the model."""
+        return str(self.config.get("rollout.player", "model")) != "model"
+
+    @property
+    def tokens_sampled(self) -> float:
+        return _total(self.rows, "rollout/tokens")
+
+    @property
+    def tokens_trained(self) -> float:
+        return _total(self.rows, "update/tokens")
+
+    @property
+    def seconds(self) -> float:
+        return sum(_total(self.rows, key) for key in {key for row in self.rows for key in row if key[:5] == "time/"})
+
+    def within(self, environment: str) -> Outcome:
+        """The part of the run that was played in one environment."""
+
+        def part(plays: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
+            return tuple(play for play in plays if play.scenario.env == environment)
+
+        return dataclasses.replace(self, base=part(self.base), trained=part(self.trained), kept=part(self.kept))
+
+
+def read(run: Planned) -> Outcome:
+    """The outcome of a finished run. Raises ``RunError`` if a file is missing or damaged."""
+    opened = RunDir.open(run.path)
+    evaluated, trained = opened.recorded("eval"), opened.recorded("train")
+    if len(evaluated) < 2 or not trained:
+        raise RunError(f"{run.path} holds no evaluation of a base and of a trained model: train it again")
+    return Outcome(
+        label=run.arm.label,
+        seed=run.seed,
+        path=run.path,
+        config=stored_config(run.path),
+        base=tuple(read_trajectories(opened.trajectories("eval", evaluated[0]))),
+        trained=tuple(read_trajectories(opened.trajectories("eval", evaluated[-1]))),
+        kept=tuple(play for play, kept in read_with_kept(opened.trajectories("train", trained[-1])) if kept),
+        rows=tuple(read_metrics(opened.metrics)),
+    )
+
+
+def _total(rows: Sequence[Row], key: str) -> float:
+    return float(sum(row[key] for row in rows if row.get(key) is not None))

@@ -1,0 +1,30 @@
+"""The classical players that every arm is shown beside, on the same held-out scenarios."""
+
+from __future__ import annotations
+
+from rmft_verl.env import load_env
+from rmft_verl.env.seeds import HELD_OUT_SEED, episode_seeds
+from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.evaluate import play_requests, references
+from rmft_verl.eval.metrics import scored
+from rmft_verl.types import RolloutRequest, Trajectory
+
+EPISODES = 3
+"""In each scenario; the first has the draws that the models met."""
+
+
+def play_references(outcome: Outcome) -> dict[str, dict[str, list[Trajectory]]]:
+    """Environment -> reference player -> its plays of the scenarios that a run was measured on."""
+    env_class = load_env(outcome.config["env.name"], outcome.config.get("env_dirs", ()))
+    kinds = {play.scenario.env: play.oracle.kind for play in scored(outcome.base)}
+    found: dict[str, dict[str, list[Trajectory]]] = {}
+    for environment, kind in sorted(kinds.items()):
+        requests = [
+            RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, index, episode))
+            for index, scenario in enumerate(outcome.scenarios)
+            if scenario.env == environment
+            for episode in range(EPISODES)
+        ]
+        names = references(env_class, [request.scenario for request in requests[::EPISODES]], [kind])
+        found[environment] = {name: play_requests(env_class, name, requests) for name in names}
+    return found

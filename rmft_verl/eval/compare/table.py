@@ -1,0 +1,210 @@
+"""Comparisons -> text, markdown, CSV and JSON (docs/compare.md defines every column)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rmft_verl.eval.compare.numbers import Change, Comparison, Elsewhere, Line, spread
+from rmft_verl.eval.metrics import Interval
+
+DASH = "–"
+
+Cell = Callable[[Line], str]
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------
+
+
+def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
+    """The table on a terminal: of each environment what was reached, and how it was played and what it took."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=io.StringIO(), width=1000, color_system=None)
+    for one in comparisons:
+        for columns in (_reached(one), _played()):
+            table = Table(box=SIMPLE_HEAD, padding=(0, 0), title=_title(one, comparisons), title_justify="left")
+            table.add_column("player", no_wrap=True)
+            for header in columns:
+                table.add_column(header, justify="right", no_wrap=True)
+            for line in one.lines:
+                table.add_row(line.name, *(cell(line) for cell in columns.values()))
+            console.print(table)
+    for remark in (*_caption(), *remarks):
+        console.print(remark, markup=False, soft_wrap=True)
+    assert isinstance(console.file, io.StringIO)
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+
+
+def markdown(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
+    """One table an environment."""
+    lines: list[str] = []
+    for one in comparisons:
+        columns = _reached(one) | _played()
+        title = _title(one, comparisons)
+        lines += [f"{title}:", ""] if title else []
+        lines += [f"| {' | '.join(['player', *columns])} |", "|---" * (1 + len(columns)) + "|"]
+        lines += [f"| {' | '.join([line.name, *(cell(line) for cell in columns.values())])} |" for line in one.lines]
+        lines.append("")
+    return "\n".join([*lines, *(f"- {remark}" for remark in (*_caption(), *remarks))]) + "\n"
+
+
+def _title(one: Comparison, comparisons: Sequence[Comparison]) -> str | None:
+    return f"On {one.environment}" if len(comparisons) > 1 else None
+
+
+def _caption() -> tuple[str, ...]:
+    return (
+        "normalized regret on held-out scenarios: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios",
+        "changes: 95 % interval over scenarios and seeds; ±: standard deviation over seeds; tokens, minutes: a run",
+    )
+
+
+def _reached(one: Comparison) -> dict[str, Cell]:
+    columns: dict[str, Cell] = {
+        "regret [95 %]": lambda line: _interval(line.play.normalized_regret),
+        "±": lambda line: _number(spread(line.by_seed), ".3f"),
+        "against base [95 %] (seeds)": lambda line: _change(line.against_base),
+    }
+    if sum(line.kind == "arm" for line in one.lines) > 1:
+        unpaired = "" if one.paired else ", unpaired"
+        columns[f"against {one.first} [95 %{unpaired}]"] = lambda line: _change(line.against_first, seeds=False)
+    for target in dict.fromkeys(name for line in one.lines for name in line.elsewhere):
+        columns |= _elsewhere(target)
+    return columns
+
+
+def _elsewhere(target: str) -> dict[str, Cell]:
+    def regret(line: Line) -> str:
+        return _interval(line.elsewhere[target].regret) if target in line.elsewhere else DASH
+
+    def against_base(line: Line) -> str:
+        return _change(line.elsewhere[target].change, seeds=False) if target in line.elsewhere else DASH
+
+    return {f"{target} [95 %]": regret, f"{target} against base [95 %]": against_base}
+
+
+def _played() -> dict[str, Cell]:
+    return {
+        "SuffFailFreq": lambda line: _number(line.play.suffix_failure, ".3f"),
+        "K×MinFrac": lambda line: _number(line.play.min_fraction, ".3f"),
+        "GreedyFrac": lambda line: _number(line.play.greedy_fraction, ".3f"),
+        "invalid": lambda line: _number(line.play.invalid_rate, ".2%"),
+        "optimism gap": lambda line: _number(line.optimism_gap, "+.3f"),
+        "sampled": lambda line: _number(line.tokens_sampled, ",.0f"),
+        "trained": lambda line: _number(line.tokens_trained, ",.0f"),
+        "minutes": lambda line: _number(line.seconds / 60, ".1f"),
+    }
+
+
+def _number(value: float, form: str) -> str:
+    return DASH if math.isnan(value) else format(round(value, 6) + 0.0, form)
+
+
+def _interval(interval: Interval) -> str:
+    value, low, high = interval
+    if math.isnan(value):
+        return DASH
+    return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+
+
+def _change(change: Change | None, seeds: bool = True) -> str:
+    if change is None or math.isnan(change.interval.value):
+        return DASH
+    form = "+.1%" if change.relative else "+.3f"
+    value, low, high = (format(number, form) for number in change.interval)
+    each = ", ".join(format(number, "+.0%" if change.relative else "+.2f") for number in change.by_seed)
+    bounds = "" if math.isnan(change.interval.low) else f" [{low}, {high}]"
+    return f"{value}{bounds}" + (f" ({each})" if seeds and each else "")
+
+
+# ---- for programs ---------------------------------------------------------------------------------------------------
+
+
+def numbers(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> dict[str, Any]:
+    """Plain JSON: environment -> its players; None where a number does not exist."""
+    environments = {
+        one.environment: {
+            "first": one.first,
+            "paired": one.paired,
+            "players": {line.name: _line(line) for line in one.lines},
+        }
+        for one in comparisons
+    }
+    found: dict[str, Any] = _plain({"environments": environments, "remarks": list(remarks)})
+    return found
+
+
+def csv_text(comparisons: Sequence[Comparison]) -> str:
+    """A line a player and environment, nested names joined by dots; values over seeds are in the JSON only."""
+    rows = [
+        {"environment": one.environment, "player": line.name} | _flat(_plain(_line(line)))
+        for one in comparisons
+        for line in one.lines
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(
+        out, fieldnames=list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _line(line: Line) -> dict[str, Any]:
+    play = line.play.to_json()
+    del play["player"]
+    return {
+        "kind": line.kind,
+        **play,
+        "seeds": list(line.seeds),
+        "by_seed": list(line.by_seed),
+        "seed_sd": spread(line.by_seed),
+        "against_base": _change_json(line.against_base),
+        "against_first": _change_json(line.against_first),
+        "optimism_gap": line.optimism_gap,
+        "tokens_sampled": line.tokens_sampled,
+        "tokens_trained": line.tokens_trained,
+        "seconds": line.seconds,
+        "elsewhere": {target: _elsewhere_json(one) for target, one in line.elsewhere.items()},
+    }
+
+
+def _elsewhere_json(one: Elsewhere) -> dict[str, Any]:
+    value, low, high = one.regret
+    regret = {"normalized_regret": value, "normalized_regret_low": low, "normalized_regret_high": high}
+    return regret | {"against_base": _change_json(one.change)}
+
+
+def _change_json(change: Change | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    value, low, high = change.interval
+    found: dict[str, Any] = {"relative": change.relative, "value": value, "low": low, "high": high}
+    if change.over_scenarios is not None:
+        found |= {"scenarios_low": change.over_scenarios.low, "scenarios_high": change.over_scenarios.high}
+    return found | {"by_seed": list(change.by_seed), "seed_sd": change.spread}
+
+
+def _plain(value: Any) -> Any:
+    """None for NaN, whatever the nesting."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list):
+            found[f"{prefix}{key}"] = value
+    return found

@@ -1,0 +1,82 @@
+"""How well and how a player played: pure functions of trajectories (docs/metrics.md has every formula).
+
+Rewards and regrets are in reward units. A function of one trajectory raises ``ValueError`` where it counts arms and the
+trajectory plays points of the simplex (full information); a function of a set looks at the bandit plays of the set only
+and is NaN if there is none, so sets of mixed environments can be measured. A round that was not played chooses no arm.
+"""
+
+from rmft_verl.eval.metrics.behavior import (
+    action_coverage,
+    best_arm_frequency,
+    best_arm_mass,
+    coverage_curve,
+    cut_rate,
+    greedy_choices,
+    greedy_fraction,
+    invalid_rate,
+    median_reward,
+    min_fraction,
+    scaled_min_fraction,
+    suffix_failure,
+    suffix_failure_frequency,
+)
+from rmft_verl.eval.metrics.comparison import WinRate, cumulative_reward, win_rates
+from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
+from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
+from rmft_verl.eval.metrics.intervals import NO_INTERVAL, RESAMPLES, UNKNOWN, Band, Interval, bootstrap, value_or
+from rmft_verl.eval.metrics.scale import (
+    absolute_change,
+    mean_regret,
+    mean_regret_curve,
+    normalized_regret,
+    normalized_regret_interval,
+    regret_band,
+    relative_change,
+    scored,
+)
+from rmft_verl.eval.metrics.seeds import change_over_seeds, two_level
+
+__all__ = [
+    "NO_INTERVAL",
+    "RESAMPLES",
+    "UNKNOWN",
+    "Band",
+    "FrequencyBias",
+    "Growth",
+    "Interval",
+    "RegressionTest",
+    "TrendTest",
+    "WinRate",
+    "absolute_change",
+    "action_coverage",
+    "action_entropy",
+    "best_arm_frequency",
+    "best_arm_mass",
+    "bootstrap",
+    "change_over_seeds",
+    "coverage_curve",
+    "cumulative_reward",
+    "cut_rate",
+    "frequency_bias",
+    "greedy_choices",
+    "greedy_fraction",
+    "growth",
+    "invalid_rate",
+    "mean_regret",
+    "mean_regret_curve",
+    "median_reward",
+    "min_fraction",
+    "normalized_regret",
+    "normalized_regret_interval",
+    "regression_test",
+    "regret_band",
+    "relative_change",
+    "scaled_min_fraction",
+    "scored",
+    "suffix_failure",
+    "suffix_failure_frequency",
+    "trend_test",
+    "two_level",
+    "value_or",
+    "win_rates",
+]

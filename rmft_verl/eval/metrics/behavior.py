@@ -1,0 +1,183 @@
+"""What a player chose, in bandits by counting arms.
+
+Suffix failures, MinFrac, GreedyFrac and MedianReward as in Krishnamurthy et al. 2024 (Can large language models explore
+in-context?), their section on identifying failures; action coverage as in Schmied et al. 2025 (LLMs are greedy agents).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmft_verl.env.regret import REGRETS
+from rmft_verl.types import Oracle, Trajectory
+
+ROUNDING = 1e-9
+"""Two actions whose totals differ by less, in reward units, are equally good."""
+
+
+def suffix_failure(trajectory: Trajectory, t: int | None = None) -> bool:
+    """True if no best arm is chosen in rounds t..T, counted from 1; t is T // 2 by default (SuffFail).
+
+    A best arm has the highest expected reward of its round; where several tie, each of them is best. ``ValueError`` for
+    points of the simplex and for a t outside 1..T.
+    """
+    start = _index(trajectory, max(trajectory.scenario.horizon // 2, 1) if t is None else t)
+    arms_T, best_T_A = arms_played(trajectory)[start:], _best_T_A(trajectory.oracle)[start:]
+    played = arms_T >= 0
+    return not best_T_A[played, arms_T[played]].any()
+
+
+def suffix_failure_frequency(trajectories: Sequence[Trajectory], t: int | None = None) -> float:
+    """Share of the bandit plays with a suffix failure, in [0, 1] (SuffFailFreq); NaN if there is none."""
+    return _mean([suffix_failure(trajectory, t) for trajectory in bandits(trajectories)])
+
+
+def min_fraction(trajectory: Trajectory) -> float:
+    """Fraction of the T rounds spent on the least-chosen arm, in [0, 1/K] (MinFrac)."""
+    arms_T = arms_played(trajectory)
+    counts_A = np.bincount(arms_T[arms_T >= 0], minlength=len(trajectory.scenario.actions))
+    return float(counts_A.min() / trajectory.scenario.horizon)
+
+
+def scaled_min_fraction(trajectories: Sequence[Trajectory]) -> float:
+    """Mean of K x MinFrac over the bandit plays, in [0, 1]: 1 if every arm is pulled equally often; NaN if none."""
+    return _mean([len(play.scenario.actions) * min_fraction(play) for play in bandits(trajectories)])
+
+
+def greedy_choices(trajectory: Trajectory) -> list[bool]:
+    """For each round played: whether the arm had the largest average reward so far.
+
+    A pull of an arm never tried counts as greedy: with this convention the published rows come out, without it they are
+    low by about K / T.
+    """
+    n_arms = len(trajectory.scenario.actions)
+    counts, sums = [0] * n_arms, [0.0] * n_arms
+    greedy: list[bool] = []
+    for arm, reward in pulls(trajectory):
+        best = max((total / count for total, count in zip(sums, counts, strict=True) if count), default=-np.inf)
+        greedy.append(counts[arm] == 0 or sums[arm] / counts[arm] == best)
+        counts[arm] += 1
+        sums[arm] += reward
+    return greedy
+
+
+def greedy_fraction(trajectories: Sequence[Trajectory]) -> float:
+    """Share of the bandit rounds played that were greedy, in [0, 1] (GreedyFrac); NaN if none was played."""
+    return _mean([choice for trajectory in bandits(trajectories) for choice in greedy_choices(trajectory)])
+
+
+def median_reward(trajectories: Sequence[Trajectory]) -> float:
+    """Median over bandit plays of the time-averaged drawn reward, rescaled: 0 the worst arm's mean, 1 the best's.
+
+    Of drifting arms, the means over the rounds played of the worst and of the best. Plays without a round, or whose
+    arms are all equally good, have no such scale and are left out; NaN if none remains.
+    """
+    rescaled = []
+    for trajectory in bandits(trajectories):
+        rewards = [reward for _, reward in pulls(trajectory)]
+        expected_T_A = trajectory.oracle.expected_T_A[: len(rewards)]
+        worst, best = (float(bound_T.sum()) for bound_T in (expected_T_A.min(axis=1), expected_T_A.max(axis=1)))
+        if best - worst > ROUNDING:
+            rescaled.append((sum(rewards) - worst) / (best - worst))
+    return float(np.median(rescaled)) if rescaled else float("nan")
+
+
+def coverage_curve(trajectory: Trajectory) -> np.ndarray:
+    """Fraction of the K arms tried by the end of each round, shape (T,), in [0, 1], non-decreasing (C_t)."""
+    tried_T_A = arms_played(trajectory)[:, None] == np.arange(len(trajectory.scenario.actions))
+    return np.asarray(np.logical_or.accumulate(tried_T_A, axis=0).mean(axis=1))
+
+
+def action_coverage(trajectories: Sequence[Trajectory], t: int | None = None) -> float:
+    """Mean over the bandit plays of the fraction of arms tried by round t (T by default), in [0, 1]; NaN if none.
+
+    Low coverage is the greediness of Schmied et al. 2025. ``ValueError`` for a t outside 1..T.
+    """
+    plays = bandits(trajectories)
+    return _mean([coverage_curve(p)[_index(p, p.scenario.horizon if t is None else t)] for p in plays])
+
+
+def best_arm_mass(trajectory: Trajectory) -> np.ndarray:
+    """Probability put on the best action in each round, shape (T,): 0 or 1 for an arm, 0 for a round not played.
+
+    Best is the highest expected reward of the round; under external regret, the highest total over all rounds. Where
+    several tie, their masses are added.
+    """
+    best_T_A = _best_T_A(trajectory.oracle)
+    mass_T = np.zeros(trajectory.scenario.horizon)
+    for t, action in enumerate(trajectory.actions_T):
+        if isinstance(action, tuple):
+            mass_T[t] = np.asarray(action)[best_T_A[t]].sum()
+        elif action is not None:
+            mass_T[t] = best_T_A[t, action]
+    return mass_T
+
+
+def best_arm_frequency(trajectories: Sequence[Trajectory]) -> float:
+    """Mean over plays and rounds of ``best_arm_mass``, in [0, 1]; in bandits how often a best arm is chosen.
+
+    Plays of bandits and of full-information games alike; NaN if the truth of none is known.
+    """
+    return _mean([float(best_arm_mass(play).mean()) for play in trajectories if play.oracle.kind in REGRETS])
+
+
+def invalid_rate(trajectories: Sequence[Trajectory]) -> float:
+    """Share of all replies that named no action, in [0, 1]; NaN if there was none."""
+    return _mean([not turn.parsed for trajectory in trajectories for turn in trajectory.turns])
+
+
+def cut_rate(trajectories: Sequence[Trajectory]) -> float:
+    """Share of all replies that ran into their token cap, in [0, 1]; NaN if there was none."""
+    return _mean([turn.cut for trajectory in trajectories for turn in trajectory.turns])
+
+
+def bandits(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The plays of arms whose truth is known: neither points of the simplex nor a failed environment.
+
+    A play that ended before its first action tells by its regret: external is that of full information.
+    """
+
+    def counts(play: Trajectory) -> bool:
+        first = play.actions_T[0]
+        arms = play.oracle.kind != "external" if first is None else not isinstance(first, tuple)
+        return arms and play.oracle.kind in REGRETS
+
+    return [trajectory for trajectory in trajectories if counts(trajectory)]
+
+
+def pulls(trajectory: Trajectory) -> list[tuple[int, float]]:
+    """(arm, drawn reward) of each round played; ``ValueError`` for points of the simplex."""
+    rewards = [turn.reward for turn in trajectory.turns if turn.action is not None and turn.reward is not None]
+    arms = [int(arm) for arm in arms_played(trajectory) if arm >= 0]
+    return list(zip(arms, rewards, strict=True))
+
+
+def arms_played(trajectory: Trajectory) -> np.ndarray:
+    """The arm of each round, -1 where none was played, shape (T,); ``ValueError`` for points of the simplex."""
+    arms: list[int] = []
+    for action in trajectory.actions_T:
+        if isinstance(action, tuple):
+            raise ValueError("this metric counts arms; the trajectory plays points of the simplex")
+        arms.append(-1 if action is None else action)
+    return np.array(arms, dtype=int)
+
+
+def _best_T_A(oracle: Oracle) -> np.ndarray:
+    """Whether each action is a best one of its round, shape (T, A)."""
+    expected_T_A = oracle.expected_T_A
+    if oracle.kind != "external":
+        return np.asarray(expected_T_A == expected_T_A.max(axis=1, keepdims=True))
+    totals_A = expected_T_A.sum(axis=0)
+    return np.tile(totals_A >= totals_A.max() - ROUNDING, (len(expected_T_A), 1))
+
+
+def _index(trajectory: Trajectory, t: int) -> int:
+    if not 1 <= t <= trajectory.scenario.horizon:
+        raise ValueError(f"t={t} is no round of a game of {trajectory.scenario.horizon}: use 1 to its horizon")
+    return t - 1
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")

@@ -1,0 +1,107 @@
+"""Frequency bias: choosing what was chosen most, not what paid most (Schmied et al. 2025, LLMs are greedy agents).
+
+Schmied et al. ask for the next action after histories whose last action is repeated more and more often. Here the
+histories are the ones that were played, so any evaluation can be measured, and only rounds in which the two habits
+differ are counted: where the most frequent arm is also the one of best average, choosing it shows neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rmft_verl.eval.metrics.behavior import arms_played, bandits, pulls
+from rmft_verl.types import Trajectory
+
+
+class FrequencyBias(NamedTuple):
+    """Choices by how often the last action had been repeated; index r of each array is r repeats, shape (R,) each.
+
+    Shares lie in [0, 1] and add up to 1; NaN where no round was counted.
+    """
+
+    rounds_R: np.ndarray
+    """Rounds counted: the arms chosen most often so far are all others than the arms of best average so far."""
+    frequent_R: np.ndarray
+    """Share that chose an arm chosen most often so far."""
+    greedy_R: np.ndarray
+    """Share that chose an arm of best average so far."""
+    other_R: np.ndarray
+    """Share that chose another arm, tried or not."""
+    entropy_R: np.ndarray
+    """Entropy in nats of the arm chosen, within a scenario, averaged over the rounds counted; from few plays of a
+    scenario it is too low (0 from one)."""
+
+
+def frequency_bias(trajectories: Sequence[Trajectory]) -> FrequencyBias:
+    """The frequency bias of the bandit plays, in arrays as long as the longest run of one arm.
+
+    0 repeats: the arm before the last one was another. The arrays are empty if no bandit round follows another.
+    """
+    kinds: dict[int, list[int]] = {}
+    chosen: dict[int, dict[str, list[int]]] = {}
+    longest = 0
+    for play in bandits(trajectories):
+        for repeats, kind, arm in _conflicts(play):
+            kinds.setdefault(repeats, []).append(kind)
+            chosen.setdefault(repeats, {}).setdefault(play.scenario.id, []).append(arm)
+        longest = max(longest, *_run_lengths(play), 0)
+    shares_R = np.full((longest, 3), np.nan)
+    entropy_R, rounds_R = np.full(longest, np.nan), np.zeros(longest, dtype=int)
+    for r, found in kinds.items():
+        rounds_R[r] = len(found)
+        shares_R[r] = np.bincount(found, minlength=3) / len(found)
+        entropy_R[r] = sum(len(arms) * _entropy(np.bincount(arms)) for arms in chosen[r].values()) / len(found)
+    frequent_R, greedy_R, other_R = shares_R.T
+    return FrequencyBias(rounds_R, frequent_R, greedy_R, other_R, entropy_R)
+
+
+def action_entropy(trajectories: Sequence[Trajectory]) -> float:
+    """Mean over the bandit plays of the entropy of the arms chosen over log K, in [0, 1]; NaN if no round was played.
+
+    1 if every arm is chosen equally often, 0 if one arm is chosen throughout.
+    """
+    values = []
+    for play in bandits(trajectories):
+        arms_T, n_arms = arms_played(play), len(play.scenario.actions)
+        if arms_T[0] >= 0 and n_arms > 1:
+            values.append(_entropy(np.bincount(arms_T[arms_T >= 0])) / np.log(n_arms))
+    return float(np.mean(values)) if values else float("nan")
+
+
+FREQUENT, GREEDY, OTHER = range(3)
+
+
+def _conflicts(play: Trajectory) -> Iterator[tuple[int, int, int]]:
+    """(repeats of the last action, kind of choice, arm) of each round in which frequent and greedy arms differ."""
+    n_arms = len(play.scenario.actions)
+    counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
+    last, run = -1, 0
+    for arm, reward in pulls(play):
+        if run:
+            means_A = np.divide(sums_A, counts_A, out=np.full(n_arms, -np.inf), where=counts_A > 0)
+            frequent_A, greedy_A = counts_A == counts_A.max(), means_A == means_A.max()
+            if not (frequent_A & greedy_A).any():
+                yield run - 1, FREQUENT if frequent_A[arm] else GREEDY if greedy_A[arm] else OTHER, arm
+        run = run + 1 if arm == last else 1
+        last = arm
+        counts_A[arm] += 1
+        sums_A[arm] += reward
+
+
+def _run_lengths(play: Trajectory) -> list[int]:
+    """How often in a row the arm before each later round had been chosen by then."""
+    lengths, last, run = [], -1, 0
+    for arm, _ in pulls(play)[:-1]:
+        run = run + 1 if arm == last else 1
+        last = arm
+        lengths.append(run)
+    return lengths
+
+
+def _entropy(counts_A: np.ndarray) -> float:
+    """In nats, of the distribution proportional to the counts."""
+    shares = counts_A[counts_A > 0] / counts_A.sum()
+    return float(-(shares * np.log(shares)).sum()) + 0.0  # + 0.0: no minus zero

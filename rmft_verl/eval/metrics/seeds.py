@@ -1,0 +1,129 @@
+"""How sure a change is where every seed is a training run of its own: both scenarios and seeds are resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rmft_verl.env.regret import uniform_regret
+from rmft_verl.eval.metrics.intervals import RESAMPLES, Interval, ratio
+from rmft_verl.eval.metrics.scale import ROUNDING, scored
+from rmft_verl.types import Trajectory
+
+Plays = Sequence[Sequence[Trajectory]]
+"""The plays of each seed, all on the same scenarios."""
+
+
+def two_level(
+    sides: Sequence[np.ndarray],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    same_seeds: bool = True,
+    same_scenarios: bool = True,
+    seed: int = 0,
+) -> Interval:
+    """``statistic`` of the means of ``sides`` with its 95 % interval over seeds and scenarios.
+
+    Each side has shape (K, S, C): seeds, scenarios (the same for every seed), numbers; ``statistic`` maps the last axis
+    of their means, (..., sum of C). Where two sides have the same seeds (scenarios), these are resampled together.
+
+    The interval is value ± t x se. One bootstrap resamples seeds, one scenarios, one both (Owen 2007, The pigeonhole
+    bootstrap), each n - 1 of n, which leaves the variance of a mean unbiased (Rao and Wu 1988). se^2 = V(seeds) +
+    V(scenarios) - V(both, beyond the sum of the two), for the noise of single plays is in the first two alike. t is
+    Student's quantile at Satterthwaite's degrees of freedom: three seeds say little about how much seeds differ, and
+    percentiles of three would be too narrow. With one seed the interval knows of the scenarios only; with one
+    scenario, or a NaN in a resample, it has no bounds.
+    """
+    from scipy import stats
+
+    rng = np.random.default_rng(seed)
+    weights = [(_weights(rng, side.shape[0]), _weights(rng, side.shape[1])) for side in sides]
+    pairs = [(weights[0][0] if same_seeds else K, weights[0][1] if same_scenarios else S) for K, S in weights]
+
+    def resampled(over_seeds: bool, over_scenarios: bool) -> np.ndarray:
+        """The statistic of each resample, shape (B,), less that of all."""
+        means = []
+        for side, (weights_B_K, weights_B_S) in zip(sides, pairs, strict=True):
+            n_seeds, n_scenarios, _ = side.shape
+            used_B_K = weights_B_K if over_seeds else np.full((1, n_seeds), 1 / n_seeds)
+            used_B_S = weights_B_S if over_scenarios else np.full((1, n_scenarios), 1 / n_scenarios)
+            # Seed by seed: all at once would hold an array of resamples x scenarios x numbers.
+            means.append(np.sum([used_B_K[:, [k]] * (used_B_S @ side[k]) for k in range(n_seeds)], axis=0))
+        return statistic(np.concatenate(means, axis=1)) - value
+
+    value = float(statistic(np.concatenate([side.mean(axis=(0, 1)) for side in sides])))
+    over_seeds, over_scenarios, over_both = resampled(True, False), resampled(False, True), resampled(True, True)
+    n_seeds, n_scenarios = (min(side.shape[axis] for side in sides) for axis in (0, 1))
+    if n_scenarios == 1 or not np.isfinite(over_both).all():
+        return Interval(value, float("nan"), float("nan"))
+    from_seeds, from_scenarios = float(over_seeds.var()), float(over_scenarios.var())
+    variance = max(from_seeds + from_scenarios - float((over_both - over_seeds - over_scenarios).var()), from_scenarios)
+    if variance == 0:
+        return Interval(value, value, value)
+    from_seeds = min(from_seeds, variance)  # a statistic far from linear has shares that do not add up
+    squares = from_seeds**2 / max(n_seeds - 1, 1) + (variance - from_seeds) ** 2 / (n_scenarios - 1)
+    reach = float(stats.t.ppf(0.975, variance**2 / squares)) * variance**0.5
+    return Interval(value, value - reach, value + reach)
+
+
+def change_over_seeds(
+    before: Plays,
+    after: Plays,
+    *,
+    relative: bool = True,
+    same_seeds: bool = True,
+    same_scenarios: bool = True,
+    seed: int = 0,
+) -> Interval:
+    """``relative_change`` (else ``absolute_change``) from all plays before to all after, interval by ``two_level``.
+
+    ``same_seeds``: entry k of one side belongs to entry k of the other. ``same_scenarios``: the sides are paired by
+    scenario. A scenario that is not scored in every entry (unpaired: of its side) is left out. ``ValueError`` if the
+    entries were played on different scenarios, if none is left, if uniform play has no regret, or if a relative change
+    has no regret above 0 before.
+    """
+    if same_scenarios:
+        both = _regrets([*before, *after])
+        sides = [both[: len(before)], both[len(before) :]]
+    else:
+        sides = [_regrets(before), _regrets(after)]
+    first, last = (_normalized(side.mean(axis=(0, 1))) for side in sides)
+    if np.isnan(first) or np.isnan(last):
+        raise ValueError("change is undefined: uniform play has no regret in any scenario")
+    if relative and first <= 0:
+        raise ValueError(f"relative change is undefined: normalized regret before is {first:.3g}, not above 0")
+
+    def change(means: np.ndarray) -> np.ndarray:
+        earlier, later = _normalized(means[..., :2]), _normalized(means[..., 2:])
+        return np.asarray(ratio(later, earlier) - 1 if relative else later - earlier)
+
+    return two_level(sides, change, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)
+
+
+def _regrets(plays: Plays) -> np.ndarray:
+    """Regret and uniform play's, mean of each scenario's episodes, shape (K, S, 2)."""
+    if len({frozenset(play.scenario.id for play in one) for one in plays}) > 1:
+        raise ValueError("cannot pair: the plays are of different scenarios")
+    tables: list[dict[str, list[tuple[float, float]]]] = []
+    for one in plays:
+        table: dict[str, list[tuple[float, float]]] = {}
+        for play in scored(one):
+            assert play.regret is not None
+            table.setdefault(play.scenario.id, []).append((play.regret, uniform_regret(play.oracle)))
+        tables.append(table)
+    shared = [key for key in tables[0] if all(key in table for table in tables)]
+    if not shared:
+        raise ValueError("cannot pair: no scenario is scored in every seed")
+    return np.array([[np.mean(table[key], axis=0) for key in shared] for table in tables])
+
+
+def _normalized(means: np.ndarray) -> np.ndarray:
+    """Regret over uniform play's, the last axis of (..., 2); NaN where uniform play has none."""
+    return ratio(means[..., 0], np.where(means[..., 1] > ROUNDING, means[..., 1], 0.0))
+
+
+def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Of ``RESAMPLES`` resamples of n - 1 of ``n`` (1 of 1), the share of each, shape (B, n)."""
+    draws = max(n - 1, 1)
+    return rng.multinomial(draws, np.full(n, 1 / n), size=RESAMPLES) / draws

@@ -1,0 +1,232 @@
+"""``rmft-verl rescore``: what another rule would have kept of a run's stored rollouts. No model is asked."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.algo.selection import GROUP_KEYS, count
+from rmft_verl.config import Config
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.env.seeds import SELECTION
+from rmft_verl.eval import metrics
+from rmft_verl.eval.metrics import UNKNOWN, value_or
+from rmft_verl.setup.fit import check_fit
+from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.trajectory_file import read_with_kept
+from rmft_verl.types import RunError, Scored, Trajectory
+
+SETTINGS = ("score", "further", "keep", "group_by", "threshold")
+"""Keys of ``selection``."""
+
+CHOOSING = ("sft", "dpo")
+"""Losses of ``update`` that train on a part of the plays."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A way to rank the plays of a run and to choose among them."""
+
+    config: Config
+    scorer: Scorer
+
+    def ranks(self, played: Sequence[Trajectory], iteration: int) -> tuple[list[Scored], list[Trajectory]]:
+        """The plays with their scores and those kept, with the draws that the trainer has in this iteration."""
+        rng = np.random.default_rng([SELECTION, self.config.seed, iteration])
+        scored = self.scorer(played, rng)
+        return scored, favored(choose(scored, self.config, rng))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was kept of one iteration, then and now, of the plays of which it was chosen."""
+
+    played: list[Trajectory]
+    then: list[Trajectory]
+    now: list[Trajectory]
+    correlations: list[float]
+    """Spearman's, of the scores then and now, in each group in which both differ between plays."""
+
+
+def command(arguments: Sequence[str]) -> None:
+    """Print the table; raises ``RunError`` if the run cannot be read or the rule does not fit it."""
+    options = _parser().parse_intermixed_args(list(arguments))
+    rows = rescore(options.directory, options.setting)
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        write_text(options.json, json.dumps(rows, indent=2) + "\n")
+    print(text(rows), end="")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rmft-verl rescore", description="What another rule would have kept of a run's stored rollouts."
+    )
+    parser.add_argument("directory", type=Path, metavar="RUN")
+    parser.add_argument("setting", nargs="*", metavar="key=value", help=f"of selection: {', '.join(SETTINGS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    return parser
+
+
+def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """The rule then and now, a row an iteration and a row of all, as plain JSON.
+
+    ``settings``: ``key=value`` of ``SETTINGS``; what is left out stays as it was, but for the options of a score
+    (``further``, ``threshold``) where the score changes. Raises ``RunError``.
+    """
+    run = RunDir.open(path)
+    iterations = run.recorded("train")
+    if not iterations:
+        raise RunError(f"{path} holds no rollouts yet (trajectories/train_*.parquet)")
+    then, now = _rules(run, settings)
+    kept = {n: _kept(run, n, then, now) for n in iterations}
+    rows = [{"iteration": n, **_row([one])} for n, one in kept.items()]
+    return {
+        "then": _described(then),
+        "now": _described(now),
+        "iterations": rows,
+        "total": _row(list(kept.values())),
+    }
+
+
+# ---- rules ----------------------------------------------------------------------------------------------------------
+
+
+def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
+    stored = reload_config(run.config, ())
+    given = {key: value for key, _, value in (word.partition("=") for word in settings)}
+    for word in settings:
+        key, equals, _ = word.partition("=")
+        if not equals or key not in SETTINGS:
+            raise RunError(f"{word!r}: write key=value with one of {', '.join(SETTINGS)}")
+    fresh = [f"selection.{word}" for word in settings]
+    if given.get("score", stored.selection.score) != stored.selection.score:
+        fresh += [
+            f"selection.{key}={value}" for key, value in (("further", 0), ("threshold", "null")) if key not in given
+        ]
+    # Nothing is updated, so what an update must fit is of no concern; where all valid plays were trained on (grpo),
+    # the question is what a selection would have kept.
+    fresh += ["update.batch=1"]
+    fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel", "fsdp_size")]
+    fresh += ["update.loss=sft", "update.credit=score"] if stored.update.loss == "grpo" else []
+    return _rule(stored), _rule(reload_config(run.config, fresh))
+
+
+def _rule(config: Config) -> Rule:
+    env_class = load_env(config.env.name, config.env_dirs)
+    check_fit(config, env_class)
+    generator = make_generator(env_class, config.env.options)
+    return Rule(config, Scorer(config.selection.score, generator, config.selection.further))
+
+
+def _described(rule: Rule) -> dict[str, Any]:
+    selection = {key: vars(rule.config.selection)[key] for key in SETTINGS}
+    return selection | {"loss": rule.config.update.loss}
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------
+
+
+def _kept(run: RunDir, iteration: int, then: Rule, now: Rule) -> Kept:
+    path = run.trajectories("train", iteration)
+    flagged = read_with_kept(path)
+    if any(flag is None for _, flag in flagged):
+        raise RunError(f"{path} does not say what was kept")
+    if all(flag for _, flag in flagged) and _chooses(then.config):
+        raise RunError(
+            f"{path} holds only what was kept, as the runs/ that compare leaves beside a table do: name the run itself"
+        )
+    played = [play for play, _ in flagged]
+    scored_then, _ = then.ranks(played, iteration)
+    scored_now, kept_now = now.ranks(played, iteration)
+    correlations = _correlations(scored_then, scored_now, now.config.selection.group_by)
+    return Kept(played, [play for play, flag in flagged if flag], kept_now, correlations)
+
+
+def _chooses(config: Config) -> bool:
+    """Whether the update leaves out plays even if all are valid."""
+    return config.update.loss in CHOOSING and count(config.selection.keep, config.rollout.rollouts) < (
+        config.rollout.rollouts
+    )
+
+
+def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> list[float]:
+    from scipy import stats
+
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for one, other in zip(then, now, strict=True):  # both score the valid plays, in order
+        groups.setdefault(GROUP_KEYS[by](one.trajectory), []).append((one.score, other.score))
+    found: list[float] = []
+    for pairs in groups.values():
+        ranks = stats.rankdata(np.array(pairs), axis=0)
+        if (ranks.std(axis=0) > 0).all():
+            found.append(float(np.corrcoef(ranks.T)[0, 1]))
+    return found
+
+
+def _row(parts: Sequence[Kept]) -> dict[str, Any]:
+    """The numbers of several iterations together; None where one does not exist."""
+    played, then, now = ([play for part in parts for play in vars(part)[name]] for name in ("played", "then", "now"))
+    before, after = {id(play) for play in then}, {id(play) for play in now}
+    correlations = [value for part in parts for value in part.correlations]
+    row: dict[str, Any] = {"played": len(played), "regret_played": value_or(UNKNOWN, metrics.normalized_regret, played)}
+    for which, plays in (("then", then), ("now", now)):
+        row |= {
+            f"kept_{which}": len(plays),
+            f"regret_{which}": value_or(UNKNOWN, metrics.normalized_regret, plays),
+            f"suffix_failure_{which}": metrics.suffix_failure_frequency(plays),
+            f"min_fraction_{which}": metrics.scaled_min_fraction(plays),
+        }
+    row["jaccard"] = len(before & after) / len(before | after) if before | after else UNKNOWN
+    row["spearman"] = float(np.mean(correlations)) if correlations else UNKNOWN
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def text(rows: dict[str, Any]) -> str:
+    """The two rules and the table, for a terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0))
+    columns = _columns()
+    table.add_column("iteration", no_wrap=True)
+    for header in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in rows["iterations"]:
+        table.add_row(str(row["iteration"]), *(cell(row) for cell in columns.values()))
+    table.add_section()
+    table.add_row("all", *(cell(rows["total"]) for cell in columns.values()))
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    for which in ("then", "now"):
+        rule = ", ".join(f"{key}={value}" for key, value in rows[which].items() if value is not None)
+        console.print(f"{which:>4}: {rule}", markup=False)
+    console.print(table)
+    console.print("regret: normalized (0 oracle, 1 uniform), of all plays and of those kept then and now", markup=False)
+    assert isinstance(console.file, io.StringIO)
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+
+
+def _columns() -> dict[str, Callable[[dict[str, Any]], str]]:
+    def shown(key: str, form: str = ".3f") -> Callable[[dict[str, Any]], str]:
+        return lambda row: "–" if row[key] is None else format(row[key], form)
+
+    columns = {"played": shown("played", "d"), "kept then": shown("kept_then", "d"), "now": shown("kept_now", "d")}
+    columns |= {"regret": shown("regret_played")}
+    for name, key in (("regret", "regret"), ("SuffFail", "suffix_failure"), ("K×MinFrac", "min_fraction")):
+        columns |= {f"{name} then": shown(f"{key}_then"), f"{name} now": shown(f"{key}_now")}
+    return columns | {"Jaccard": shown("jaccard"), "Spearman": shown("spearman")}

@@ -1,0 +1,81 @@
+"""What is evaluated on: an environment, or a named suite of its instances, and the scenarios drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.env import Env, load_env, make_generator, suites
+from rmft_verl.env.play import play_now
+from rmft_verl.env.seeds import draw_held_out, episode_seeds
+from rmft_verl.eval.evaluate import references
+from rmft_verl.players import make_player
+from rmft_verl.types import RolloutRequest, RunError, Scenario
+
+
+@dataclass(frozen=True)
+class Target:
+    """One environment with the options of its generator. ``name`` is what the user wrote: ``ENV`` or ``ENV:SUITE``."""
+
+    name: str
+    env_name: str
+    env_class: type[Env]
+    options: dict[str, Any]
+
+    def scenarios(self, n: int, seed: int) -> list[Scenario]:
+        """The first ``n`` scenarios of ``seed``: with more, the earlier ones stay.
+
+        With a recipe's held-out options and the seed 0 they are the held-out scenarios of its training runs.
+        """
+        return draw_held_out(self.env_class, self.options, n, seed)
+
+    def requests(self, n: int, episodes: int, seed: int, temperature: float = 1.0) -> list[RolloutRequest]:
+        """Every episode that every player meets, scenario by scenario."""
+        return [
+            RolloutRequest(scenario, *episode_seeds(seed, index, episode), temperature=temperature)
+            for index, scenario in enumerate(self.scenarios(n, seed))
+            for episode in range(episodes)
+        ]
+
+    def references(self, scenarios: Sequence[Scenario]) -> tuple[str, ...]:
+        """The reference players of its games. ``RunError`` if uniform play fails."""
+        kinds: list[str] = []
+        for scenario in {scenario.env: scenario for scenario in scenarios}.values():
+            player = make_player("uniform", np.random.default_rng(0))
+            played = play_now(self.env_class, player, scenario, reward_seed=0, policy_seed=0)
+            if played.error:
+                raise RunError(f"{self.name}: uniform play fails: {played.error.strip().splitlines()[-1]}")
+            kinds.append(played.oracle.kind)
+        return references(self.env_class, scenarios, kinds)
+
+
+def parse_targets(texts: Sequence[str], options: Mapping[str, Any], env_dirs: Sequence[str]) -> list[Target]:
+    """The targets of ``ENV`` and ``ENV:SUITE``; ``options`` go over those of the suite.
+
+    ``ENV`` is what ``load_env`` takes. Raises ``RunError`` for an unknown environment, suite or option, naming those
+    there are.
+    """
+    targets: list[Target] = []
+    for text in dict.fromkeys(texts):
+        env_name, suite = split(text)
+        env_class = load_env(env_name, env_dirs)
+        known_suites = suites(env_class)
+        if suite and suite not in known_suites:
+            known = ", ".join(known_suites) or f"none, evaluate {env_name} itself"
+            raise RunError(f"target {text!r}: {env_name} has no suite {suite!r}. Known: {known}.")
+        merged = dict(known_suites[suite] if suite else {}) | dict(options)
+        make_generator(env_class, merged)
+        targets.append(Target(text, env_name, env_class, merged))
+    return targets
+
+
+def split(text: str) -> tuple[str, str]:
+    """Environment and suite (empty if none) of a target; ``pkg.module:Class`` keeps its own colon."""
+    first, _, rest = text.partition(":")
+    if "." in first and "/" not in first and not first.endswith(".py"):
+        attribute, _, suite = rest.partition(":")
+        return f"{first}:{attribute}", suite
+    return first, rest

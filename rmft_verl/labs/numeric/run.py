@@ -1,0 +1,144 @@
+"""One run on numbers, from a checked configuration to its report: the same directory and files as any other run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import load_env
+from rmft_verl.env.seeds import HELD_OUT_SEED
+from rmft_verl.eval.evaluate import evaluate_players, plays_all, references
+from rmft_verl.eval.report import write_report
+from rmft_verl.labs.numeric.plan import BALL, check_numeric, one_size, plan_lines
+from rmft_verl.setup.console import Screen
+from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.tracking import read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.train.run import begun, find_run, is_trained, start_trackers
+from rmft_verl.types import Scenario, Trajectory
+
+NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
+"""Loss -> what the trained model is called in the growth table."""
+
+
+def run(config: Config) -> Path:
+    """Train as configured, or go on with the run that is there; returns its directory. A dry run prints the plan."""
+    check_numeric(config)
+    generator, held_out = (None, []) if config.env.name == BALL else one_size(config)
+    screen = Screen()
+    if config.dry_run:
+        screen.console.print("\n".join(plan_lines(config)), markup=False)
+        return Path(config.root)
+    found = find_run(config)
+    if found is not None and is_trained(found, config) and (found.report / "table.json").exists():
+        screen.console.print(f"{found.path} has finished: its {config.iterations} iterations are done")
+        screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
+        return found.path
+    device = prepare_torch(config)
+    with begun(config, found, screen) as directory:
+        tracker = start_trackers(config, directory)
+        try:
+            if config.env.name == BALL:
+                from rmft_verl.labs.numeric.theory import TheoryTrainer
+
+                TheoryTrainer(config, directory, tracker).train(lambda *said: screen.console.print(theory_line(*said)))
+            else:
+                from rmft_verl.labs.numeric.trainer import NumericTrainer
+
+                NumericTrainer(config, generator, held_out, directory, tracker, device).train(screen.iteration)
+        finally:
+            tracker.close()
+        screen.console.print(report(config, directory), markup=False)
+    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
+    return directory.path
+
+
+def report_run(path: Path) -> str:
+    """Make the report of a run again from its files; returns what a person is shown."""
+    directory = RunDir.open(path)
+    config = reload_config(directory.config, [])
+    return report(config, directory)
+
+
+def prepare_torch(config: Config) -> str:
+    """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there. One thread: models this small gain
+    nothing from a second, and lose much if another process wants its core."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ConfigError(f"model.path={config.model.path}: torch is not installed; pip install torch") from error
+    torch.set_num_threads(1)
+    there = torch.cuda.is_available()
+    if config.hardware.device == "cuda" and not there:
+        raise ConfigError("hardware.device='cuda': no GPU is visible; use hardware.device=cpu or auto")
+    return "cuda" if there and config.hardware.device != "cpu" else "cpu"
+
+
+def theory_line(n: int, row: dict[str, float]) -> str:
+    """What the terminal says of an iteration of ``theory_ftrl``."""
+    return (
+        f"{n:>4}  rate {row['heldout/ftrl_rate']:.3f} of the theorem's, "
+        f"relative error {row['heldout/ftrl_error']:.3f}, cosine {row['heldout/ftrl_cosine']:.4f}"
+    )
+
+
+def report(config: Config, directory: RunDir) -> str:
+    """Tables and figures of a run from its files; returns what a person is shown."""
+    if config.env.name == BALL:
+        from rmft_verl.labs.numeric.theory import report as report_theory
+
+        return report_theory(config, directory)
+    from rmft_verl.labs.numeric.growth import text, write_growth
+
+    versions = directory.recorded("eval")
+    base, trained = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
+    beside = reference_plays(config, [play.scenario for play in trained])
+    models = {NAMES[config.update.loss]: [trained], "base": [base]}
+    rows = write_growth(directory.report, models | {name: [plays] for name, plays in beside.items()})
+    if config.env.name == "fol":
+        draw_first({"hedge": beside["hedge"], NAMES[config.update.loss]: trained, "ftl": beside["ftl"]}, directory)
+    table = write_report(directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics))
+    return f"{text(rows)}\n{table.text()}"
+
+
+def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:
+    """policies.png: what each player does in one game, the first held-out one of the shortest horizon."""
+    import numpy as np
+
+    from rmft_verl.labs.numeric.figures import draw_decisions
+
+    scenarios = [play.scenario for play in next(iter(plays.values()))]
+    first = min(range(len(scenarios)), key=lambda i: (scenarios[i].horizon, i))
+    draw_decisions(
+        {name: np.array(one[first].actions_T) for name, one in plays.items()}, directory.report / "policies.png"
+    )
+
+
+def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list[Trajectory]]:
+    """The reference players on the held-out scenarios, with the draws of the evaluation."""
+    import torch
+
+    from rmft_verl.labs.numeric import players
+    from rmft_verl.labs.numeric.games import KINDS, Games
+    from rmft_verl.labs.numeric.models import full_history
+    from rmft_verl.labs.numeric.plays import Plays
+    from rmft_verl.labs.numeric.trainer import play_held_out
+
+    if config.env.name != "fol":
+        env_class = load_env(config.env.name, config.env_dirs)
+        names = references(env_class, scenarios, [KINDS[config.env.name]])
+        played = evaluate_players(env_class, names, scenarios, 1, HELD_OUT_SEED)
+        if plays_all("exp3", env_class, scenarios):
+            played["exp3"] = play_held_out(scenarios, players.play_exp3, "exp3")
+        return played
+
+    def playing(name: str) -> Any:
+        def play_games(games: Games, rng: torch.Generator) -> Plays:
+            policies = players.POLICIES[name](games.rewards_B_T_A, rng)
+            return Plays(games, full_history(games.rewards_B_T_A), policies, None)
+
+        return play_games
+
+    return {name: play_held_out(scenarios, playing(name), name) for name in players.POLICIES}

@@ -1,0 +1,196 @@
+"""Builds a tiny model from scratch: tokenizer, then a few minutes of next-token training on the habits' dialogues."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rmft_verl.labs.tiny.teacher import GAMES, Teacher
+from rmft_verl.labs.tiny.tokenizer import END, START, build_tokenizer
+from rmft_verl.types import Message
+
+STEPS = {"mab": 1800, "trio": 3600}
+PRACTICE = 0.6
+"""Share of the steps in which every habit is equally frequent; the true mixture follows."""
+BATCH = 8
+"""Dialogues per step, about 3,000 tokens."""
+SHARPEN = 1.25
+"""Factor on the logits of the finished model, so that sampling at temperature 1 slips less often."""
+MATRIX_LR = 5e-3
+"""Peak rate of Muon, for the weights of the layers."""
+OTHER_LR = 4e-3
+"""Peak rate of AdamW, for embeddings and norms."""
+ARC, DECIMAL_NORM = 2.0, 2.0
+"""Decimals begin on an arc of so many radians, with vectors of this length (of trained embeddings: about 3)."""
+
+
+def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2) -> None:
+    """Train the model ``name`` and put it into the directory ``out``, replacing what is there."""
+    import torch
+
+    steps = steps or STEPS[name]
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    tokenizer = _tokenizer(name)
+    model = _model(tokenizer)
+    if "fol" in GAMES[name]:
+        _order_decimals(model, tokenizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{parameters:,} parameters, {len(tokenizer)} tokens", flush=True)
+    _train(model, _batches(name, tokenizer, seed, practice=int(PRACTICE * steps)), steps)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(SHARPEN)
+    save(model, tokenizer, out)
+
+
+def _tokenizer(name: str) -> Any:
+    texts: list[str] = []
+    names: set[str] = set()
+    for contexts, count in (("basic", 2000), ("basic_heldout", 500)):
+        teacher = Teacher(name, contexts)
+        for seed in range(count):
+            scenario, messages, _ = teacher.dialogue(seed)
+            names.update(scenario.actions)
+            texts += [f"user\n{content}" if role == "user" else content for role, content in messages]
+            texts.append("assistant\n")
+    return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name])
+
+
+def _model(tokenizer: Any) -> Any:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def _order_decimals(model: Any, tokenizer: Any) -> None:
+    """Let the embeddings of 0.00 to 1.00 begin on an arc, in their order, so that comparing them is learned in minutes.
+
+    A large model knows the order of numbers from its pre-training; a tiny one would spend its own on finding it.
+    """
+    import torch
+
+    weight = model.model.embed_tokens.weight
+    with torch.no_grad():
+        axes = torch.linalg.qr(torch.randn(weight.shape[1], 2)).Q
+        for token, index in tokenizer.get_vocab().items():
+            if found := re.fullmatch(r"\D*(\d\.\d\d)", token):
+                angle = torch.tensor(ARC * (float(found.group(1)) - 0.5))
+                weight[index] += DECIMAL_NORM * (angle.cos() * axes[:, 0] + angle.sin() * axes[:, 1])
+
+
+def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """Token ids of a dialogue as the chat template renders it, and 1 where the assistant speaks (``END`` included)."""
+    ids: list[int] = []
+    mask: list[int] = []
+    for role, content in messages:
+        spoken = role == "assistant"
+        text = f"{content}{END}" if spoken else f"{START}{role}\n{content}{END}{START}assistant\n"
+        piece = _encode(tokenizer, text)
+        ids += piece
+        mask += [int(spoken)] * len(piece)
+    return ids, mask
+
+
+@lru_cache(maxsize=100_000)
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text).input_ids)
+
+
+def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tuple[Any, Any]]:
+    """Endless fresh batches of ids and labels (-100 where the assistant does not speak), each (batch, tokens).
+
+    In the first ``practice`` batches the habits take turns, whatever their share.
+    """
+    import torch
+
+    teacher, first = Teacher(name), (seed + 1) * 10_000_000
+    for step in itertools.count():
+        drawn = range(first + step * BATCH, first + (step + 1) * BATCH)
+        plays = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
+        rows = [encode(tokenizer, play.messages) for play in plays]
+        ids_B_N = torch.full((BATCH, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
+        labels_B_N = torch.full_like(ids_B_N, -100)
+        for row, (ids, mask) in enumerate(rows):
+            ids_B_N[row, : len(ids)] = torch.tensor(ids)
+            labels_B_N[row, : len(ids)] = torch.tensor(
+                [i if spoken else -100 for i, spoken in zip(ids, mask, strict=True)]
+            )
+        yield ids_B_N, labels_B_N
+
+
+def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
+    import torch
+
+    matrices = [p for n, p in model.model.layers.named_parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if not any(p is q for q in matrices)]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    began, losses = time.time(), []
+    for step in range(steps):
+        ids_B_N, labels_B_N = next(batches)
+        scale = min(1.0, (step + 1) / 50, max(0.02, 1.1 * (1 - step / steps)))
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model.model(input_ids=ids_B_N).last_hidden_state[:, :-1]
+            target = labels_B_N[:, 1:]
+            logits = model.lm_head(hidden[target != -100])
+        loss = torch.nn.functional.cross_entropy(logits.float(), target[target != -100])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, peak in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * scale
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise RuntimeError(f"the loss is {losses[-1]} at step {step}: lower MATRIX_LR or OTHER_LR")
+        if step % 50 == 49 or step == steps - 1:
+            mean = sum(losses[-50:]) / len(losses[-50:])
+            print(f"step {step + 1}/{steps}  loss {mean:.4f}  {time.time() - began:.0f} s", flush=True)
+
+
+def save(model: Any, tokenizer: Any, out: Path) -> None:
+    """Write the model directory in bfloat16 next to ``out`` and swap it in, so that no reader sees half a model."""
+    import torch
+
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    model.to(torch.bfloat16).save_pretrained(new)
+    tokenizer.save_pretrained(new)
+    new.chmod(0o755)
+    for file in new.iterdir():
+        file.chmod(0o644)
+    if out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        os.replace(out, old)
+        os.replace(new, out)
+        shutil.rmtree(old)
+    else:
+        os.replace(new, out)

@@ -1,0 +1,104 @@
+"""Writes the dialogues that the tiny models are pre-trained on: the environment's words, one habit's replies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rmft_verl.env import Env, load_env
+from rmft_verl.labs.tiny.habits import HABITS, Memory
+from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, opening, reply
+from rmft_verl.types import Action, Message, Observation, Scenario
+
+BANDITS = {"arms": [3, 4, 5], "horizon": [20], "law": ["bernoulli"], "min_gap": 0.1}
+DRIFTING = {"arms": [2, 3, 4], "horizon": [20], "law": ["bernoulli"], "drift": ["abrupt", "gradual", "seasonal"]}
+FULL_INFORMATION = {"actions": [2, 3], "horizon": [10]}
+
+GAMES: dict[str, dict[str, Mapping[str, Any]]] = {
+    "mab": {"mab": BANDITS},
+    "trio": {"mab": BANDITS, "nsmab": DRIFTING, "fol": FULL_INFORMATION},
+}
+"""Tiny model -> the environments it speaks, with the games of its dialogues, told in the plain domains."""
+
+
+class Dialogue(NamedTuple):
+    """One habit's play of one scenario."""
+
+    scenario: Scenario
+    messages: list[Message]
+    actions_T: list[Action]
+
+
+def habits(env_name: str) -> Mapping[str, tuple[float, str, Any]]:
+    """Name -> (share, first thought, rule) of the habits that play an environment."""
+    return POLICY_HABITS if env_name == "fol" else HABITS
+
+
+class Teacher:
+    """Draws scenarios of the games of one tiny model and plays them by habit."""
+
+    def __init__(self, model: str, contexts: str = "basic") -> None:
+        self._games: list[tuple[type[Env], Any]] = []
+        for env_name, options in GAMES[model].items():
+            env_class = load_env(env_name)
+            self._games.append((env_class, env_class.Generator(**options, contexts=contexts)))
+
+    def dialogue(self, seed: int, habit: str | None = None) -> Dialogue:
+        """A whole dialogue, a function of the arguments; the habit is drawn from the mixture if not given.
+
+        The environments take turns with the seed. ``KeyError`` for a habit that does not play the seed's environment.
+        """
+        env_class, generator = self._games[seed % len(self._games)]
+        scenario = generator.draw(np.random.default_rng([seed, 0]))
+        rng, known = random.Random(seed), habits(env_class.name)
+        name = habit or rng.choices(list(known), [share for share, _, _ in known.values()])[0]
+        play = _shares_play if known is POLICY_HABITS else _arms_play
+        return play(env_class(scenario, seed), scenario, name, rng)
+
+    def practice(self, seed: int) -> Dialogue:
+        """As ``dialogue``, every habit in turn."""
+        env_class, _ = self._games[seed % len(self._games)]
+        known = list(habits(env_class.name))
+        return self.dialogue(seed, known[seed // len(self._games) % len(known)])
+
+
+def _arms_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -> Dialogue:
+    _, opening_thought, rule = HABITS[habit]
+    memory = Memory([0.0] * len(scenario.actions), [0] * len(scenario.actions))
+    messages: list[Message] = []
+    actions: list[Action] = []
+    observation: Observation | None = env.reset()
+    while observation is not None:
+        arm, thought = rng.randrange(len(scenario.actions)), opening_thought
+        if rule is not None and memory.last is not None:
+            arm, thought = rule(memory)
+        tally = f"{scenario.actions[arm]} {memory.wins[arm]:.0f}/{memory.tries[arm]}"
+        said = f"{thought.format(tally=tally)}\nAction: {scenario.actions[arm]}"
+        messages += [*observation.messages, Message("assistant", said)]
+        result = env.step(arm)
+        memory.wins[arm] += result.reward
+        memory.tries[arm] += 1
+        memory.last, memory.last_reward = arm, result.reward
+        actions.append(arm)
+        observation = result.observation
+    return Dialogue(scenario, messages, actions)
+
+
+def _shares_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -> Dialogue:
+    _, thought, rule = POLICY_HABITS[habit]
+    given = opening(habit, len(scenario.actions), rng)
+    messages: list[Message] = []
+    actions: list[Action] = []
+    observation: Observation | None = env.reset()
+    while observation is not None:
+        if observation.feedback_A is not None:
+            shares = Shares(given, observation.feedback_A.tolist())
+            given, thought = rule(shares)
+            thought = thought.format(best=scenario.actions[shares.best], worst=scenario.actions[shares.worst])
+        messages += [*observation.messages, Message("assistant", reply(thought, given, scenario.actions))]
+        actions.append(tuple(share / 100 for share in given))
+        observation = env.step(actions[-1]).observation
+    return Dialogue(scenario, messages, actions)

@@ -1,0 +1,124 @@
+"""The ``rmft-verl`` command. Parses first; what is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rmft_verl.main import complain
+from rmft_verl.main.envs_command import add_envs
+from rmft_verl.types import RunError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 2 an input that cannot be used (one line says why), 1 if a run of ``compare`` failed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:  # key=value pairs, which argparse need not see
+        from rmft_verl.main import main as train
+
+        return train(given[1:])
+    try:
+        if given[:1] == ["eval"]:
+            from rmft_verl.eval.evaluation import command
+
+            command(given[1:])
+            return 0
+        if given[:1] == ["compare"]:
+            from rmft_verl.eval.compare.command import command as compare
+
+            return compare(given[1:])
+        if given[:1] == ["rescore"]:
+            from rmft_verl.eval.rescore import command as rescore
+
+            rescore(given[1:])
+            return 0
+        options = _parser().parse_args(given)
+        options.run(options)
+    except RunError as error:
+        return complain("rmft-verl", error)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rmft-verl", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
+    commands.add_parser("eval", help="players on environments: TARGET... --players P...; eval --help says more")
+
+    commands.add_parser("compare", help="recipes or runs over seeds, one table: ARM...; compare --help says more")
+    commands.add_parser("rescore", help="what another rule would have kept: RUN score=...; rescore --help says more")
+
+    recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
+    recipes.set_defaults(run=_recipes)
+
+    add_envs(commands)
+
+    doctor = commands.add_parser("doctor", help="does this machine have what a run needs: versions, plug-ins, room")
+    doctor.add_argument("--env-dirs", nargs="*", default=[], metavar="DIR", help="folders with drop-in environments")
+    doctor.add_argument("--root", type=Path, default=Path("runs"), help="where runs are going to be written")
+    doctor.add_argument(
+        "--sample",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="start verl and vLLM too, play for 10 s, sync (recipe=mab_tiny)",
+    )
+    doctor.set_defaults(run=_doctor)
+
+    smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
+    smollm2.set_defaults(run=_smollm2)
+
+    report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
+    report.add_argument("directory", type=Path, metavar="RUN")
+    report.set_defaults(run=_report)
+
+    export = commands.add_parser("export", help="the trained model of a run as a Hugging Face directory")
+    export.add_argument("directory", type=Path, metavar="RUN")
+    export.add_argument("out", type=Path, metavar="OUT")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.recipe import find_recipes
+
+    for name, path in sorted(find_recipes().items()):
+        print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+
+
+def _smollm2(options: argparse.Namespace) -> None:
+    from rmft_verl.setup import smollm2
+
+    print(f"{smollm2.path()}: {'made' if smollm2.get(smollm2.path()) else 'there already'}; use model.path=smollm2")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from rmft_verl.main.doctor import examine
+
+    problems = examine(options.env_dirs, options.root, options.sample)
+    if problems:
+        raise RunError(f"doctor found {problems} problem{'s' if problems > 1 else ''}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rmft_verl.store.stored_config import on_numbers
+
+    if on_numbers(options.directory):
+        from rmft_verl.labs.numeric.run import report_run
+    else:
+        from rmft_verl.train.run import report_run
+    print(report_run(options.directory))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from rmft_verl.store.stored_config import refuse_numbers
+
+    refuse_numbers(options.directory)
+    from rmft_verl.bridge.training.export import export_run
+
+    print(f"model written to {export_run(options.directory, options.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""An algorithm as the player to imitate: it plays the environment by numbers and says its moves in words.
+
+Algorithm distillation (Nie et al. 2024; Chen et al. 2026) is then the loop of this project with another player.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.env import Env
+from rmft_verl.env.history import told
+from rmft_verl.env.play import Player, play
+from rmft_verl.players import make_player
+from rmft_verl.types import Observation, Reply, RolloutRequest, Trajectory
+
+THOUGHTS = (
+    "",
+    "Let me see.",
+    "Let me think about this round.",
+    "A new round, a new choice.",
+    "I have read the names and what came of them.",
+    "I think about what I was told.",
+    "Here is what I do now.",
+    "It is time to decide.",
+    "There is something to be said for each of them.",
+    "I have made up my mind for this round.",
+    "One of the names above has to be chosen.",
+    "Well, I go on.",
+    "I weigh what I know and answer.",
+    "My answer for this round follows.",
+    "Looking at the dialogue so far, I choose.",
+    "Nobody tells me which one is right, so I choose.",
+)
+"""What the uniform player says before its move where thinking is asked for: the form of a thought without a reason."""
+
+
+WORDS = 1
+"""The stream of randomness of what is said, apart from that of the moves."""
+
+
+class Teacher:
+    """Says what ``player`` does, through ``env.say``; what was said is what is played."""
+
+    def __init__(self, player: Player, env: Any, words: np.random.Generator, thoughts: Sequence[str] = ("",)) -> None:
+        """``thoughts``: one of them is said first, drawn with ``words`` and not with the randomness of the moves."""
+        self.name = player.name
+        self._player, self._env, self._words, self._thoughts = player, env, words, thoughts
+
+    async def act(self, observation: Observation) -> Reply:
+        reply = await self._player.act(observation)
+        thought = self._thoughts[int(self._words.integers(len(self._thoughts)))]
+        return Reply(text=f"{thought}\n{self._env.say(reply.action)}".lstrip())
+
+
+def teach(env_class: type[Env], name: str, history: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
+    """The plays of the requests by the algorithm ``name``, with what it says; not yet scored."""
+    return [_play(env_class, name, history, request) for request in requests]
+
+
+def _play(env_class: type[Env], name: str, history: str, request: RolloutRequest) -> Trajectory:
+    scenario, env = request.scenario, env_class(request.scenario, request.reward_seed)
+    words = np.random.default_rng([WORDS, request.policy_seed])
+    thinks = name == "uniform" and scenario.telling.get("answer") != "action_only"
+    player = make_player(name, np.random.default_rng(request.policy_seed))
+    teacher = Teacher(player, env, words, THOUGHTS if thinks else ("",))
+    game = told(env, scenario, history)
+    reward_seed, policy_seed = request.reward_seed, request.policy_seed
+    return asyncio.run(play(game, teacher, scenario, reward_seed=reward_seed, policy_seed=policy_seed))

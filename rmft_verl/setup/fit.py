@@ -1,0 +1,114 @@
+"""Do the environment and the method fit each other? Asked on drawn scenarios, before anything loads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.algo.credit import SCALE
+from rmft_verl.algo.posterior import Prior
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import Env, make_generator
+from rmft_verl.env.tokens import PROBED_SCENARIOS, Budget
+from rmft_verl.players import can_play
+from rmft_verl.setup.warmup import PLAYER
+from rmft_verl.types import GameSpec, Scenario
+
+
+def check_fit(config: Config, env_class: type[Env]) -> None:
+    """Raise ``ConfigError`` where the score needs a prior, or the player or the credit a game, that is not there."""
+    generator, rng = make_generator(env_class, config.env.options), np.random.default_rng(0)
+    drawn: list[Scenario] = [generator.draw(rng) for _ in range(PROBED_SCENARIOS)]
+    games = [(scenario, env_class(scenario, 0).reset().spec) for scenario in drawn]
+    bandits = [scenario for scenario, spec in games if not spec.full_information]
+    name = config.env.name
+    if config.selection.score == "posterior":
+        _check_prior(name, generator, bandits)
+    if config.update.loss == "grpo" and config.update.credit == "ucb" and len(bandits) < len(games):
+        raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
+    if config.update.credit == "ucb":
+        _check_bounds(name, [spec for _, spec in games])
+    for key, value in (("structured", config.rollout.structured), ("examples", config.rollout.examples)):
+        if value and not hasattr(env_class, "say"):
+            raise ConfigError(
+                f"rollout.{key}={value}: {name} has no say(action), so its answers are not known in words; add it "
+                "(docs/write_an_env.md)"
+            )
+    teachers = {config.rollout.player} | ({PLAYER} if config.warmup.scenarios else set())
+    for teacher in teachers - {"model"}:
+        _check_teacher(teacher, name, env_class, games)
+
+
+def _check_bounds(name: str, specs: list[GameSpec]) -> None:
+    other = next((spec.reward_scale for spec in specs if spec.reward_scale != SCALE), None)
+    if other is not None:
+        raise ConfigError(
+            f"update.credit='ucb': its bounds are for rewards of standard deviation {SCALE}, and {name} draws some of "
+            f"{other:g}: use score or strategic, or other env.options"
+        )
+
+
+def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
+    if not bandits:
+        raise ConfigError(
+            f"selection.score='posterior': {name} reveals all rewards, so there is no luck of exploration to remove; "
+            "use selection.score=regret"
+        )
+    try:
+        for scenario in bandits:
+            prior, rng = Prior(**generator.prior(scenario)), np.random.default_rng(0)  # type: ignore[attr-defined]
+            if prior.drifts:
+                generator.draw_means(scenario, rng)  # type: ignore[attr-defined]
+    except AttributeError as error:
+        if error.name not in ("prior", "draw_means"):
+            raise
+        raise ConfigError(
+            f"selection.score='posterior': the generator of {name} has no {error.name}(...); give it one "
+            "(docs/write_an_env.md) or use selection.score=regret"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"selection.score='posterior': {error}, or use selection.score=regret") from error
+
+
+def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:
+    if not hasattr(env_class, "say"):
+        raise ConfigError(
+            f"rollout.player={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
+            "(docs/write_an_env.md)"
+        )
+    unfit = next((scenario for scenario, spec in games if not can_play(player, spec)), None)
+    if unfit is not None:
+        raise ConfigError(
+            f"rollout.player={player!r} cannot play {unfit.env} with these options: choose another player"
+        )
+
+
+def check_budget(budget: Budget, config: Config) -> None:
+    """Raise ``ConfigError`` if the longest dialogue does not fit ``model.context``."""
+    context = config.model.context
+    if budget.total <= context:
+        return
+    room = (context - budget.prompt_tokens - budget.observation_tokens) // budget.replies
+    remedy = (
+        f"set rollout.reply_tokens to at most {room}" if room > 0 else f"raise model.context to at least {budget.total}"
+    )
+    raise ConfigError(
+        f"model.context={context}: a dialogue may need {budget.total} tokens (prompt {budget.prompt_tokens} + "
+        f"observations {budget.observation_tokens} + {budget.replies} replies x {budget.reply_tokens} tokens); "
+        f"{remedy}"
+    )
+
+
+def check_positions(positions: int | None, config: Config) -> None:
+    """Raise ``ConfigError`` if ``model.context`` is more than the model has ``positions`` for; None is not known.
+
+    What verl is told of the model's own configuration (``override_config``, such as a longer rope) is left to verl.
+    """
+    told: Any = config.verl
+    for key in ("actor_rollout_ref", "model", "override_config"):
+        told = told.get(key) or {}
+    if positions is not None and config.model.context > positions and not told:
+        raise ConfigError(
+            f"model.context={config.model.context}: {config.model.path} has {positions} positions; lower it"
+        )

@@ -1,0 +1,63 @@
+"""Which model a run begins with: the names ``tiny:NAME`` and ``smollm2``, a directory, a hub id, a warmed model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.setup import smollm2
+from rmft_verl.setup.warmup import warmed
+
+TINY = ("mab", "trio")
+"""The shipped models (``labs.tiny``): ``mab`` speaks that environment's dialogues, ``trio`` those of all three."""
+
+
+def tiny_path(name: str) -> Path:
+    """Directory of a shipped model, in Hugging Face layout; ``ValueError`` listing the known ones."""
+    if name not in TINY:
+        raise ValueError(f"no tiny model is called {name!r}: choose from {', '.join(TINY)}.")
+    return Path(__file__).resolve().parent.parent / "labs" / "tiny" / name
+
+
+def base_model(config: Config) -> str:
+    """What a run begins with: the model as it was warmed up, where it has been, else ``model.path`` resolved."""
+    if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
+        return str(warmed(config).resolve())
+    return resolve_model(config.model.path)
+
+
+def chat_template(config: Config) -> str:
+    """The text of ``model.chat_template_file``; empty if none is named. Raises ``ConfigError`` if it is not there."""
+    name = config.model.chat_template_file
+    if not name:
+        return ""
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.chat_template_file={name}: cannot be read ({error}); name a Jinja file") from error
+
+
+def resolve_model(path: str) -> str:
+    """The directory of a model that ``tiny:NAME`` or ``smollm2`` names, or of a local one; a hub id stays as it is.
+
+    Raises ``ConfigError`` if something that looks like a directory is not one with a model in it.
+    """
+    if path.startswith("tiny:"):
+        try:
+            return str(tiny_path(path.removeprefix("tiny:")))
+        except ValueError as error:
+            raise ConfigError(f"model.path={path!r}: {error}") from error
+    if path == smollm2.NAME and not Path(path).exists():
+        if not (smollm2.path() / "config.json").is_file():
+            raise ConfigError(f"model.path={path!r}: it is not on this machine yet; get it with rmft-verl smollm2")
+        return str(smollm2.path())
+    directory = Path(path).expanduser()
+    if (directory / "config.json").is_file():
+        return str(directory.resolve())
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if directory.exists() or looks_local:
+        raise ConfigError(
+            f"model.path={path!r}: no model is there (no config.json). Name a model directory, a hub id such as "
+            "Qwen/Qwen3-8B, smollm2 or tiny:mab"
+        )
+    return path

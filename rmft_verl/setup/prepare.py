@@ -1,0 +1,89 @@
+"""Everything that can be known, and refused, before a GPU is touched: model, context budget, verl's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rmft_verl.bridge.shapes import model_positions
+from rmft_verl.config import Config
+from rmft_verl.env import Env, load_env, make_generator
+from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
+from rmft_verl.setup.examples import worked_examples
+from rmft_verl.setup.fit import check_budget, check_fit, check_positions
+from rmft_verl.setup.models import base_model, chat_template
+from rmft_verl.types import Message
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start."""
+
+    config: Config
+    env_class: type[Env]
+    kind: str
+    """``cuda`` or ``cpu``."""
+    model_path: str
+    budget: Budget
+    counted: bool
+    """Whether the budget was counted with the model's tokenizer, or estimated from characters."""
+    derived: dict[str, Any]
+    """verl's keys that follow from the configuration."""
+    verl_config: DictConfig
+    environment: dict[str, str]
+    """Variables that every process of the run needs; set in this one already."""
+    examples: Sequence[Message] = ()
+    """Before the first message of every dialogue."""
+
+
+def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
+    """Resolve and check the whole configuration; raises ``RunError`` subclasses with one-line remedies.
+
+    ``option_sets``: options of the environment's generator whose dialogues must fit; empty = the configuration's own,
+    for training and held out.
+    """
+    from rmft_verl.bridge.cluster import runtime
+    from rmft_verl.bridge.verl_config import compose_verl, derive
+
+    env_class = load_env(config.env.name, config.env_dirs)
+    option_sets = option_sets or [config.env.options, config.env.options | config.env.eval_options]
+    for options in option_sets:
+        make_generator(env_class, options)
+    check_fit(config, env_class)
+    model_path, template = base_model(config), chat_template(config)
+    runtime.installed()
+    kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
+    check_positions(model_positions(model_path), config)
+    environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
+    count = _counter(model_path, template, config) if Path(model_path).is_dir() else None
+    rollout = config.rollout
+    examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
+    budget = measure_budget(
+        env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history, examples
+    )
+    check_budget(budget, config)
+    derived = derive(config, kind, model_path, budget)
+    verl_config = compose_verl(derived, config.verl, template)
+    return Prepared(
+        config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment, examples
+    )
+
+
+def _planned_device(config: Config) -> str:
+    """The device a dry run plans for: what the recipe names; ``auto`` plans for this machine."""
+    if config.hardware.device != "auto":
+        return config.hardware.device
+    from rmft_verl.bridge.cluster import runtime
+
+    return runtime.device(config.hardware)
+
+
+def _counter(model_path: str, template: str, config: Config) -> CountTokens:
+    from rmft_verl.bridge.sampling.chat import load_template, token_counter
+
+    return token_counter(load_template(model_path, template, config.model.chat_template))

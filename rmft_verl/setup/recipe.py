@@ -1,0 +1,154 @@
+"""From ``recipe=NAME key=value ...`` to a checked configuration. Unknown keys and wrong types are refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.setup.refusals import check
+
+
+def recipe_dirs() -> list[Path]:
+    """Where recipes are looked for, first match wins: ``./recipes``, then the packaged ones."""
+    package = Path(str(files("rmft_verl")))
+    packaged = package / "recipes"
+    return [Path("recipes"), packaged if packaged.is_dir() else package.parent / "recipes"]
+
+
+def find_recipes() -> dict[str, Path]:
+    """Recipe name -> file."""
+    found: dict[str, Path] = {}
+    for directory in reversed(recipe_dirs()):
+        found |= {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+    return found
+
+
+def load_config(arguments: Sequence[str]) -> Config:
+    """The configuration that ``recipe=NAME key=value ...`` stands for; ``NAME+METHOD`` lays one recipe over another.
+
+    ``resume=RUN`` or ``fork=RUN`` without a recipe stands for the configuration that the run was started with.
+
+    Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
+    """
+    given = _parsed(arguments)
+    if "recipe" not in given:
+        return _merged([*_resumed(given), given])
+    recipes = find_recipes()
+    layers: list[DictConfig] = []
+    for name in str(given.recipe).split("+"):
+        if name not in recipes:
+            raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
+        layers.append(_read(recipes[name]))
+    return _merged([*layers, given])
+
+
+def reload_config(path: Path, arguments: Sequence[str]) -> Config:
+    """The configuration that a run has written, with ``key=value ...`` over it; raises as ``load_config``."""
+    return _merged([_read(path), _parsed(arguments)])
+
+
+def _resumed(given: DictConfig) -> list[DictConfig]:
+    for key in ("resume", "fork"):
+        if run := given.get(key):
+            stored = Path(run).expanduser() / "config.yaml"
+            if not stored.is_file():
+                raise ConfigError(f"{key}={run}: no run is there (no config.yaml); name one, such as runs/latest")
+            layer = _read(stored)
+            if key == "fork":
+                layer.name = ""
+            return [layer]
+    return []
+
+
+def _parsed(arguments: Sequence[str]) -> DictConfig:
+    for argument in arguments:
+        if "=" not in argument:
+            raise ConfigError(f"argument {argument!r}: write key=value, for example recipe=mab_tiny")
+    try:
+        return OmegaConf.from_dotlist(list(arguments))
+    except Exception as error:
+        raise ConfigError(f"arguments {' '.join(arguments)!r} cannot be parsed: {_first_line(error)}") from error
+
+
+def _merged(layers: Sequence[DictConfig]) -> Config:
+    tree: Any = OmegaConf.structured(Config)
+    for layer in layers:
+        _refuse_unknown(layer)
+        try:
+            tree = OmegaConf.merge(tree, layer)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
+    config = OmegaConf.to_object(tree)
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def _read(path: Path) -> DictConfig:
+    try:
+        layer = OmegaConf.load(path)
+    except Exception as error:
+        raise ConfigError(f"recipe file {path} is not valid YAML: {_first_line(error)}") from error
+    if not isinstance(layer, DictConfig):
+        raise ConfigError(f"recipe file {path} must be a mapping of configuration keys")
+    return layer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def known_keys() -> dict[str, bool]:
+    """Dotted key -> whether anything may stand below it (an open mapping)."""
+    keys: dict[str, bool] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        for name, value in vars(node).items():
+            if hasattr(value, "__dataclass_fields__"):
+                walk(value, f"{prefix}{name}.")
+                keys[f"{prefix}{name}"] = False
+            else:
+                keys[f"{prefix}{name}"] = isinstance(value, dict)
+
+    walk(Config(), "")
+    return keys
+
+
+def _refuse_unknown(layer: DictConfig) -> None:
+    keys = known_keys()
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node:
+            key = f"{prefix}{name}"
+            if key not in keys:
+                near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(_siblings(prefix, keys))}."
+                raise ConfigError(f"unknown key {key!r}. {hint}")
+            _refuse_kind(key, node[name], keys)
+            if not keys[key] and OmegaConf.is_dict(node[name]):
+                walk(node[name], f"{key}.")
+
+    walk(layer, "")
+
+
+def _refuse_kind(key: str, value: Any, keys: dict[str, bool]) -> None:
+    """Refuse one value for a group of keys, and a word for a list: OmegaConf says neither the key nor the remedy."""
+    default: Any = Config()
+    for part in key.split("."):
+        default = getattr(default, part, None)
+    below = _siblings(f"{key}.", keys)
+    if below and not OmegaConf.is_dict(value):
+        raise ConfigError(f"{key}={value}: {key} is a group of keys, write {below[0]}=... or another of them")
+    if isinstance(default, list) and not OmegaConf.is_list(value):
+        raise ConfigError(f"{key}={value}: {key} is a list, write {key}=[{value}]")
+
+
+def _siblings(prefix: str, keys: dict[str, bool]) -> list[str]:
+    return [key for key in keys if key.startswith(prefix) and "." not in key[len(prefix) :]]

@@ -1,0 +1,262 @@
+"""Values and combinations that cannot run, refused before anything loads: one line with key, value and remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rmft_verl.algo.credit import CREDITS
+from rmft_verl.algo.scores import SCORES
+from rmft_verl.algo.selection import GROUP_KEYS, count
+from rmft_verl.config import LOSSES, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
+from rmft_verl.env.history import HISTORIES
+from rmft_verl.env.play import ON_INVALID
+from rmft_verl.players import PLAYERS
+
+
+def check(config: Config) -> None:
+    """Refuse values and combinations that cannot run; raises ``ConfigError``."""
+    for key, low in _LOWEST.items():
+        value = _get(config, key)
+        if not (value >= low and math.isfinite(value)):
+            raise ConfigError(f"{key}={value}: must be at least {low}")
+    for key in ("rollout.top_p", "hardware.gpu_memory"):
+        if not 0 < _get(config, key) <= 1:
+            raise ConfigError(f"{key}={_get(config, key)}: must be above 0 and at most 1")
+    if not config.update.max_grad_norm > 0:
+        raise ConfigError(f"update.max_grad_norm={config.update.max_grad_norm}: must be above 0")
+    choices: dict[str, Sequence[str]] = {
+        "selection.score": tuple(SCORES),
+        "selection.group_by": tuple(GROUP_KEYS),
+        "rollout.player": ("model", *PLAYERS),
+        "rollout.history": HISTORIES,
+        "rollout.on_invalid": ON_INVALID,
+        "update.loss": LOSSES,
+        "update.schedule": ("constant", "cosine"),
+        "update.start": ("current", "base"),
+        "update.train_on": ("reply", "action"),
+        "update.weighting": ("token", "trajectory"),
+        "update.credit": tuple(CREDITS),
+        "hardware.device": ("auto", "cuda", "cpu"),
+        "tracking.wandb": ("online", "offline", "disabled", "auto"),
+    }
+    for key, allowed in choices.items():
+        if _get(config, key) not in allowed:
+            raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
+    _check_numeric(config)
+    _check_selection(config)
+    _check_options(config)
+    _check_update(config)
+    _check_lora(config)
+    world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.hardware.fsdp_size
+    if fsdp != -1 and (fsdp < 1 or world % fsdp):
+        raise ConfigError(f"hardware.fsdp_size={fsdp} does not divide {world} GPUs: -1 takes all of them")
+    if world % config.hardware.tensor_parallel:
+        raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
+    if config.update.batch % world:
+        raise ConfigError(f"update.batch={config.update.batch} must be a multiple of the {world} GPUs")
+    warmup = config.warmup
+    if warmup.scenarios and (warmup.batch % world or warmup.batch > warmup.scenarios):
+        raise ConfigError(
+            f"warmup.batch={warmup.batch} must be a multiple of the {world} GPUs and at most warmup.scenarios="
+            f"{warmup.scenarios}"
+        )
+    if config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than model.context="
+            f"{config.model.context}: one dialogue must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+
+
+def _check_numeric(config: Config) -> None:
+    """Which losses, scores and players belong to models on numbers, and which to models on words."""
+    loss, path = config.update.loss, config.model.path
+    if not path.startswith(NUMERIC):
+        if loss in NUMERIC_LOSSES[1:]:
+            raise ConfigError(
+                f"update.loss={loss!r} trains models on numbers, not {path!r}: use model.path=numeric:transformer"
+            )
+        return
+    for key, allowed in (
+        ("update.loss", NUMERIC_LOSSES),
+        ("selection.score", ("regret", "random")),
+        ("selection.group_by", ("scenario",)),
+        ("rollout.player", ("model",)),
+        ("rollout.history", ("dialogue",)),
+        ("rollout.share_rewards", (False,)),
+        ("rollout.structured", (False,)),
+        ("rollout.examples", (0,)),
+        ("update.train_on", ("reply",)),
+        ("update.weighting", ("token",)),
+        ("update.schedule", ("constant",)),
+        ("update.warmup", (0,)),
+        ("model.lora.rank", (0,)),
+        ("eval.rollouts", (1,)),
+        ("warmup.scenarios", (0,)),
+    ):
+        if _get(config, key) not in allowed:
+            raise ConfigError(
+                f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(map(str, allowed))}"
+            )
+    if config.rollout.tokens:
+        raise ConfigError(f"rollout.tokens={config.rollout.tokens}: models on numbers sample none, leave it out")
+    if config.selection.threshold is not None:
+        raise ConfigError(
+            f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out"
+        )
+
+
+def _check_selection(config: Config) -> None:
+    selection, rollouts = config.selection, config.rollout.rollouts
+    if not selection.keep > 0:
+        raise ConfigError(f"selection.keep={selection.keep:g}: must be above 0")
+    if selection.keep >= 1 and selection.keep != int(selection.keep):
+        raise ConfigError(f"selection.keep={selection.keep}: write a whole number, or a share below 1")
+    if selection.keep > rollouts:
+        raise ConfigError(
+            f"selection.keep={selection.keep:g} is more than rollout.rollouts={rollouts}: keep at most what is played, "
+            "or play more rollouts"
+        )
+    if selection.threshold is not None and not math.isfinite(selection.threshold):
+        raise ConfigError(f"selection.threshold={selection.threshold}: write a number, or leave it out")
+    if selection.further and selection.score != "posterior":
+        raise ConfigError(
+            f"selection.further={selection.further:g} belongs to selection.score=posterior, not "
+            f"{selection.score!r}: leave it out"
+        )
+
+
+def _check_options(config: Config) -> None:
+    """Options of one loss that another would ignore."""
+    for key, loss in _BELONGS.items():
+        value = _get(config, key)
+        if config.update.loss != loss and value != _get(Config(), key):
+            raise ConfigError(
+                f"{key}={value!r} is an option of update.loss={loss}, not {config.update.loss!r}: leave it out"
+            )
+
+
+def _check_update(config: Config) -> None:
+    update, rollout = config.update, config.rollout
+    per_scenario = samples_per_scenario(config)
+    if update.loss in ("dpo", "grpo") and rollout.rollouts < 2:
+        raise ConfigError(
+            f"update.loss={update.loss!r} compares plays of a scenario, and rollout.rollouts={rollout.rollouts}: "
+            "play 2 or more"
+        )
+    if update.loss == "dpo" and 2 * count(config.selection.keep, rollout.rollouts) > rollout.rollouts:
+        raise ConfigError(
+            f"selection.keep={config.selection.keep:g} pairs need twice as many plays, and rollout.rollouts="
+            f"{rollout.rollouts}: keep at most half"
+        )
+    if update.loss == "dpo" and rollout.history != "dialogue":
+        raise ConfigError(
+            f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
+        )
+    if update.loss == "dpo" and 2 * config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
+            f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise hardware.tokens_per_gpu"
+        )
+    if update.loss == "grpo" and rollout.temperature == 0:
+        raise ConfigError("rollout.temperature=0: update.loss=grpo compares plays that differ; sample above 0")
+    if update.loss == "grpo" and update.start == "base":
+        raise ConfigError(
+            "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
+        )
+    if update.loss == "grpo" and rollout.player != "model":
+        raise ConfigError(
+            f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
+            "use update.loss=sft to imitate a player"
+        )
+    if rollout.examples and rollout.player != "model":
+        raise ConfigError(
+            f"rollout.examples={rollout.examples} stand before the model's own plays, and rollout.player="
+            f"{rollout.player!r}: leave them out"
+        )
+    if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:
+        raise ConfigError(
+            f"update.batch={update.batch} is more than the {per_scenario * rollout.scenarios} samples of an "
+            f"iteration ({per_scenario} of each of rollout.scenarios={rollout.scenarios}): lower update.batch"
+        )
+
+
+def _check_lora(config: Config) -> None:
+    """The adapter's modules, and verl's own keys, which would train an adapter that nothing here saves or merges."""
+    named = config.model.lora.target_modules
+    listed = isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)
+    if named != "all-linear" and not listed:
+        raise ConfigError(f"model.lora.target_modules={named!r}: write all-linear, or a list such as [q_proj, v_proj]")
+    model: Any = config.verl
+    for key in ("actor_rollout_ref", "model"):
+        model = (model.get(key) or model.get(f"+{key}") or {}) if isinstance(model, Mapping) else {}
+    for key in model if isinstance(model, Mapping) else ():
+        if str(key).lstrip("+").startswith("lora") or str(key) in ("target_modules", "exclude_modules"):
+            raise ConfigError(
+                f"verl.actor_rollout_ref.model.{key}: LoRA is configured by model.lora.rank (alpha, target_modules), "
+                "so that it is synced, saved and exported; leave verl's key out"
+            )
+
+
+def samples_per_scenario(config: Config) -> int:
+    """Plays of a scenario that an update trains on, if all are valid."""
+    if config.update.loss in ("grpo", "regret", "dpt"):
+        return config.rollout.rollouts
+    return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
+
+
+_BELONGS = {
+    "selection.threshold": "sft",
+    "update.train_on": "sft",
+    "update.weighting": "sft",
+    "update.sft_term": "dpo",
+    "update.margin": "dpo",
+    "update.credit": "grpo",
+}
+
+_LOWEST: dict[str, float] = {
+    "seed": 0,
+    "iterations": 1,
+    "warmup.scenarios": 0,
+    "warmup.epochs": 1,
+    "warmup.lr": 0.0,
+    "warmup.batch": 1,
+    "rollout.scenarios": 1,
+    "rollout.rollouts": 1,
+    "rollout.tokens": 0,
+    "rollout.examples": 0,
+    "rollout.reply_tokens": 1,
+    "rollout.temperature": 0.0,
+    "rollout.timeout": 1.0,
+    "selection.further": 0.0,
+    "update.lr": 0.0,
+    "update.beta": 0.0,
+    "update.sft_term": 0.0,
+    "update.margin": 0.0,
+    "update.weight_decay": 0.0,
+    "update.warmup": 0,
+    "model.lora.rank": 0,
+    "model.lora.alpha": 1,
+    "update.epochs": 1,
+    "update.batch": 1,
+    "eval.scenarios": 1,
+    "eval.rollouts": 1,
+    "eval.every": 1,
+    "eval.temperature": 0.0,
+    "hardware.nodes": 1,
+    "hardware.gpus_per_node": 1,
+    "hardware.tensor_parallel": 1,
+    "hardware.max_num_seqs": 1,
+    "hardware.agent_workers": 1,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 1,
+    "canary_tolerance": 0.0,
+}
+
+
+def _get(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = vars(value)[part]
+    return value

@@ -1,0 +1,37 @@
+"""Start what samples and trains: Ray, verl's workers and vLLM's servers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from rmft_verl.setup.prepare import Prepared
+
+if TYPE_CHECKING:
+    from rmft_verl.bridge.verl_backend import VerlBackend
+
+
+def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
+    """Ray, verl's workers and vLLM's servers for a prepared run; their start-up output goes to ``directory``."""
+    from rmft_verl.bridge.cluster import runtime
+    from rmft_verl.bridge.verl_config import agent_loop_file
+
+    config, verl_config = prepared.config, prepared.verl_config
+    loops = directory / "agent_loops.yaml"
+    agent_loop_file(config, prepared.examples, loops)
+    OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
+    logging.getLogger("verl").setLevel(logging.ERROR)
+    started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)
+    try:
+        from rmft_verl.bridge.verl_backend import VerlBackend
+
+        runtime.plugin_loaded(prepared.kind)
+        with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
+            return VerlBackend(config, verl_config, prepared.kind, started, directory)
+    except BaseException:
+        started.stop()
+        raise

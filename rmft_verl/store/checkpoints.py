@@ -1,0 +1,100 @@
+"""Directories of weights: written whole or not at all, each file with its checksum, the old ones removed.
+
+checkpoints/step_NNN   what the trainer needs to go on after update NNN      checkpoints/final   the trained model
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rmft_verl.store.run_dir import RunDirError, sync, write_text
+
+MANIFEST = "sha256.json"
+"""File of a checkpoint that holds the size and the SHA-256 of every other one."""
+
+CHUNK = 1 << 22
+"""Bytes that are hashed at a time."""
+
+
+def step(checkpoints: Path, n: int) -> Path:
+    """Where the trainer's state after ``n`` updates lies."""
+    return checkpoints / f"step_{n:03d}"
+
+
+def steps(checkpoints: Path) -> list[int]:
+    """The updates after which the trainer's state is on file, in order."""
+    found = (path.name.removeprefix("step_") for path in checkpoints.glob("step_*") if path.is_dir())
+    return sorted(int(number) for number in found if number.isdecimal())
+
+
+def write_directory(path: Path, write: Callable[[Path], None]) -> None:
+    """Have ``write`` fill a directory beside ``path``, add the manifest, and put it in the place of ``path``."""
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    write(partial)
+    files = _files(partial)
+    with ThreadPoolExecutor() as pool:  # hashing and syncing both release the interpreter's lock
+        sums = list(pool.map(_checksum, files))
+        list(pool.map(sync, files))
+    entries = [{"size": file.stat().st_size, "sha256": checksum} for file, checksum in zip(files, sums, strict=True)]
+    names = [file.relative_to(partial).as_posix() for file in files]
+    write_text(partial / MANIFEST, json.dumps(dict(zip(names, entries, strict=True)), indent=1) + "\n")
+    remove(path)
+    partial.rename(path)
+    sync(path.parent)
+
+
+def verify(path: Path, remedy: str) -> None:
+    """Raise ``RunDirError``, naming the file and ending in ``remedy``, if a file of the directory is damaged."""
+    try:
+        entries = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = [path / name for name in entries]
+        for file, entry in zip(files, entries.values(), strict=True):
+            if (size := file.stat().st_size) != entry["size"]:
+                raise ValueError(f"{file.relative_to(path)} has {size} bytes, not {entry['size']}")
+        with ThreadPoolExecutor() as pool:
+            sums = list(pool.map(_checksum, files))
+        for file, entry, found in zip(files, entries.values(), sums, strict=True):
+            if found != entry["sha256"]:
+                raise ValueError(f"{file.relative_to(path)} does not have its checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunDirError(f"{path} is damaged ({error}): {remedy}") from error
+
+
+def verify_final(path: Path) -> None:
+    """As ``verify`` for the trained model of a run; one made before there were manifests passes."""
+    if (path / MANIFEST).exists():
+        verify(path, f"restore it, or remove it (rm -r {path}) and start the run again, which writes it anew")
+
+
+def prune(checkpoints: Path, keep: int, spared: int | None = None) -> None:
+    """Remove all but the last ``keep`` states of the trainer and the one after update ``spared``."""
+    for n in steps(checkpoints)[:-keep]:
+        if n != spared:
+            remove(step(checkpoints, n))
+
+
+def remove(path: Path) -> None:
+    """Remove a directory, if it is there, so that no half of it is left under its name."""
+    if path.exists():
+        leaving = path.with_name(path.name + ".old.partial")
+        shutil.rmtree(leaving, ignore_errors=True)
+        path.rename(leaving)
+        shutil.rmtree(leaving)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

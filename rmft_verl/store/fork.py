@@ -1,0 +1,52 @@
+"""A new run that begins where another one stood, under a configuration that differs from its."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rmft_verl.config import Config
+from rmft_verl.store import checkpoints
+from rmft_verl.store.run_dir import RunDir, RunState, write_text
+from rmft_verl.store.stored_config import differences, stored_config
+from rmft_verl.types import RunError
+
+KEPT = ("env", "env_dirs", "model", "eval")
+"""What a fork cannot change: its rows and held-out plays continue those of the run that it comes from."""
+
+
+def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
+    """Fill ``new`` with what ``source`` has of its last complete iteration that has a state of the trainer on file, and
+    of those before; returns the state that goes with it.
+
+    Raises ``RunError`` if there is none, if none would follow or a key of ``KEPT`` differs, ``RunDirError`` if that
+    state is damaged.
+    """
+    found = differences(stored_config(source.path), config)
+    if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
+        raise RunError(f"fork={source.path}: {'; '.join(changed)}: a fork keeps these, start a new run instead")
+    complete = [n for n in checkpoints.steps(source.checkpoints) if n <= source.read_state().completed]
+    if not complete:
+        raise RunError(
+            f"fork={source.path}: it has no complete iteration with a state on file, start a new run instead"
+        )
+    last = complete[-1]
+    state = checkpoints.step(source.checkpoints, last)
+    checkpoints.verify(state, f"remove it (rm -r {state}) to fork from the one before")
+
+    if config.iterations <= last:
+        raise RunError(
+            f"fork={source.path}: iterations={config.iterations}, and it has had {last}: set iterations above {last}"
+        )
+
+    def copy(path: Path) -> None:
+        shutil.copytree(state, path, ignore=shutil.ignore_patterns(checkpoints.MANIFEST))
+
+    checkpoints.write_directory(checkpoints.step(new.checkpoints, last), copy)
+    for phase in ("train", "eval"):
+        for n in source.recorded(phase):
+            if n <= last:
+                shutil.copy2(source.trajectories(phase, n), new.trajectories(phase, n))
+    rows = source.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    write_text(new.metrics, "".join(rows[: last + 1]))
+    return RunState(iteration=last, phase="log")

@@ -1,0 +1,126 @@
+"""What a run has finished, read from its directory and added to it: a phase that is on file is not done again.
+
+A rollout or an evaluation is finished when its parquet file is there, an update when state.json says so. The trainer's
+state is on file after some updates only: a run goes on from the last of them and repeats the updates since, on the
+rollouts that are on file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rmft_verl.config import CheckpointConfig
+from rmft_verl.store import checkpoints
+from rmft_verl.store.checkpoints import step, write_directory
+from rmft_verl.store.run_dir import PHASES, RunDir
+from rmft_verl.store.tracking import read_metrics
+from rmft_verl.store.trajectory_file import read_trajectories, read_with_kept, write_trajectories
+from rmft_verl.types import RunError, StopReason, Trajectory
+
+HELD_OUT = "heldout/normalized_regret"
+"""What the best state of the trainer is best in."""
+
+MOST_FAILED = 0.5
+"""The run stops when a larger share of the plays of a phase ended in an exception."""
+
+
+class Stateful(Protocol):
+    """What a run can go on from: a ``Backend``, or a model without one."""
+
+    def save_state(self, directory: Path) -> None: ...
+
+    def load_state(self, directory: Path) -> None: ...
+
+
+class Record:
+    """The finished phases of one run."""
+
+    def __init__(self, run: RunDir, config: CheckpointConfig) -> None:
+        self._run = run
+        self._config = config
+        self._state = run.read_state()
+        rows = read_metrics(run.metrics) if run.metrics.exists() else []
+        self._logged = {int(row["iteration"] or 0) for row in rows}
+        self._regrets = {int(row["iteration"] or 0): found for row in rows if (found := row.get(HELD_OUT)) is not None}
+        self.first = next((_numbers(row) for row in rows if row["iteration"] == 1), {})
+        """The first iteration's row; empty if there is none yet."""
+
+    def restore(self, backend: Stateful) -> int:
+        """Load the last state of the trainer that belongs to a finished update; returns how many updates it has had.
+
+        Raises ``RunDirError`` if it is damaged.
+        """
+        folder = self._run.checkpoints
+        for n in checkpoints.steps(folder):
+            if n > self._state.updates:  # of an update that was cut before it was noted
+                checkpoints.remove(step(folder, n))
+        known = checkpoints.steps(folder)
+        if not known:
+            return 0
+        last, before = step(folder, known[-1]), f"update {known[-2]}" if known[1:] else "the base"
+        checkpoints.verify(last, f"remove it (rm -r {last}) and start again, which goes on from {before}")
+        backend.load_state(last)
+        self._prune()
+        return known[-1]
+
+    def row(self, n: int) -> dict[str, float]:
+        """What iteration ``n`` has said before the run was cut; empty unless it was the one that was cut."""
+        return dict(self._state.row) if self._state.iteration == n else {}
+
+    def logged(self, n: int) -> bool:
+        """Whether iteration ``n`` has its row in metrics.jsonl."""
+        return n in self._logged
+
+    def plays(self, phase: str, n: int, play: Callable[[], list[Trajectory]]) -> list[Trajectory]:
+        """The plays of a phase of iteration ``n``: those on file, else what ``play`` returns, then on file."""
+        path = self._run.trajectories(phase, n)
+        if path.exists():
+            return read_trajectories(path)
+        played = play()
+        failed = [t for t in played if t.stop_reason is StopReason.ERROR]
+        if len(failed) > MOST_FAILED * len(played):
+            path = self._run.trajectories(f"failed_{phase}", n)
+            write_trajectories(path, played, phase=phase, iteration=n)
+            raise RunError(
+                f"iteration {n}: {len(failed)} of {len(played)} plays ended in an exception, the first in "
+                f"{failed[0].error.strip().splitlines()[-1]!r}. {path} has the tracebacks; mend it and start again"
+            )
+        write_trajectories(path, played, phase=phase, iteration=n)
+        return played
+
+    def keep(self, n: int, played: Sequence[Trajectory], kept: Sequence[Trajectory]) -> None:
+        """Note in the file of the rollouts of iteration ``n`` which of them are trained on."""
+        path, ids = self._run.trajectories("train", n), {id(trajectory) for trajectory in kept}
+        if [flag for _, flag in read_with_kept(path)] != [id(trajectory) in ids for trajectory in played]:
+            write_trajectories(path, played, phase="train", iteration=n, kept=kept)
+
+    def checkpoint(self, n: int, backend: Stateful) -> None:
+        """Write the trainer's state after update ``n``. It counts once the update is noted as finished."""
+        write_directory(step(self._run.checkpoints, n), backend.save_state)
+
+    def finished(self, phase: str, n: int, row: dict[str, float]) -> None:
+        """Note the end of a phase. The state never goes back: phases that are repeated change nothing."""
+        if phase == "log":
+            self._logged.add(n)
+            if not math.isnan(row.get(HELD_OUT, math.nan)):
+                self._regrets[n] = row[HELD_OUT]
+        if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):
+            self._state = dataclasses.replace(self._state, iteration=n, phase=phase, row=dict(row))
+            self._run.write_state(self._state)
+        if phase == "update":
+            self._prune()
+
+    def _prune(self) -> None:
+        """Remove older states of the trainer, but not the best one so far if that is to stay."""
+        folder = self._run.checkpoints
+        measured = [n for n in checkpoints.steps(folder) if n in self._regrets]
+        best = min(measured, key=self._regrets.__getitem__, default=None) if self._config.best else None
+        checkpoints.prune(folder, self._config.keep, best)
+
+
+def _numbers(row: dict[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else value for key, value in row.items()}

@@ -1,0 +1,75 @@
+"""The configuration that a run directory holds, beside the one that is asked for now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rmft_verl.config import NUMERIC, Config
+from rmft_verl.store.run_dir import RunDir, installed_packages
+from rmft_verl.store.tracking import warn
+from rmft_verl.types import RunError
+
+NOT_COMPARED = ("recipe", "name", "root", "resume", "fork", "dry_run", "tracking", "checkpoint", "rollout.timeout")
+"""Keys that change no number of a run."""
+
+ABSENT = "(no such key)"
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """A run's config.yaml as it stands there, whatever keys it has: the flat form of ``flat``."""
+    try:
+        return flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
+    except Exception as error:  # YAML's and OmegaConf's
+        raise RunError(f"{path / 'config.yaml'} cannot be read ({str(error).splitlines()[0]}): restore it") from error
+
+
+def on_numbers(path: Path) -> bool:
+    """Whether the model of a run reads numbers, not words (``rmft_verl.labs.numeric``)."""
+    return str(stored_config(path).get("model.path", "")).startswith(NUMERIC)
+
+
+def refuse_numbers(path: Path) -> None:
+    """Raise ``RunError`` for a run whose model reads numbers: it can neither be exported nor play by words."""
+    if on_numbers(path):
+        raise RunError(f"the model of {path} reads numbers, not words: what it does stands in {path / 'report'}")
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys; an empty mapping has none."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
+    """``key=stored, now asked`` for every key that matters. A key younger than the run stood at its default."""
+    now, default = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (asked, Config()))
+    before = {**default, **stored}
+    keys = [key for key in {**before, **now} if not {key, key.split(".")[0]} & set(NOT_COMPARED)]
+    pairs = [(key, before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys]
+    return [f"{key}={old}, now {new}" for key, old, new in pairs if old != new]
+
+
+def check_same(run: RunDir, asked: Config) -> None:
+    """Raise ``RunError`` with the difference if a run was started with another configuration.
+
+    ``iterations`` may be more than before: the run goes on after its last one. Other versions of the packages are a
+    warning.
+    """
+    stored = stored_config(run.path)
+    longer = asked.iterations > stored.get("iterations", asked.iterations)
+    changed = differences(stored | ({"iterations": asked.iterations} if longer else {}), asked)
+    if changed:
+        raise RunError(
+            f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..."
+            f" (with fork={run.path}, to begin from its last complete iteration)"
+        )
+    before, now = run.read_packages(), installed_packages()
+    moved = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
+    if moved:
+        warn(f"{run.path} was started with other versions: {', '.join(moved)}")

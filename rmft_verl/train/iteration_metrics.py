@@ -1,0 +1,118 @@
+"""What one iteration says: the rows of metrics.jsonl, by metric name (docs/metrics.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rmft_verl.eval import metrics
+from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
+from rmft_verl.types import Batch, CreditedTrajectory, Scored, Trajectory
+
+MANY_INVALID = 0.2
+"""Share of the plays above which the form of the answers is what has to be mended first."""
+
+MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
+"""Exploration has collapsed when suffix failures have risen by more, or K x MinFrac is less than this share of it."""
+
+
+def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
+    """What an evaluation says; where several environments are mixed, of each of them as well.
+
+    ``row``: the iteration's other metrics, if it had any: how much better its kept plays looked than the model plays.
+    """
+    regret = value_or(NO_INTERVAL, metrics.normalized_regret_interval, played)
+    kept = row.get("kept/normalized_regret")
+    gap = {} if kept is None else {"heldout/optimism_gap": regret.value - kept}
+    return (
+        gap
+        | _regret_by_environment(played)
+        | {
+            "heldout/normalized_regret": regret.value,
+            "heldout/normalized_regret_low": regret.low,
+            "heldout/normalized_regret_high": regret.high,
+            "heldout/regret": value_or(UNKNOWN, metrics.mean_regret, played),
+            "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
+            "heldout/min_fraction": metrics.scaled_min_fraction(played),
+            "heldout/greedy_fraction": metrics.greedy_fraction(played),
+            "heldout/invalid_rate": metrics.invalid_rate(played),
+        }
+    )
+
+
+def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
+    """What the training rollouts say before selection."""
+    sampled = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
+    return {
+        "rollout/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, played),
+        "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
+        "rollout/min_fraction": metrics.scaled_min_fraction(played),
+        "rollout/invalid_rate": metrics.invalid_rate(played),
+        "rollout/cut_rate": metrics.cut_rate(played),
+        "rollout/valid": float(np.mean([t.valid for t in played])),
+        "rollout/plays": float(len(played)),
+        "rollout/tokens": float(sampled),
+        "rollout/tokens_per_second": sampled / seconds,
+    }
+
+
+def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[str, float]:
+    """What selection did to the plays it could choose from."""
+    score = {id(play.trajectory): play.score for play in scored}
+    return {
+        "rollout/score": float(np.mean([play.score for play in scored])),
+        "kept/score": float(np.mean([score[id(play)] for play in kept])),
+        "kept/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, kept),
+        "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
+        "kept/min_fraction": metrics.scaled_min_fraction(kept),
+        "kept/share": len(kept) / len(scored),
+    }
+
+
+def credit_metrics(batch: Batch) -> dict[str, float]:
+    """What the update reinforces, as the mean over all turns; nothing where plays have no credit."""
+    credits = [one.credit_T for one in batch if isinstance(one, CreditedTrajectory)]
+    return {"rollout/credit": float(np.concatenate(credits).mean())} if credits else {}
+
+
+def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
+    """One line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
+    failures, explored = "rollout/suffix_failure", "rollout/min_fraction"
+    more, less = row[failures] - first[failures], row[explored] / first[explored] if first[explored] > 0 else 1.0
+    if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, where no arms are pulled, warns of nothing
+        return ""
+    return (
+        f"exploration collapses: suffix failures {first[failures]:.2f} -> {row[failures]:.2f}, K x MinFrac "
+        f"{first[explored]:.2f} -> {row[explored]:.2f} since the first iteration. Keep more (selection.keep), or score "
+        "by selection.score=posterior with selection.further above 0 (docs/selection.md)"
+    )
+
+
+def unreadable(played: Sequence[Trajectory]) -> str:
+    """What to do, below three replies, if more than ``MANY_INVALID`` of the plays are invalid; else empty."""
+    share = float(np.mean([not trajectory.valid for trajectory in played]))
+    failed = [turn for trajectory in played for turn in trajectory.turns if not turn.parsed or turn.cut]
+    if share <= MANY_INVALID or not failed:
+        return ""
+    shown = [failed[place] for place in np.linspace(0, len(failed) - 1, min(3, len(failed))).astype(int)]
+    cut = np.mean([turn.cut for turn in failed])
+    replies = "".join(f"\n    {turn.text[-200:]!r}{' (cut)' if turn.cut else ''}" for turn in shown)
+    return (
+        f"{share:.0%} of {len(played)} plays are invalid and cannot be learnt from; of their invalid replies {cut:.0%} "
+        f"ran into rollout.reply_tokens. Three of them end so:{replies}\n  Remedies: rollout.structured=true leaves no "
+        "other last line than an answer; recipe=...+warmup teaches the form first; a larger rollout.reply_tokens, or "
+        "model.chat_template.enable_thinking=false, if they are cut; env.options.answer=action_only asks for no "
+        "reasoning"
+    )
+
+
+def _regret_by_environment(played: Sequence[Trajectory]) -> dict[str, float]:
+    names = sorted({trajectory.scenario.env for trajectory in played})
+    parts = {name: [trajectory for trajectory in played if trajectory.scenario.env == name] for name in names}
+    if len(parts) == 1:
+        return {}
+    return {
+        f"heldout/normalized_regret/{name}": value_or(UNKNOWN, metrics.normalized_regret, plays)
+        for name, plays in parts.items()
+    }

@@ -1,0 +1,199 @@
+"""One training run from a checked configuration to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from rmft_verl.config import Config
+from rmft_verl.env import Env, load_env
+from rmft_verl.env.seeds import HELD_OUT_SEED, held_out_scenarios
+from rmft_verl.eval.evaluate import evaluate_players, references
+from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_change, scored
+from rmft_verl.eval.report import write_report
+from rmft_verl.eval.table import EvalTable
+from rmft_verl.setup.console import Screen
+from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.start import start_backend
+from rmft_verl.setup.warmup import warmed, warmup_config
+from rmft_verl.store.fork import begin_from
+from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.stored_config import check_same
+from rmft_verl.store.tracking import FileTracker, Tracker, Trackers, read_metrics, start_wandb
+from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.train.interrupt import Signals, resumable
+from rmft_verl.train.trainer import Trainer
+from rmft_verl.types import RunError, Trajectory
+
+if TYPE_CHECKING:
+    pass
+
+
+def run(config: Config) -> Path:
+    """Train as configured, or go on with the run that is there; returns its directory.
+
+    Nothing is written before everything has been checked.
+    """
+    screen = Screen()
+    found = find_run(config)
+    if found is not None and is_trained(found, config):
+        _finish(config, load_env(config.env.name, config.env_dirs), found, screen)
+        return found.path
+    if config.warmup.scenarios and not (warmed(config) / "config.json").is_file():
+        screen.console.print("warm-up first: the model learns the form of an answer from a uniform player")
+        run(warmup_config(config))
+    prepared = prepare(config)
+    with begun(config, found, screen) as directory:
+        _train(prepared, directory, screen)
+        _finish(config, prepared.env_class, directory, screen)
+    return directory.path
+
+
+@contextlib.contextmanager
+def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunDir]:
+    """The directory of the run, new (with ``fork``, filled from that run) or ``found``, held until the block ends.
+
+    A signal or an error within the block leaves a state to go on from, and says how.
+    """
+    text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
+    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
+    directory = found or RunDir.create(config.root, _name(config), text, fill)
+    with directory.held(), Signals() as signals, resumable(directory.path, signals):
+        screen.console.print(f"run directory: {directory.path}")
+        if found is None and config.fork:
+            screen.console.print(f"begins after iteration {directory.read_state().iteration} of {config.fork}")
+        if found is not None:
+            directory.sweep()
+            (directory.report / "table.json").unlink(missing_ok=True)  # of fewer iterations
+            write_text(directory.config, text)
+            state = directory.read_state()
+            screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
+        yield directory
+
+
+def _name(config: Config) -> str:
+    return config.name or f"{config.recipe or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def find_run(config: Config) -> RunDir | None:
+    """The run that is to go on, None if a new one starts; raises ``RunError`` if it had another configuration."""
+    path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
+    if not config.resume and not (path / "state.json").exists():
+        return None
+    found = RunDir.open(path)
+    check_same(found, config)
+    return found
+
+
+def is_trained(directory: RunDir, config: Config) -> bool:
+    """Whether nothing is left to train: the report is there, or all it takes."""
+    state = directory.read_state()
+    if state.completed < config.iterations:
+        return False
+    return state.phase == "save" or (directory.report / "table.json").exists()
+
+
+def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
+    tracker = start_trackers(prepared.config, directory)
+    start = time.monotonic()
+    backend = None
+    try:
+        backend = start_backend(prepared, directory.path)
+        write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
+        screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
+        Trainer(prepared.config, prepared.env_class, backend, directory, tracker, screen.watch).train(screen.iteration)
+    finally:
+        if backend is not None:
+            backend.close()
+        tracker.close()
+
+
+def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Screen) -> None:
+    """The report, unless it is there, and what a person is told in the end."""
+    if (directory.report / "table.json").exists():
+        screen.console.print(f"{directory.path} has finished: its {config.iterations} iterations are done")
+        screen.console.print((directory.report / "table.txt").read_text(encoding="utf-8"), markup=False)
+    else:
+        base, trained = _held_out(directory)
+        screen.console.print(_write_report(config, env_class, directory, base, trained).text(), markup=False)
+        screen.console.print(f"normalized regret, trained against base: {change_in_words(base, trained)}", markup=False)
+    screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
+
+
+def change_in_words(base: list[Trajectory], trained: list[Trajectory]) -> str:
+    """Of the normalized regret: relative, or, where that of the base is not above 0, the plain difference."""
+    try:
+        relative = normalized_regret(base) > 0
+        value, low, high = (relative_change if relative else absolute_change)(base, trained)
+    except ValueError as error:
+        return str(error)
+    form, n_scenarios = "+.1%" if relative else "+.3f", len({play.scenario.id for play in base})
+    if math.isnan(low):
+        return f"{value:{form}} ({n_scenarios} held-out scenarios, too few for an interval)"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}] (95 % bootstrap over {n_scenarios} held-out scenarios)"
+
+
+def start_trackers(config: Config, directory: RunDir) -> Tracker:
+    others: list[Tracker] = []
+    plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
+    if config.tracking.wandb != "disabled":
+        others.append(
+            start_wandb(
+                directory.path,
+                project=config.tracking.project,
+                name=directory.path.name,
+                run_id=directory.read_state().wandb_id,
+                mode=config.tracking.wandb,
+                config=plain,
+            )
+        )
+    if config.tracking.backends:
+        from rmft_verl.bridge.verl_tracking import VerlTracker
+
+        others.append(
+            VerlTracker(
+                directory.path,
+                project=config.tracking.project,
+                name=directory.path.name,
+                backends=config.tracking.backends,
+                config=plain,
+            )
+        )
+    return Trackers(FileTracker(directory.metrics), *others)
+
+
+def report_run(path: Path) -> str:
+    """Make the report of a run again from its files; returns the table as text."""
+    directory = RunDir.open(path)
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
+    assert isinstance(config, Config)
+    base, last = _held_out(directory)
+    return _write_report(config, load_env(config.env.name, config.env_dirs), directory, base, last).text()
+
+
+def _held_out(directory: RunDir) -> tuple[list[Trajectory], list[Trajectory]]:
+    """The held-out plays of the base and of the model that was measured last."""
+    versions = directory.recorded("eval")
+    if not versions:
+        raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
+    base, last = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
+    return base, last
+
+
+def _write_report(
+    config: Config, env_class: type[Env], directory: RunDir, base: list[Trajectory], trained: list[Trajectory]
+) -> EvalTable:
+    """Base and trained beside the reference players, on the same held-out scenarios and draws."""
+    held_out = held_out_scenarios(config, env_class)
+    names = references(env_class, held_out, (play.oracle.kind for play in scored(trained)))
+    played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)
+    sets = {"base": base, "trained": trained} | played
+    return write_report(directory.report, sets, read_metrics(directory.metrics))
