@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rmft_verl.types import RunError
 
-LOSSES = ("sft", "dpo", "grpo", "regret", "dpt")
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
 """A ``model.path`` that begins so is a small Transformer on numbers (``rmft_verl.labs.numeric``), without verl."""
@@ -224,3 +224,10 @@ class Config:
     """Resolve everything, print the plan and stop."""
     verl: dict[str, Any] = field(default_factory=dict)
     """Raw overrides of verl's own configuration, merged last."""
+
+    def verl_override(self, key: str) -> Any:
+        """What ``verl:`` says of verl's ``key`` (dotted), None if nothing. A ``+`` before a part is passed over."""
+        found: Any = self.verl
+        for part in key.split("."):
+            found = found.get(part, found.get(f"+{part}")) if isinstance(found, Mapping) else None
+        return found

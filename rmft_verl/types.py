@@ -205,6 +205,12 @@ class Tokens:
         """True where the model chose the token: what is trained on; bool, shape (N,)."""
         return np.asarray(self.mask_N == 1)
 
+    @property
+    def reply_spans(self) -> list[tuple[int, int]]:
+        """Start and end of every reply, in order: the runs of tokens that are nobody else's words."""
+        edges = np.flatnonzero(np.diff((self.mask_N > 0).astype(int), prepend=0, append=0))
+        return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -247,30 +253,24 @@ class Trajectory:
 
 
 class Scored(NamedTuple):
-    """A valid play and what it is ranked by, lower is better (``scores``)."""
+    """A valid trajectory of an iteration and what it is ranked by, lower is better (``algo.scores``)."""
 
     trajectory: Trajectory
     score: float
+    place: int
+    """Its position among the iteration's trajectories."""
 
 
 @dataclass(frozen=True)
-class PreferencePair:
-    """Two valid plays of one group, the first of which scores better (is of lower regret)."""
+class Batch:
+    """What one update trains on."""
 
-    chosen: Trajectory
-    rejected: Trajectory
-
-
-@dataclass(frozen=True)
-class CreditedTrajectory:
-    """A valid play with what each of its turns is credited with, shape (T,); higher is better (``credit``)."""
-
-    trajectory: Trajectory
-    credit_T: np.ndarray
-
-
-Batch = Union[Sequence[Trajectory], Sequence[PreferencePair], Sequence[CreditedTrajectory]]
-"""What one update trains on: kept plays (``update.loss=sft``), pairs (``dpo``) or plays with credit (``grpo``)."""
+    plays: Sequence[Trajectory]
+    """Valid trajectories; where they are compared in pairs, chosen and rejected alternate."""
+    kept: Sequence[int]
+    """Positions, among the iteration's trajectories, of those that the update makes more likely."""
+    credit: Sequence[np.ndarray] = ()
+    """Of each of ``plays`` what its turns are credited with, shape (T,), higher is better; empty if not reinforced."""
 
 
 @dataclass(frozen=True)

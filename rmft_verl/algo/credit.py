@@ -11,7 +11,7 @@ import numpy as np
 
 from rmft_verl.env.regret import earned, uniform_regret
 from rmft_verl.players.ucb1 import EXPLORATION
-from rmft_verl.types import CreditedTrajectory, Scored
+from rmft_verl.types import Scored
 
 SCALE = 0.5
 """Standard deviation of the rewards that the bounds of ``ucb`` are for: that of Bernoulli rewards at a mean of 0.5."""
@@ -70,11 +70,6 @@ CREDITS: dict[str, Callable[[Scored], np.ndarray]] = {
     "strategic": strategic,
     "ucb": ucb,
 }
-
-
-def credited(play: Scored, name: str) -> CreditedTrajectory:
-    """A valid, scored play with its credit."""
-    return CreditedTrajectory(play.trajectory, CREDITS[name](play))
 
 
 def _from_here_on(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ class Scorer:
 
     def __call__(self, played: Sequence[Trajectory], rng: np.random.Generator) -> list[Scored]:
         """The valid plays of ``played`` with their scores, in reward units; only ``random`` draws from ``rng``."""
-        valid = [trajectory for trajectory in played if trajectory.valid and trajectory.regret is not None]
-        return [Scored(play, round(SCORES[self.score](self, play, rng), ROUNDING)) for play in valid]
+        valid = [(i, play) for i, play in enumerate(played) if play.valid and play.regret is not None]
+        return [Scored(play, round(SCORES[self.score](self, play, rng), ROUNDING), i) for i, play in valid]
 
     def paths_P_T_A(self, scenario: Scenario) -> np.ndarray:
         """Means of ``PATHS`` other games that a player of ``scenario`` could be in, shape (P, T, A)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from rmft_verl.env.regret import uniform_regret
-from rmft_verl.types import PreferencePair, Scored, Trajectory
+from rmft_verl.types import Scored, Trajectory
 
 GROUP_KEYS: dict[str, Callable[[Trajectory], str]] = {
     "scenario": lambda trajectory: trajectory.scenario.id,
@@ -24,34 +24,37 @@ def count(keep: float, rollouts: int) -> int:
 
 def select(
     scored: Sequence[Scored], *, keep: int, by: str, rng: np.random.Generator, threshold: float | None = None
-) -> list[Trajectory]:
+) -> list[Scored]:
     """The ``keep`` lowest scores of each scenario, ties broken by ``rng``; with the regret as score, Alg. 1 of RMFT.
 
     Grouped by scenario each group gives at most ``keep``; a wider group gives ``keep`` for each scenario in it. A group
     with fewer plays gives what it has; ``threshold`` is the worst score per round that is kept. Keeping few copies
     luck: see docs/selection.md.
     """
-    kept: list[Trajectory] = []
+    kept: list[Scored] = []
     for ranked, n_scenarios in _ranked(scored, by, rng):
         best = ranked[: keep * n_scenarios]
-        kept += [t for t, score in best if threshold is None or score <= threshold * t.scenario.horizon]
+        kept += [one for one in best if threshold is None or one.score <= threshold * one.trajectory.scenario.horizon]
     return kept
 
 
 def pairs(
     scored: Sequence[Scored], *, keep: int, by: str, rng: np.random.Generator, margin: float = 0.0
-) -> list[PreferencePair]:
-    """The best of each group with the worst, the second best with the second worst, ..., at most ``keep`` a scenario.
+) -> list[tuple[Scored, Scored]]:
+    """Pairs (chosen, rejected): the best of each group with the worst, the second best with the second worst, ...
+
+    At most ``keep`` a scenario.
 
     No trajectory is in two pairs. Pairs whose scores are equal, or differ by less than ``margin`` times the regret of
     uniform play (on the game of the chosen one), are left out.
     """
-    found: list[PreferencePair] = []
+    found: list[tuple[Scored, Scored]] = []
     for ranked, n_scenarios in _ranked(scored, by, rng):
         half = min(keep * n_scenarios, len(ranked) // 2)
-        for (chosen, low), (rejected, high) in zip(ranked[:half], ranked[::-1][:half], strict=True):
-            if high > low and high - low >= margin * uniform_regret(chosen.oracle):
-                found.append(PreferencePair(chosen, rejected))
+        for chosen, rejected in zip(ranked[:half], ranked[::-1][:half], strict=True):
+            gap = rejected.score - chosen.score
+            if gap > 0 and gap >= margin * uniform_regret(chosen.trajectory.oracle):
+                found.append((chosen, rejected))
     return found
 
 

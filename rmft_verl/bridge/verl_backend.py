@@ -5,7 +5,6 @@ verl's parts are composed, none of its trainers is inherited.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 import ray
 import torch
 from omegaconf import DictConfig
+from tensordict import TensorDict
 from verl import DataProto
 from verl.checkpoint_engine import CheckpointEngineManager
 from verl.experimental.agent_loop.agent_loop import AgentLoopManager
@@ -27,6 +27,8 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.rollout.llm_server import LLMServerManager
 
+from rmft_verl.algo import METHODS
+from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.backend import OnProgress
 from rmft_verl.bridge.cluster import runtime
 from rmft_verl.bridge.cluster.faults import sampler_lives, told
@@ -35,11 +37,11 @@ from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.bridge.sampling.client import DialogueClient
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.bridge.training import canary, steps
-from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs
+from rmft_verl.bridge.training.action_line import action_only
+from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs, training_batch
 from rmft_verl.bridge.training.engine import DialogueWorker
 from rmft_verl.bridge.training.lora import write_merged
 from rmft_verl.bridge.training.losses import loss
-from rmft_verl.bridge.training.objectives import OBJECTIVES, setting
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
@@ -65,7 +67,7 @@ class VerlBackend:
         model = verl_config.actor_rollout_ref.model
         self._model_path = model.path
         self._template = load_template(model.path, model.custom_chat_template or "", config.model.chat_template)
-        self._setting = setting(config, verl_config, self._template)
+        self._verl = verl_config
         pools = ResourcePoolManager(
             resource_pool_spec={"all": [config.hardware.gpus_per_node] * config.hardware.nodes},
             mapping={"actor": "all"},
@@ -82,7 +84,8 @@ class VerlBackend:
         group = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=colocated, device_name=kind)
         self._actor = group.spawn(prefix_set=["actor_rollout"])["actor_rollout"]
         self._actor.init_model()
-        self._actor.set_loss_fn(partial(loss, actor=self._setting.actor))
+        actor = omega_conf_to_dataclass(verl_config.actor_rollout_ref.actor)
+        self._actor.set_loss_fn(partial(loss, actor=actor))
         self._base = self._keep_base(scratch) if config.update.start == "base" else None
         servers = LLMServerManager.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
         self._addresses: list[str] = servers.get_addresses()
@@ -103,12 +106,12 @@ class VerlBackend:
     ) -> list[Trajectory]:
         workers = self._config.hardware.agent_workers
         padded = math.ceil(len(requests) / workers) * workers  # verl splits evenly
-        rows = [self._row(requests[i % len(requests)]) for i in range(padded)]
+        asked = [requests[i % len(requests)] for i in range(padded)]
         batch = DataProto.from_dict(
             non_tensors={
                 "agent_name": _objects([AGENT] * padded),
-                "raw_prompt": _objects([[] for _ in rows]),
-                "request": _objects(rows),
+                "raw_prompt": _objects([[] for _ in asked]),
+                "request": _objects(asked),
                 "version": np.full(padded, version),
             },
             meta_info={"validate": False, "global_steps": version},
@@ -121,16 +124,6 @@ class VerlBackend:
             self._probe = _spread(_samples(trajectories))
             self._prove(version)
         return trajectories
-
-    def _row(self, request: RolloutRequest) -> str:
-        return json.dumps(
-            {
-                "scenario": request.scenario.to_json(),
-                "reward_seed": request.reward_seed,
-                "policy_seed": request.policy_seed,
-                "temperature": request.temperature,
-            }
-        )
 
     def _keep_base(self, scratch: Path | None) -> Path:
         """Save the weights as they are now, with the optimizer's first state; returns the directory."""
@@ -145,14 +138,15 @@ class VerlBackend:
     @told()
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         update, world = self._config.update, self._world
-        objective = OBJECTIVES[update.loss](batch, self._setting)
-        samples, together = objective.samples, objective.together
-        size, n_steps = steps.cut(len(samples), update.batch, world, together)
-        order = steps.draw(len(samples), size * n_steps, together, seed)
+        together = METHODS[update.loss].together
+        samples = Samples.of(batch)
+        n_samples = len(samples.tokens)
+        size, n_steps = steps.cut(n_samples, update.batch, world, together)
+        drawn = samples.take(steps.draw(n_samples, size * n_steps, together, seed).tolist())
         progress.within(self._weights.sleep_replicas, "before the update", self._config.rollout.timeout)
-        self._probe = _spread(samples)
+        self._probe = _spread(samples.tokens)
         self._before = self._trainer_logprobs(self._probe)
-        rows = objective.batch(order.tolist(), self._logprobs)
+        rows = self._training_batch(drawn)
         if update.start == "base":  # from here on the trainer is not the model that played
             self._actor.load_checkpoint(str(self._base))
         tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
@@ -160,9 +154,21 @@ class VerlBackend:
         counts = {
             "update/samples": float(size * n_steps),
             "update/tokens": float(rows["input_ids"].offsets()[-1]) * update.epochs,
-            "update/dropped": float(objective.left_out + len(samples) - size * n_steps),
+            "update/dropped": float(n_samples - size * n_steps),
         }
-        return steps.outcome(metrics) | counts | objective.metrics(metrics, rows)
+        return steps.outcome(metrics) | counts
+
+    def _training_batch(self, samples: Samples) -> TensorDict:
+        """verl's batch of the samples. Asks the model that played for log-probabilities where the method needs them."""
+        config, actor = self._config, self._verl.actor_rollout_ref.actor
+        method = METHODS[config.update.loss]
+        tokens, temperature = samples.tokens, method.temperature(config)
+        columns = method.columns(samples, config, self._verl)
+        old = self._logprobs(tokens, temperature) if method.needs_old else None
+        if config.update.train_on == "action":
+            tokens = [action_only(each, self._template) for each in tokens]
+        entropy = bool(actor.calculate_entropy or actor.entropy_coeff)
+        return training_batch(config, tokens, columns, old, temperature, entropy)
 
     @told()
     def sync(self, version: int) -> dict[str, float]:

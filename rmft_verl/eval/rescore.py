@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
-from rmft_verl.algo.selection import GROUP_KEYS, count
+from rmft_verl.algo.selection import GROUP_KEYS
 from rmft_verl.config import Config
 from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import SELECTION
@@ -24,14 +24,11 @@ from rmft_verl.eval.metrics import UNKNOWN, value_or
 from rmft_verl.setup.fit import check_fit
 from rmft_verl.setup.recipe import reload_config
 from rmft_verl.store.run_dir import RunDir, write_text
-from rmft_verl.store.trajectory_file import read_with_kept
+from rmft_verl.store.trajectory_file import read_kept, read_trajectories
 from rmft_verl.types import RunError, Scored, Trajectory
 
 SETTINGS = ("score", "further", "keep", "group_by", "threshold")
 """Keys of ``selection``."""
-
-CHOOSING = ("sft", "dpo")
-"""Losses of ``update`` that train on a part of the plays."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,11 @@ class Rule:
     config: Config
     scorer: Scorer
 
-    def ranks(self, played: Sequence[Trajectory], iteration: int) -> tuple[list[Scored], list[Trajectory]]:
-        """The plays with their scores and those kept, with the draws that the trainer has in this iteration."""
+    def ranks(self, played: Sequence[Trajectory], iteration: int) -> tuple[list[Scored], Sequence[int]]:
+        """The scores and the positions of what is kept, with the draws that the trainer has in this iteration."""
         rng = np.random.default_rng([SELECTION, self.config.seed, iteration])
         scored = self.scorer(played, rng)
-        return scored, favored(choose(scored, self.config, rng))
+        return scored, METHODS[self.config.update.loss].choose(scored, self.config, rng).kept
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,9 @@ class Kept:
     """What was kept of one iteration, then and now, of the plays of which it was chosen."""
 
     played: list[Trajectory]
-    then: list[Trajectory]
-    now: list[Trajectory]
+    then: set[int]
+    now: set[int]
+    """Positions among ``played``."""
     correlations: list[float]
     """Spearman's, of the scores then and now, in each group in which both differ between plays."""
 
@@ -140,25 +138,23 @@ def _described(rule: Rule) -> dict[str, Any]:
 
 def _kept(run: RunDir, iteration: int, then: Rule, now: Rule) -> Kept:
     path = run.trajectories("train", iteration)
-    flagged = read_with_kept(path)
-    if any(flag is None for _, flag in flagged):
+    played, kept_then = read_trajectories(path), read_kept(path)
+    if kept_then is None:
         raise RunError(f"{path} does not say what was kept")
-    if all(flag for _, flag in flagged) and _chooses(then.config):
+    if len(kept_then) == len(played) and _chooses(then.config):
         raise RunError(
             f"{path} holds only what was kept, as the runs/ that compare leaves beside a table do: name the run itself"
         )
-    played = [play for play, _ in flagged]
     scored_then, _ = then.ranks(played, iteration)
     scored_now, kept_now = now.ranks(played, iteration)
     correlations = _correlations(scored_then, scored_now, now.config.selection.group_by)
-    return Kept(played, [play for play, flag in flagged if flag], kept_now, correlations)
+    return Kept(played, set(kept_then), set(kept_now), correlations)
 
 
 def _chooses(config: Config) -> bool:
     """Whether the update leaves out plays even if all are valid."""
-    return config.update.loss in CHOOSING and count(config.selection.keep, config.rollout.rollouts) < (
-        config.rollout.rollouts
-    )
+    method = METHODS.get(config.update.loss)
+    return method is not None and method.trained(config) < config.rollout.rollouts
 
 
 def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> list[float]:
@@ -177,8 +173,9 @@ def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> lis
 
 def _row(parts: Sequence[Kept]) -> dict[str, Any]:
     """The numbers of several iterations together; None where one does not exist."""
-    played, then, now = ([play for part in parts for play in vars(part)[name]] for name in ("played", "then", "now"))
-    before, after = {id(play) for play in then}, {id(play) for play in now}
+    played = [play for part in parts for play in part.played]
+    then, now = ([part.played[i] for part in parts for i in sorted(vars(part)[name])] for name in ("then", "now"))
+    both, either = (sum(len(join(part.then, part.now)) for part in parts) for join in (set.intersection, set.union))
     correlations = [value for part in parts for value in part.correlations]
     row: dict[str, Any] = {"played": len(played), "regret_played": value_or(UNKNOWN, metrics.normalized_regret, played)}
     for which, plays in (("then", then), ("now", now)):
@@ -188,7 +185,7 @@ def _row(parts: Sequence[Kept]) -> dict[str, Any]:
             f"suffix_failure_{which}": metrics.suffix_failure_frequency(plays),
             f"min_fraction_{which}": metrics.scaled_min_fraction(plays),
         }
-    row["jaccard"] = len(before & after) / len(before | after) if before | after else UNKNOWN
+    row["jaccard"] = both / either if either else UNKNOWN
     row["spearman"] = float(np.mean(correlations)) if correlations else UNKNOWN
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rmft_verl.algo.selection import count
+from rmft_verl.algo import METHODS
 from rmft_verl.bridge.shapes import Shape, memory_gib, model_shape
 from rmft_verl.config import Config
 from rmft_verl.setup.models import base_model
@@ -40,8 +40,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
         f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens"
         + (f", from the second on about {rollout.tokens:,}" if rollout.tokens else ""),
-        f"update: {config.update.loss}, {_chosen(config)} = {kept} {kind}, {config.update.epochs} epochs of "
-        f"{max(1, round(samples / config.update.batch))} optimizer steps",
+        f"update: {config.update.loss}, {METHODS[config.update.loss].plan(config)} = {kept} {kind}, "
+        f"{config.update.epochs} epochs of {max(1, round(samples / config.update.batch))} optimizer steps",
         f"run: {config.iterations} iterations, {config.eval.scenarios * config.eval.rollouts} held-out dialogues "
         f"every {config.eval.every}",
         "",
@@ -72,16 +72,6 @@ def _warmup_line(config: Config) -> str:
         f"warm-up: {warmup.scenarios} uniform plays, {warmup.epochs} epochs, {steps} optimizer steps at {warmup.lr:g}; "
         f"base: {warmed(config)}, {where}"
     )
-
-
-def _chosen(config: Config) -> str:
-    """What an iteration trains on, in words."""
-    selection, rollouts = config.selection, config.rollout.rollouts
-    if config.update.loss == "grpo":
-        credit = selection.score if config.update.credit == "score" else config.update.credit
-        return f"all {rollouts} plays of a scenario, credited by {credit}"
-    ranked = f"{count(selection.keep, rollouts)} of {rollouts} by {selection.score} per {selection.group_by}"
-    return f"the lowest with the highest {ranked}" if config.update.loss == "dpo" else f"keep {ranked}"
 
 
 def _memory_lines(prepared: Prepared) -> list[str]:

@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.credit import CREDITS
 from rmft_verl.algo.scores import SCORES
-from rmft_verl.algo.selection import GROUP_KEYS, count
-from rmft_verl.config import LOSSES, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
+from rmft_verl.algo.selection import GROUP_KEYS
+from rmft_verl.config import NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
 from rmft_verl.players import PLAYERS
+
+LOSSES = (*METHODS, *NUMERIC_LOSSES[1:])
 
 
 def check(config: Config) -> None:
@@ -129,47 +132,20 @@ def _check_selection(config: Config) -> None:
 
 def _check_options(config: Config) -> None:
     """Options of one loss that another would ignore."""
-    for key, loss in _BELONGS.items():
-        value = _get(config, key)
-        if config.update.loss != loss and value != _get(Config(), key):
-            raise ConfigError(
-                f"{key}={value!r} is an option of update.loss={loss}, not {config.update.loss!r}: leave it out"
-            )
+    for loss, method in METHODS.items():
+        for key in method.options if loss != config.update.loss else ():
+            value = _get(config, key)
+            if value != _get(Config(), key):
+                raise ConfigError(
+                    f"{key}={value!r} is an option of update.loss={loss}, not {config.update.loss!r}: leave it out"
+                )
 
 
 def _check_update(config: Config) -> None:
     update, rollout = config.update, config.rollout
     per_scenario = samples_per_scenario(config)
-    if update.loss in ("dpo", "grpo") and rollout.rollouts < 2:
-        raise ConfigError(
-            f"update.loss={update.loss!r} compares plays of a scenario, and rollout.rollouts={rollout.rollouts}: "
-            "play 2 or more"
-        )
-    if update.loss == "dpo" and 2 * count(config.selection.keep, rollout.rollouts) > rollout.rollouts:
-        raise ConfigError(
-            f"selection.keep={config.selection.keep:g} pairs need twice as many plays, and rollout.rollouts="
-            f"{rollout.rollouts}: keep at most half"
-        )
-    if update.loss == "dpo" and rollout.history != "dialogue":
-        raise ConfigError(
-            f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
-        )
-    if update.loss == "dpo" and 2 * config.model.context > config.hardware.tokens_per_gpu:
-        raise ConfigError(
-            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
-            f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise hardware.tokens_per_gpu"
-        )
-    if update.loss == "grpo" and rollout.temperature == 0:
-        raise ConfigError("rollout.temperature=0: update.loss=grpo compares plays that differ; sample above 0")
-    if update.loss == "grpo" and update.start == "base":
-        raise ConfigError(
-            "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
-        )
-    if update.loss == "grpo" and rollout.player != "model":
-        raise ConfigError(
-            f"update.loss='grpo' reinforces the model's own plays, and rollout.player={rollout.player!r}: "
-            "use update.loss=sft to imitate a player"
-        )
+    if update.loss in METHODS:
+        METHODS[update.loss].check(config)
     if rollout.examples and rollout.player != "model":
         raise ConfigError(
             f"rollout.examples={rollout.examples} stand before the model's own plays, and rollout.player="
@@ -188,9 +164,7 @@ def _check_lora(config: Config) -> None:
     listed = isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)
     if named != "all-linear" and not listed:
         raise ConfigError(f"model.lora.target_modules={named!r}: write all-linear, or a list such as [q_proj, v_proj]")
-    model: Any = config.verl
-    for key in ("actor_rollout_ref", "model"):
-        model = (model.get(key) or model.get(f"+{key}") or {}) if isinstance(model, Mapping) else {}
+    model = config.verl_override("actor_rollout_ref.model")
     for key in model if isinstance(model, Mapping) else ():
         if str(key).lstrip("+").startswith("lora") or str(key) in ("target_modules", "exclude_modules"):
             raise ConfigError(
@@ -201,19 +175,9 @@ def _check_lora(config: Config) -> None:
 
 def samples_per_scenario(config: Config) -> int:
     """Plays of a scenario that an update trains on, if all are valid."""
-    if config.update.loss in ("grpo", "regret", "dpt"):
-        return config.rollout.rollouts
-    return count(config.selection.keep, config.rollout.rollouts) * (2 if config.update.loss == "dpo" else 1)
+    method = METHODS.get(config.update.loss)
+    return method.trained(config) if method else config.rollout.rollouts
 
-
-_BELONGS = {
-    "selection.threshold": "sft",
-    "update.train_on": "sft",
-    "update.weighting": "sft",
-    "update.sft_term": "dpo",
-    "update.margin": "dpo",
-    "update.credit": "grpo",
-}
 
 _LOWEST: dict[str, float] = {
     "seed": 0,

@@ -9,6 +9,7 @@ from rmft_verl.config import Config
 from rmft_verl.store import checkpoints
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.stored_config import differences, stored_config
+from rmft_verl.store.trajectory_file import kept_file
 from rmft_verl.types import RunError
 
 KEPT = ("env", "env_dirs", "model", "eval")
@@ -47,6 +48,8 @@ def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
         for n in source.recorded(phase):
             if n <= last:
                 shutil.copy2(source.trajectories(phase, n), new.trajectories(phase, n))
+                if (kept := kept_file(source.trajectories(phase, n))).exists():
+                    shutil.copy2(kept, kept_file(new.trajectories(phase, n)))
     rows = source.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
     write_text(new.metrics, "".join(rows[: last + 1]))
     return RunState(iteration=last, phase="log")

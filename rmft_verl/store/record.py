@@ -18,7 +18,7 @@ from rmft_verl.store import checkpoints
 from rmft_verl.store.checkpoints import step, write_directory
 from rmft_verl.store.run_dir import PHASES, RunDir
 from rmft_verl.store.tracking import read_metrics
-from rmft_verl.store.trajectory_file import read_trajectories, read_with_kept, write_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import RunError, StopReason, Trajectory
 
 HELD_OUT = "heldout/normalized_regret"
@@ -92,11 +92,9 @@ class Record:
         write_trajectories(path, played, phase=phase, iteration=n)
         return played
 
-    def keep(self, n: int, played: Sequence[Trajectory], kept: Sequence[Trajectory]) -> None:
-        """Note in the file of the rollouts of iteration ``n`` which of them are trained on."""
-        path, ids = self._run.trajectories("train", n), {id(trajectory) for trajectory in kept}
-        if [flag for _, flag in read_with_kept(path)] != [id(trajectory) in ids for trajectory in played]:
-            write_trajectories(path, played, phase="train", iteration=n, kept=kept)
+    def keep(self, n: int, kept: Sequence[int]) -> None:
+        """Note beside the rollouts of iteration ``n`` which of them, by position, are trained on."""
+        write_kept(self._run.trajectories("train", n), kept)
 
     def checkpoint(self, n: int, backend: Stateful) -> None:
         """Write the trainer's state after update ``n``. It counts once the update is noted as finished."""

@@ -1,6 +1,6 @@
 """Trajectories as parquet: one row a trajectory, readable columns, exact round trip.
 
-Columns: phase, iteration, kept; scenario_id, env, context, player, policy_version, reward_seed, policy_seed,
+Columns: phase, iteration; scenario_id, env, context, player, policy_version, reward_seed, policy_seed,
 stop_reason, valid, regret; one entry a turn in actions (arm indices) or policies (points of the simplex), rewards and
 turns (JSON: messages, text, parsed, cut); scenario (JSON); error; oracle_kind, expected_shape, expected_T_A (flat);
 token_ids_N, token_mask_N, token_logprobs_N (all samples of the play, one after another), with sample_lengths and
@@ -17,77 +17,86 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.store.run_dir import RunDirError, replacing
+from rmft_verl.store.run_dir import RunDirError, replacing, write_text
 from rmft_verl.types import Action, Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
-FORMAT = 2
-"""Version of the files, in their metadata. A reader refuses a later one; 1 had one sample a play."""
+FORMAT, OLDEST = 3, 2
+"""Version of the files, in their metadata, and the oldest that is read; 2 has a column ``kept``."""
 
 ARRAYS = ("expected_T_A", "token_ids_N", "token_mask_N", "token_logprobs_N")
 """Columns read straight into numpy."""
 
 CHECKSUM = b"rmft_verl.sha256"
-"""Where the metadata hold the checksum of what is read: parquet's own cover its pages, not what describes them."""
+"""Where the metadata hold the checksum of what is read: parquet's own would cover its pages only."""
 
 TURN = ("messages", "text", "parsed", "cut")
 """What the JSON of one turn holds; its action and reward have columns of their own."""
 
 
-def write_trajectories(
-    path: Path,
-    trajectories: Sequence[Trajectory],
-    *,
-    phase: str,
-    iteration: int,
-    kept: Sequence[Trajectory] | None = None,
-) -> None:
+def write_trajectories(path: Path, trajectories: Sequence[Trajectory], *, phase: str, iteration: int) -> None:
     """Write one row a trajectory; ``read_trajectories`` gives back equal ones.
 
-    ``kept`` are the members of ``trajectories`` (the same objects) that were selected for training; None leaves the
-    column empty. Dialogues are ASCII JSON, which keeps even lone surrogates exactly; in ``player`` and ``error``, plain
-    text columns, a lone surrogate becomes its ``\\udcXX`` escape, because parquet text must be valid UTF-8.
+    Dialogues are ASCII JSON, which keeps even lone surrogates exactly; in ``player`` and ``error``, plain text columns,
+    a lone surrogate becomes its ``\\udcXX`` escape, because parquet text must be valid UTF-8.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kept_ids = None if kept is None else {id(trajectory) for trajectory in kept}
-    if kept_ids is not None and not kept_ids <= {id(trajectory) for trajectory in trajectories}:
-        raise ValueError("kept holds a trajectory that is not among those written")
-    rows = [
-        {"phase": phase, "iteration": iteration, "kept": None if kept_ids is None else id(trajectory) in kept_ids}
-        | _to_row(trajectory)
-        for trajectory in trajectories
-    ]
+    rows = [{"phase": phase, "iteration": iteration} | _to_row(trajectory) for trajectory in trajectories]
     table = pa.Table.from_pylist(rows, schema=_schema())
     table = table.replace_schema_metadata(table.schema.metadata | {CHECKSUM: _checksum(table)})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def kept_file(path: Path) -> Path:
+    """Where it stands which trajectories of the file ``path`` were kept for training."""
+    return path.with_suffix(".kept.json")
+
+
+def write_kept(path: Path, kept: Sequence[int]) -> None:
+    """Write which trajectories of the file ``path`` were kept for training, by position."""
+    write_text(kept_file(path), json.dumps(sorted(kept)) + "\n")
+
+
+def read_kept(path: Path) -> list[int] | None:
+    """The positions of the trajectories that were kept, in order; None if nothing says so."""
+    beside = kept_file(path)
+    try:
+        if beside.exists():
+            return [int(place) for place in json.loads(beside.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunDirError(f"{beside} cannot be read ({error}): restore it or remove it") from error
+    flags = _read(path)[1]
+    return None if None in flags else [place for place, kept in enumerate(flags) if kept]
 
 
 def read_trajectories(path: Path) -> list[Trajectory]:
     """The trajectories of a file, in the order written. Raises ``RunDirError``, naming it, if it is damaged."""
-    return [trajectory for trajectory, _ in read_with_kept(path)]
+    return _read(path)[0]
 
 
-def read_with_kept(path: Path) -> list[tuple[Trajectory, bool | None]]:
-    """As ``read_trajectories``, each with whether it was kept for training; None if the file does not say."""
+def _read(path: Path) -> tuple[list[Trajectory], list[bool | None]]:
+    """The trajectories and, in a file of format 2, which were kept."""
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path) as file:
             table = file.read()
         found = int((table.schema.metadata or {}).get(b"rmft_verl.format", b"0"))
         if found > FORMAT:
             raise RunDirError(f"{path} has format {found}, this rmft_verl reads up to {FORMAT}: upgrade rmft_verl")
+        if found < OLDEST:
+            raise RunDirError(
+                f"{path} has format {found}, this rmft_verl reads from {OLDEST} on: its plays are too old"
+            )
         arrays = {name: _to_arrays(table.column(name)) for name in ARRAYS}
         rows = table.drop_columns(list(ARRAYS)).to_pylist()
-        if found == 1:
-            rows = [row | _lengths_of_format_1(row, arrays["token_ids_N"][i]) for i, row in enumerate(rows)]
         each = [{name: column[i] for name, column in arrays.items()} for i in range(len(rows))]
-        read = [(_from_row(row, own), row["kept"]) for row, own in zip(rows, each, strict=True)]
+        read = [_from_row(row, own) for row, own in zip(rows, each, strict=True)]
         if (stored := (table.schema.metadata or {}).get(CHECKSUM)) is not None and stored != _checksum(table):
             raise ValueError("its content does not have its checksum")
-        return read
+        return read, [row.get("kept") for row in rows]
     except RunDirError:
         raise
     except Exception as error:  # what damage makes pyarrow raise is anything
@@ -114,7 +123,6 @@ def _schema() -> Any:
     columns = [
         ("phase", text),
         ("iteration", integer),
-        ("kept", pa.bool_()),
         ("scenario_id", text),
         ("env", text),
         ("context", text),
@@ -215,12 +223,6 @@ def _samples(row: dict[str, Any], arrays: dict[str, np.ndarray | None]) -> tuple
     samples = zip(np.split(ids, cuts[:-1]), np.split(mask, cuts[:-1]), row["prompt_lengths"], strict=True)
     each = [None] * len(cuts) if logprobs is None else np.split(logprobs, cuts[:-1])
     return tuple(Tokens(*sample, logged) for sample, logged in zip(samples, each, strict=True))
-
-
-def _lengths_of_format_1(row: dict[str, Any], ids: np.ndarray | None) -> dict[str, Any]:
-    if ids is None:
-        return {}
-    return {"sample_lengths": [len(ids)], "prompt_lengths": [row["prompt_length"]]}
 
 
 def _turn(turn: dict[str, Any], action: int | None, policy: list[float] | None, reward: float | None) -> Turn:

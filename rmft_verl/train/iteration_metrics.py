@@ -8,7 +8,7 @@ import numpy as np
 
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
-from rmft_verl.types import Batch, CreditedTrajectory, Scored, Trajectory
+from rmft_verl.types import Batch, Scored, Trajectory
 
 MANY_INVALID = 0.2
 """Share of the plays above which the form of the answers is what has to be mended first."""
@@ -57,12 +57,12 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
     }
 
 
-def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[str, float]:
-    """What selection did to the plays it could choose from."""
-    score = {id(play.trajectory): play.score for play in scored}
+def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequence[Scored]) -> dict[str, float]:
+    """What selection did to the plays it could choose from; ``places`` are those of ``kept`` among all plays."""
+    score = {one.place: one.score for one in scored}
     return {
         "rollout/score": float(np.mean([play.score for play in scored])),
-        "kept/score": float(np.mean([score[id(play)] for play in kept])),
+        "kept/score": float(np.mean([score[place] for place in places])),
         "kept/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, kept),
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
@@ -72,8 +72,7 @@ def kept_metrics(kept: Sequence[Trajectory], scored: Sequence[Scored]) -> dict[s
 
 def credit_metrics(batch: Batch) -> dict[str, float]:
     """What the update reinforces, as the mean over all turns; nothing where plays have no credit."""
-    credits = [one.credit_T for one in batch if isinstance(one, CreditedTrajectory)]
-    return {"rollout/credit": float(np.concatenate(credits).mean())} if credits else {}
+    return {"rollout/credit": float(np.concatenate(batch.credit).mean())} if len(batch.credit) else {}
 
 
 def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:

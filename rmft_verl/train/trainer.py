@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
-from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.bridge.backend import Backend, OnProgress
 from rmft_verl.config import Config
@@ -148,16 +148,16 @@ class Trainer:
         rng = np.random.default_rng([SELECTION, self._config.seed, n])
         with self._phase("score"):
             scored = self._score(played, rng)
-        batch = choose(scored, self._config, rng)
-        kept = favored(batch)
-        self._record.keep(n, played, kept)
+        batch = METHODS[self._config.update.loss].choose(scored, self._config, rng)
+        kept = [played[i] for i in batch.kept]
+        self._record.keep(n, batch.kept)
         if not kept:
             raise RunError(
                 f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
         self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan))
-        self._row |= kept_metrics(kept, scored) | credit_metrics(batch)
+        self._row |= kept_metrics(kept, batch.kept, scored) | credit_metrics(batch)
         self._first = self._first or dict(self._row)
         if not self._warned and (line := collapse(self._first, self._row)):
             self._warned = True

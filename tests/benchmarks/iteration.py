@@ -21,9 +21,9 @@ from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.start import start_backend
 from rmft_verl.store.tracking import FileTracker
-from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.train.iteration_metrics import kept_metrics, rollout_metrics
-from rmft_verl.types import RolloutRequest, RunError, Tokens, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
 
 PHASES = ("rollout", "score", "select", "log", "update", "sync")
 """In the order of an iteration. ``log``: the parquet file and the metrics row; ``sync`` includes the canary."""
@@ -89,17 +89,19 @@ def _iterate(prepared: Prepared, backend: Backend, scratch: Path, n: int) -> Ite
     with watch("select"):
         scored = Scorer(config.selection.score, _generator(prepared), config.selection.further)(played, rng)
         keep, by = count(config.selection.keep, config.rollout.rollouts), config.selection.group_by
-        kept = select(scored, keep=keep, by=by, rng=rng)
+        places = [one.place for one in select(scored, keep=keep, by=by, rng=rng)]
+        kept = [played[place] for place in places]
     with watch("log"):
-        write_trajectories(scratch / f"train_{n}.parquet", played, phase="train", iteration=n, kept=kept)
-        row = rollout_metrics(played, watch.seconds["rollout"]) | kept_metrics(kept, scored) if kept else {}
+        write_trajectories(scratch / f"train_{n}.parquet", played, phase="train", iteration=n)
+        write_kept(scratch / f"train_{n}.parquet", places)
+        row = rollout_metrics(played, watch.seconds["rollout"]) | kept_metrics(kept, places, scored) if kept else {}
         FileTracker(scratch / "metrics.jsonl").log(row, n)
     if not kept:
         raise RunError(f"none of {len(played)} trajectories is valid: bench with a model that plays the game")
     size = config.update.batch
     kept = kept[: len(kept) // size * size] or kept  # whole batches: nothing is dropped, so both train on the same
     with watch("update"):
-        updated = backend.update(kept, seed=n)
+        updated = backend.update(Batch(kept, range(len(kept))), seed=n)
     with watch("sync"):
         backend.sync(n)
     assert updated["update/dropped"] == 0

@@ -21,7 +21,7 @@ from rmft_verl.env.play import play_now
 from rmft_verl.players import make_player
 from rmft_verl.setup.prepare import Prepared
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.types import RolloutRequest, Tokens, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, Tokens, Trajectory
 
 
 def dialogue(ids: list[int], mask: list[int]) -> Tokens:
@@ -77,9 +77,9 @@ class PlainBackend:
         seeds = {"reward_seed": request.reward_seed, "policy_seed": request.policy_seed}
         return play_now(self._env_class, player, request.scenario, **seeds)
 
-    def update(self, kept: Sequence[Trajectory], seed: int) -> dict[str, float]:
-        self.calls.append(("update", len(kept)))
-        return {"update/dropped": 0.0, "update/tokens": 3.0 * len(kept), "update/steps": len(kept) / 4}
+    def update(self, batch: Batch, seed: int) -> dict[str, float]:
+        self.calls.append(("update", len(batch.plays)))
+        return {"update/dropped": 0.0, "update/tokens": 3.0 * len(batch.plays), "update/steps": len(batch.plays) / 4}
 
     def sync(self, version: int) -> dict[str, float]:
         self.calls.append(("sync", version))

@@ -5,7 +5,8 @@ Only the sharding is missing, so that a test reads gradients as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,13 @@ from verl.utils.torch_functional import entropy_from_logits
 from verl.workers.config import ActorConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from rmft_verl.algo import METHODS
+from rmft_verl.algo.method import Samples
+from rmft_verl.bridge.training.batches import training_batch
 from rmft_verl.bridge.training.engine import DialogueEngine
 from rmft_verl.bridge.training.losses import loss
-from rmft_verl.types import Tokens
+from rmft_verl.config import Config
+from rmft_verl.types import Batch, Tokens
 
 VOCABULARY = 61
 
@@ -80,6 +85,24 @@ def make_engine(kind: type[FSDPEngineWithLMHead], model: Any) -> Any:
     return engine
 
 
+def configured(**update: Any) -> Config:
+    config = Config()
+    config.update = dataclasses.replace(config.update, **update)
+    return config
+
+
+def training_rows(
+    config: Config,
+    samples: Sequence[Tokens],
+    plays: Sequence[int] | None = None,
+    old: Sequence[torch.Tensor] | None = None,
+    **options: Any,
+) -> Any:
+    """verl's batch of ``samples`` by the method of ``config``; sample i is of play ``plays[i]``."""
+    drawn = Samples(samples, list(range(len(samples)) if plays is None else plays), [0] * len(samples), Batch([], []))
+    return training_batch(config, samples, METHODS[config.update.loss].columns(drawn, config, None), old, **options)
+
+
 def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
     """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
     engine = make_engine(DialogueEngine, model)
@@ -112,6 +135,16 @@ def gradient_of(model: Any, value: torch.Tensor) -> torch.Tensor:
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Relative to the length of ``expected``."""
     return float((found - expected).norm() / expected.norm())
+
+
+def verl_rows(model: Any, samples: Sequence[Tokens], temperature: float = 1.0) -> list[torch.Tensor]:
+    """Of each sample, shape (N,), by transformers alone: position j is of token j + 1, the last of none."""
+    rows = []
+    for tokens in samples:
+        ids = torch.tensor(tokens.ids_N, dtype=torch.long)
+        logits = model(ids[None]).logits[0] / temperature
+        rows.append(logits.log_softmax(-1).gather(1, ids.roll(-1)[:, None])[:, 0])
+    return rows
 
 
 def each_logprobs(model: Any, samples: list[Tokens], reduce: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

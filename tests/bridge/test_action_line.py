@@ -9,7 +9,7 @@ import pytest
 from templates import FAMILIES, gemma2, qwen3, shipped, template_end
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
-from rmft_verl.bridge.training.action_line import action_only, reply_spans
+from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.types import Message, Tokens
 
 
@@ -87,7 +87,7 @@ def test_every_reply_of_a_dialogue(family: Any) -> None:
     tokens = dialogue.tokens()
     changed = action_only(tokens, template)
     assert changed.ids_N is tokens.ids_N and not (changed.mask_N > tokens.mask_N).any()
-    spans = reply_spans(changed)
+    spans = changed.reply_spans
     texts = [tokenizer.decode(tokens.ids_N[start:end], skip_special_tokens=True).strip() for start, end in spans]
     form = "" if family is shipped else "Action: "  # a token of the shipped one holds the line break as well
     assert texts == [f"{form}x{number}" for number in range(3)]

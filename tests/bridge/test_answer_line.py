@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from templates import FAMILIES, llama3, shipped
 
+from rmft_verl.algo.grpo import token_advantages
 from rmft_verl.bridge.sampling.answer_line import AnswerLine, going_on
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.model_player import ModelPlayer
-from rmft_verl.bridge.training.action_line import action_only, reply_spans
-from rmft_verl.bridge.training.advantages import token_advantages
-from rmft_verl.bridge.training.batches import sft_batch
+from rmft_verl.bridge.training.action_line import action_only
+from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.env import load_env
 from rmft_verl.env.answers import every_answer
 from rmft_verl.env.play import play
-from rmft_verl.types import CreditedTrajectory, Message, Observation, Trajectory
+from rmft_verl.types import Message, Observation, Trajectory
 
 NAMES = ("amber", "azure", "slate")
 LINES = [f"Action: {name}" for name in NAMES]
@@ -68,9 +68,9 @@ def test_alone_the_reply_is_a_line_whose_choices_are_sampled(family: Any) -> Non
     assert set(tokens.mask_N[tokens.prompt_length :]) == {1, 2} and not tokens.mask_N[: tokens.prompt_length].any()
     assert [len(prompt) for prompt, _ in sampler.asked] == [tokens.prompt_length + n for n in branches]
     assert len({params["seed"] for _, params in sampler.asked}) == len(branches)
-    assert reply_spans(tokens) == [(tokens.prompt_length, len(tokens.ids_N))]
+    assert tokens.reply_spans == [(tokens.prompt_length, len(tokens.ids_N))]
     assert np.array_equal(action_only(tokens, template).sampled_N, tokens.sampled_N)
-    assert sft_batch([tokens])["loss_mask"].values().tolist() == tokens.sampled_N.astype(int).tolist()
+    assert plain_batch([tokens], 1.0)["loss_mask"].values().tolist() == tokens.sampled_N.astype(int).tolist()
 
 
 def choices(template: ChatTemplate) -> list[list[int]]:
@@ -147,10 +147,9 @@ def test_whole_plays_are_valid_and_have_one_reply_a_turn(name: str) -> None:
     played: Trajectory = asyncio.run(play(env, player, scenario, reward_seed=0, policy_seed=0))
     assert played.valid and len(played.turns) == 3
     (tokens,) = player.samples()
-    assert len(reply_spans(tokens)) == 3 and (tokens.mask_N == 2).any()
-    credited = CreditedTrajectory(_with(played, tokens), np.array([1.0, 2.0, 3.0]))
-    (row,) = token_advantages(credited, credited.credit_T)
-    assert [set(row[start:end]) for start, end in reply_spans(tokens)] == [{1.0}, {2.0}, {3.0}]
+    assert len(tokens.reply_spans) == 3 and (tokens.mask_N == 2).any()
+    (row,) = token_advantages(_with(played, tokens), np.array([1.0, 2.0, 3.0]))
+    assert [set(row[start:end]) for start, end in tokens.reply_spans] == [{1.0}, {2.0}, {3.0}]
 
 
 def _with(play: Trajectory, tokens: Any) -> Trajectory:

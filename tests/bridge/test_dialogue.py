@@ -8,7 +8,7 @@ import pytest
 from templates import FAMILIES, qwen3, template_end
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
-from rmft_verl.bridge.training.batches import sft_batch
+from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.types import Message
 
 REPLIES = ["Try amber.\nAction: amber", "odd <|im_end| text\nAction: slate", "Stay.\nAction: amber"]
@@ -38,7 +38,7 @@ def test_ids_and_mask_are_exactly_what_was_given_and_sampled(family: Any) -> Non
     assert tokens.prompt_length == len(given[0])
     assert not any(mask[: tokens.prompt_length])
 
-    row = sft_batch([tokens])
+    row = plain_batch([tokens], 1.0)
     assert row["input_ids"].values().tolist() == ids
     assert row["loss_mask"].values().tolist() == mask
 

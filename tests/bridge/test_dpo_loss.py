@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from cpu_engine import dialogues, distance, each_logprobs, gradient_of, small_model, train
+from cpu_engine import configured, dialogues, distance, gradient_of, small_model, train, training_rows, verl_rows
 from trl import DPOTrainer
 from verl.utils import tensordict_utils as tu
 
-from rmft_verl.bridge.training.batches import dpo_batch
-from rmft_verl.bridge.training.losses import dpo
+from rmft_verl.bridge.training.losses import loss
+from rmft_verl.config import Config
 from rmft_verl.types import Tokens
 
 pytestmark = pytest.mark.usefixtures("process")
@@ -22,14 +22,24 @@ pytestmark = pytest.mark.usefixtures("process")
 BETA = 0.1
 
 
-def reference(samples: list[Tokens]) -> list[float]:
-    """Of another model than the one that is trained: the same, with its weights moved."""
+def reference(samples: list[Tokens]) -> list[torch.Tensor]:
+    """verl's rows of another model than the one that is trained: the same, with its weights moved."""
     model = small_model()
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-        return each_logprobs(model, samples, torch.sum).tolist()
+        return verl_rows(model, samples)
+
+
+def summed(rows: list[torch.Tensor], samples: list[Tokens]) -> list[float]:
+    """Of each sample the log-probability of its sampled tokens, by masks of its own."""
+    masks = [torch.tensor(tokens.mask_N[1:] == 1) for tokens in samples]
+    return [row[:-1][mask].sum().item() for row, mask in zip(rows, masks, strict=True)]
+
+
+def dpo(sft_term: float = 0.0) -> Config:
+    return configured(loss="dpo", beta=BETA, sft_term=sft_term)
 
 
 def trl_loss(model: Any, samples: list[Tokens], reference: list[float], sft_term: float) -> tuple[torch.Tensor, Any]:
@@ -67,19 +77,19 @@ def trl_loss(model: Any, samples: list[Tokens], reference: list[float], sft_term
 def test_loss_rewards_and_gradient_are_those_of_trl(sft_term: float, most_tokens: int) -> None:
     model, samples = small_model(), dialogues(10)
     ref = reference(samples)
-    expected, theirs = trl_loss(model, samples, ref, sft_term)
+    expected, theirs = trl_loss(model, samples, summed(ref, samples), sft_term)
     gradient = gradient_of(model, expected)
 
-    batch = dpo_batch(samples, ref, BETA, sft_term)
+    batch = training_rows(dpo(sft_term), samples, old=ref)
     tu.assign_non_tensor(batch, force_group_size=2)
-    loss, found, ours, n_micro = train(model, batch, most_tokens=most_tokens)
+    value, found, ours, n_micro = train(model, batch, most_tokens=most_tokens)
     assert (n_micro > 1) == (most_tokens == 130)
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert value == pytest.approx(expected.item(), rel=1e-5)
     assert distance(found, gradient) < 1e-5
-    assert ours["dpo/margin"] == pytest.approx(theirs["rewards/margins"], rel=1e-5)
-    assert ours["dpo/chosen"] == pytest.approx(theirs["rewards/chosen"], rel=1e-5)
-    assert ours["dpo/rejected"] == pytest.approx(theirs["rewards/rejected"], rel=1e-5)
-    assert ours["dpo/accuracy"] == pytest.approx(theirs["rewards/accuracies"])
+    assert ours["update/dpo_margin"] == pytest.approx(theirs["rewards/margins"], rel=1e-5)
+    assert ours["update/dpo_chosen"] == pytest.approx(theirs["rewards/chosen"], rel=1e-5)
+    assert ours["update/dpo_rejected"] == pytest.approx(theirs["rewards/rejected"], rel=1e-5)
+    assert ours["update/dpo_accuracy"] == pytest.approx(theirs["rewards/accuracies"])
     assert abs(theirs["rewards/margins"]) > 0.1 and 0 < theirs["rewards/accuracies"] < 1  # a comparison that can fail
 
 
@@ -88,26 +98,26 @@ def test_gpus_average_to_the_whole() -> None:
     samples, model = dialogues(8), small_model()
     ref = reference(samples)
 
-    def rows(part: list[Tokens], reference: list[float], gpus: int) -> Any:
-        batch = dpo_batch(part, reference, BETA, sft_term=0.5)
+    def rows(part: list[Tokens], reference: list[torch.Tensor], gpus: int) -> Any:
+        batch = training_rows(dpo(0.5), part, old=reference)
         chosen = sum(int(tokens.mask_N.sum()) for tokens in samples[0::2])
         tu.assign_non_tensor(batch, dp_size=gpus, global_batch_size=8, batch_num_tokens=chosen)
         with torch.no_grad():
-            ids = batch["input_ids"].unbind()
-            logits = [model(row[None]).logits[0].log_softmax(-1).gather(1, row.roll(-1)[:, None])[:, 0] for row in ids]
-        return dpo(None, {"log_probs": torch.nested.as_nested_tensor(logits, layout=torch.jagged)}, batch)
+            log_probs = torch.nested.as_nested_tensor(verl_rows(model, part), layout=torch.jagged)
+        return loss({"log_probs": log_probs}, batch, actor=None)
 
     whole, of_whole = rows(samples, ref, 1)
     parts = [rows(samples[:4], ref[:4], 2), rows(samples[4:], ref[4:], 2)]
-    assert sum(loss.item() for loss, _ in parts) / 2 == pytest.approx(whole.item(), rel=1e-6)
+    assert sum(value.item() for value, _ in parts) / 2 == pytest.approx(whole.item(), rel=1e-6)
     for key, metric in of_whole.items():
         assert metric.aggregate_dp([metrics[key] for _, metrics in parts]) == pytest.approx(metric.aggregate())
 
 
 def test_the_reference_at_the_start_makes_no_margin() -> None:
     model, samples = small_model(), dialogues(4)
-    batch = dpo_batch(samples, each_logprobs(model, samples, torch.sum).tolist(), BETA, 0.0)
+    with torch.no_grad():
+        batch = training_rows(dpo(), samples, old=verl_rows(model, samples))
     tu.assign_non_tensor(batch, force_group_size=2)
-    loss, _, metrics, _ = train(model, batch)
-    assert loss == pytest.approx(0.693147, rel=1e-5)
-    assert metrics["dpo/margin"] == pytest.approx(0, abs=1e-5)
+    value, _, metrics, _ = train(model, batch)
+    assert value == pytest.approx(0.693147, rel=1e-5)
+    assert metrics["update/dpo_margin"] == pytest.approx(0, abs=1e-5)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cpu_engine import dialogues, distance, gradients, make_engine, small_model
+from cpu_engine import configured, dialogues, distance, gradients, make_engine, small_model, training_rows
 from verl.utils import tensordict_utils as tu
 from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
-from rmft_verl.bridge.training.batches import dpo_batch, plain_batch, sft_batch
+from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.bridge.training.engine import DialogueEngine
 from rmft_verl.bridge.verl_config import derive
 from rmft_verl.env.tokens import Budget
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.usefixtures("process")
 BUDGET = Budget(100, 100, 4, 10, 4)
 SAMPLES = dialogues(4)
 BATCHES = {
-    "sft": lambda: sft_batch(SAMPLES),
-    "dpo": lambda: dpo_batch(SAMPLES, [0.0] * 4, beta=0.1, sft_term=0.0),
+    "sft": lambda: training_rows(configured(), SAMPLES),
+    "dpo": lambda: training_rows(configured(loss="dpo"), SAMPLES),
     "plain": lambda: plain_batch(SAMPLES, 0.7),
-    "one row": lambda: sft_batch(SAMPLES[:1]),
+    "one row": lambda: training_rows(configured(), SAMPLES[:1]),
 }
 
 
@@ -68,7 +68,7 @@ def test_outputs_and_gradients_are_those_of_verl(name: str, packed: bool) -> Non
 def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:
     engine = make_engine(DialogueEngine, small_model())
     engine.watch(engine.module)
-    batch = sft_batch([dataclasses.replace(SAMPLES[0], mask_N=np.zeros_like(SAMPLES[0].mask_N))])
+    batch = training_rows(configured(), [dataclasses.replace(SAMPLES[0], mask_N=np.zeros_like(SAMPLES[0].mask_N))])
     found, gradient = outputs(engine, batch, packed=False)
     assert not gradient.any()
     assert not found["log_probs"].any()

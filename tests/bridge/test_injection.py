@@ -23,7 +23,7 @@ from templates import FAMILIES
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.model_player import ModelPlayer
-from rmft_verl.bridge.training.action_line import action_only, reply_spans
+from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.check.replies import NUMBERS, ODD
 from rmft_verl.env.play import CLARIFY, ON_INVALID, play, play_now
@@ -160,7 +160,7 @@ def check_tokens(trajectory: Trajectory, samples: Sequence[Tokens], said: Any, t
     assert tokens.ids_N.tolist() == ids[: last + 1] and tokens.mask_N.tolist() == mask[: last + 1]
     narrowed = action_only(tokens, template)
     assert np.all(narrowed.mask_N <= tokens.mask_N)
-    assert sum(end - start for start, end in reply_spans(tokens)) == sum(mask)
+    assert sum(end - start for start, end in tokens.reply_spans) == sum(mask)
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -238,8 +238,6 @@ def test_ten_megabytes_are_a_reply_like_any_other(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("build", FAMILIES)
 def test_every_batch_trains_on_sampled_tokens_alone(build: Any) -> None:
-    from rmft_verl.bridge.training.batches import dpo_batch, grpo_batch, sft_batch
-
     env_class, rng = load_env("mab"), np.random.default_rng(0)
     scenario = env_class.Generator(**GAMES["mab"]).draw(rng)
     family = Family(build, "mab", scenario.actions)
@@ -249,9 +247,13 @@ def test_every_batch_trains_on_sampled_tokens_alone(build: Any) -> None:
     masks = [tokens.mask_N.tolist() for tokens in samples]
     ones = [np.ones(len(mask)) for mask in masks]
     import torch
+    from cpu_engine import configured, training_rows
 
-    sft, dpo = sft_batch(samples), dpo_batch(samples, [0.0] * len(samples), 0.1, 0.0)
-    grpo = grpo_batch(samples, ones, [torch.zeros(len(mask)) for mask in masks], 1.0)
+    from rmft_verl.bridge.training.batches import training_batch
+
+    sft, dpo = (training_rows(configured(loss=loss), samples) for loss in ("sft", "dpo"))
+    old = [torch.zeros(len(mask)) for mask in masks]
+    grpo = training_batch(configured(loss="grpo"), samples, {"advantages": ones}, old)
     assert [row.tolist() for row in sft["loss_mask"].unbind()] == masks
     assert [row.tolist() for row in dpo["sampled_mask"].unbind()] == masks
     trained = [row.tolist() for row in dpo["loss_mask"].unbind()]

@@ -15,7 +15,6 @@ from env_plugins.mab import BanditEnv
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.model_player import ModelPlayer
 from rmft_verl.bridge.sampling.rendering import render
-from rmft_verl.bridge.training.action_line import reply_spans
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play
 from rmft_verl.types import Trajectory
@@ -71,7 +70,7 @@ def test_a_dialogue_is_what_the_shipped_template_renders_byte_for_byte() -> None
 def test_the_mask_is_exactly_the_replies(family: Any) -> None:
     sampled, tokenizer, template = played(family, "dialogue")
     (tokens,) = render(sampled, template, "dialogue").tokens
-    spans = reply_spans(tokens)
+    spans = tokens.reply_spans
     assert len(spans) == len(sampled.turns)
     for (start, end), turn in zip(spans, sampled.turns, strict=True):
         words = tokenizer(turn.text, add_special_tokens=False).input_ids

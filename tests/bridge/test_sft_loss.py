@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cpu_engine import dialogues, distance, gradient_of, small_model, train
+from cpu_engine import configured, dialogues, distance, gradient_of, small_model, train, training_rows, verl_rows
+from verl.utils import tensordict_utils as tu
+from verl.workers.utils.losses import sft_loss
 
-from rmft_verl.bridge.training.batches import sft_batch, sft_by_trajectory_batch
 from rmft_verl.types import Tokens
 
 pytestmark = pytest.mark.usefixtures("process")
+
+BY_TOKEN, BY_PLAY = configured(), configured(weighting="trajectory")
 
 
 def last_two_of_each_reply(tokens: Tokens) -> Tokens:
@@ -43,7 +46,7 @@ def test_every_token_counts_alike(train_on: str, most_tokens: int) -> None:
     counts = torch.tensor([float(tokens.mask_N.sum()) for tokens in samples])
     expected = (torch.stack([cross_entropy(model, tokens) for tokens in samples]) * counts).sum() / counts.sum()
     gradient = gradient_of(model, expected)
-    loss, found, _, n_micro = train(model, sft_batch(samples), most_tokens=most_tokens)
+    loss, found, _, n_micro = train(model, training_rows(BY_TOKEN, samples), most_tokens=most_tokens)
     assert (n_micro > 1) == (most_tokens == 70)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     assert distance(found, gradient) < 1e-5
@@ -55,7 +58,7 @@ def test_every_trajectory_counts_alike(train_on: str, most_tokens: int) -> None:
     model, samples = small_model(), masked(train_on)
     expected = torch.stack([cross_entropy(model, tokens) for tokens in samples]).mean()
     gradient = gradient_of(model, expected)
-    batch = sft_by_trajectory_batch(samples, plays=range(6))
+    batch = training_rows(BY_PLAY, samples)
     loss, found, _, n_micro = train(model, batch, most_tokens=most_tokens)
     assert (n_micro > 1) == (most_tokens == 70)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -68,7 +71,7 @@ def test_a_play_of_several_samples_counts_as_one() -> None:
     means = torch.stack([cross_entropy(model, tokens) for tokens in samples])
     expected = (means[:3].mean() + means[3] + means[4:].mean()) / 3
     gradient = gradient_of(model, expected)
-    batch = sft_by_trajectory_batch(samples, plays=[7, 7, 7, 2, 5, 5])
+    batch = training_rows(BY_PLAY, samples, plays=[7, 7, 7, 2, 5, 5])
     assert batch["weight"].mean().item() == pytest.approx(1)
     loss, found, *_ = train(model, batch)
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -78,6 +81,18 @@ def test_a_play_of_several_samples_counts_as_one() -> None:
 def test_the_weightings_differ() -> None:
     """What the tests above compare is not one number."""
     model, samples = small_model(), dialogues(6)
-    by_token, by_trajectory = sft_batch(samples), sft_by_trajectory_batch(samples, plays=range(6))
-    first, second = train(model, by_token)[0], train(model, by_trajectory)[0]
+    first, second = (train(model, training_rows(each, samples))[0] for each in (BY_TOKEN, BY_PLAY))
     assert abs(first - second) > 1e-3 * first
+
+
+def test_the_loss_is_that_of_verls_own_sft() -> None:
+    model, samples = small_model(), dialogues(6)
+    batch = training_rows(BY_TOKEN, samples)
+    found = train(model, batch)
+    log_probs = torch.nested.nested_tensor_from_jagged(
+        torch.cat(verl_rows(model, samples)), batch["input_ids"].offsets()
+    )
+    tu.assign_non_tensor(batch, dp_size=1, batch_num_tokens=int(batch["loss_mask"].values().sum()))
+    theirs, _ = sft_loss(None, {"log_probs": log_probs}, batch)
+    assert found[0] == pytest.approx(theirs.item(), rel=1e-6)
+    assert distance(found[1], gradient_of(model, theirs)) < 1e-5

@@ -10,8 +10,9 @@ import torch
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine.utils import prepare_micro_batches
 
-from rmft_verl.bridge.training.batches import dpo_batch, sft_batch
+from rmft_verl.bridge.training.batches import plain_batch, training_batch
 from rmft_verl.bridge.training.steps import cut, draw, entries, outcome
+from rmft_verl.config import Config
 from rmft_verl.types import RunError, Tokens
 
 
@@ -49,7 +50,7 @@ def pairs(n: int) -> Any:
     """Row i holds the number i alone, in dialogues of very different lengths."""
     lengths = np.random.default_rng(0).integers(4, 60, size=2 * n)
     samples = [Tokens(np.full(size, i), np.arange(size) > 1, 2) for i, size in enumerate(lengths)]
-    return dpo_batch(samples, reference=[float(i) for i in range(2 * n)], beta=0.1, sft_term=0.0)
+    return training_batch(Config(), samples, {"number": [float(i) for i in range(2 * n)]})
 
 
 def micro_batches(batch: Any, world: int, most_tokens: int, dynamic: bool) -> list[list[list[list[list[int]]]]]:
@@ -66,7 +67,7 @@ def micro_batches(batch: Any, world: int, most_tokens: int, dynamic: bool) -> li
             split, _ = prepare_micro_batches(step)
             for micro in split:
                 rows = [int(row[0]) for row in micro["input_ids"].unbind()]
-                assert micro["reference"].tolist() == rows  # what belongs to a row came with it
+                assert micro["number"].tolist() == rows  # what belongs to a row came with it
             steps.append([[int(row[0]) for row in micro["input_ids"].unbind()] for micro in split])
         found.append(steps)
     return found
@@ -99,7 +100,7 @@ def test_pairs_stay_together_in_every_micro_batch(world: int, most_tokens: int, 
 def test_verl_shuffles_single_samples() -> None:
     """``WholeRuns`` is for pairs only: a batch without it is not in order, and without ``together`` pairs part."""
     samples = [Tokens(np.full(5, i), np.arange(5) > 1, 2) for i in range(12)]
-    batch = sft_batch(samples)
+    batch = plain_batch(samples, 1.0)
     tu.assign_non_tensor(batch, **entries(size=6, steps=2, world=1, together=1, epochs=1, seed=0))
     options = tu.pop(batch, "dataloader_kwargs")
     order = [int(row[0]) for step in tu.make_iterator(batch, 6, 1, 0, options) for row in step["input_ids"].unbind()]

@@ -14,13 +14,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.credit import reward
+from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.backend import StaleSamplerError
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.model_player import ModelPlayer
 from rmft_verl.bridge.training.action_line import action_only
-from rmft_verl.bridge.training.batches import sft_batch
-from rmft_verl.bridge.training.objectives import GRPO
+from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import UpdateConfig
 from rmft_verl.env.play import play
@@ -28,7 +29,7 @@ from rmft_verl.env.regret import score
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.start import start_backend
-from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scenario, Scored, Tokens, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, Scenario, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e
 
@@ -47,6 +48,10 @@ def backend(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Ite
     backend.sync(0)
     yield backend
     backend.close()
+
+
+def all_of(plays: Sequence[Trajectory]) -> Batch:
+    return Batch(plays, range(len(plays)))
 
 
 @contextmanager
@@ -93,7 +98,7 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
     env = prepared.env_class(scenario, 5)
     trajectory = asyncio.run(play(env, player, scenario, reward_seed=5, policy_seed=3))
 
-    row = sft_batch(player.samples())
+    row = plain_batch(player.samples(), 1.0)
     ids, mask = row["input_ids"].values().tolist(), row["loss_mask"].values().tolist()
     assert len(calls) == scenario.horizon
     expected_mask = [0] * len(ids)
@@ -131,7 +136,7 @@ def test_the_loss_is_cross_entropy_on_the_sampled_tokens(
     """verl's first loss against transformers' own logits on the same ids and mask (bfloat16 against float32)."""
     kept = played[:8]
     rows = base_logprobs(prepared, [tokens for trajectory in kept for tokens in trajectory.tokens])
-    metrics = backend.update(kept, seed=0)
+    metrics = backend.update(all_of(kept), seed=0)
     assert metrics["update/loss_first"] == pytest.approx(-torch.cat(rows).mean().item(), rel=0.02)
     assert metrics["update/samples"] == 8
 
@@ -139,11 +144,11 @@ def test_the_loss_is_cross_entropy_on_the_sampled_tokens(
 def test_the_true_sync_passes_and_one_that_does_nothing_stops_the_run(
     backend: VerlBackend, played: list[Trajectory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend.update(played[:8], seed=1)
+    backend.update(all_of(played[:8]), seed=1)
     passed = backend.sync(1)
     assert passed["sync/canary"] < passed["sync/moved"]
 
-    backend.update(played[:8], seed=2)
+    backend.update(all_of(played[:8]), seed=2)
     monkeypatch.setattr(VerlBackend, "_transfer", lambda self, version: None)
     with pytest.raises(StaleSamplerError, match=r"delivered nothing|differ by"):
         backend.sync(2)
@@ -157,17 +162,17 @@ def test_sft_on_the_action_from_the_base(prepared: Prepared, backend: VerlBacken
     rows = base_logprobs(prepared, [action_only(tokens, backend._template) for tokens in samples])
     expected = -torch.stack([row.mean() for row in rows]).mean().item()
     with updating(backend, start="base", train_on="action", weighting="trajectory"):
-        first = backend.update(played[:8], seed=3)
+        first = backend.update(all_of(played[:8]), seed=3)
     passed = backend.sync(3)
     once = backend._trainer_logprobs(samples)
     assert first["update/loss_first"] == pytest.approx(expected, rel=0.02)
     assert passed["sync/canary"] < passed["sync/moved"]
 
-    backend.update(played[:8], seed=4)
+    backend.update(all_of(played[:8]), seed=4)
     backend.sync(4)
     between = backend._trainer_logprobs(samples)
     with updating(backend, start="base", train_on="action", weighting="trajectory"):
-        second = backend.update(played[:8], seed=3)
+        second = backend.update(all_of(played[:8]), seed=3)
     passed = backend.sync(5)
     again = backend._trainer_logprobs(samples)
     assert second == first
@@ -177,7 +182,6 @@ def test_sft_on_the_action_from_the_base(prepared: Prepared, backend: VerlBacken
 
 
 def test_dpo_raises_the_margin_of_its_pairs(backend: VerlBackend, played: list[Trajectory]) -> None:
-    pairs = [PreferencePair(*played[i : i + 2]) for i in range(0, 8, 2)]
     samples = [tokens for trajectory in played[:8] for tokens in trajectory.tokens]
 
     def margin() -> float:
@@ -186,7 +190,7 @@ def test_dpo_raises_the_margin_of_its_pairs(backend: VerlBackend, played: list[T
 
     before = margin()
     with updating(backend, loss="dpo", beta=0.1, sft_term=0.1, epochs=3):
-        metrics = backend.update(pairs, seed=0)
+        metrics = backend.update(Batch(played[:8], range(0, 8, 2)), seed=0)
     passed = backend.sync(6)
     assert all(np.isfinite(value) for value in metrics.values())
     assert (metrics["update/samples"], metrics["update/steps"]) == (8, 3)
@@ -201,12 +205,13 @@ def test_grpo_raises_what_is_credited(prepared: Prepared, backend: VerlBackend) 
     backend._probe, backend._before = [], None
     backend.sync(6)
     requests = [RolloutRequest(s, i, 7 * i + j) for i, s in enumerate(scenarios(prepared, 2)) for j in range(4)]
-    plays = [CreditedTrajectory(t, reward(Scored(t, 0.0))) for t in backend.rollout(requests, version=6)]
-    samples = [play.trajectory.tokens[0] for play in plays]
+    plays = backend.rollout(requests, version=6)
+    batch = Batch(plays, range(8), [reward(Scored(play, 0.0, 0)) for play in plays])
+    samples = [play.tokens[0] for play in plays]
     before = backend._trainer_logprobs(samples)
     with updating(backend, loss="grpo", epochs=3):
-        metrics = backend.update(plays, seed=0)
-        advantages = GRPO(plays, backend._setting)._advantages
+        metrics = backend.update(batch, seed=0)
+        advantages = METHODS["grpo"].columns(Samples.of(batch), backend._config, backend._verl)["advantages"]
     after = backend._trainer_logprobs(samples)
     passed = backend.sync(7)
     assert all(np.isfinite(value) for value in metrics.values())

@@ -21,7 +21,7 @@ from rmft_verl.setup.models import tiny_path
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.start import start_backend
-from rmft_verl.types import RolloutRequest, Tokens
+from rmft_verl.types import Batch, RolloutRequest, Tokens
 
 pytestmark = pytest.mark.e2e
 
@@ -93,9 +93,9 @@ def through_the_loop(prepared: Prepared, folder: Path) -> Path:
         backend.sync(0)
         played = backend.rollout(requests, 0)  # proves the first sync
         assert all(play.error == "" for play in played)
-        before = backend.update(played, seed=0)["update/loss_first"]
+        before = backend.update(Batch(played, range(len(played))), seed=0)["update/loss_first"]
         assert backend.sync(1)["sync/moved"] > 0
-        assert backend.update(played, seed=0)["update/loss_first"] < before
+        assert backend.update(Batch(played, range(len(played))), seed=0)["update/loss_first"] < before
         backend.sync(2)
         probe = [tokens for play in played[:2] for tokens in play.tokens]
         ours = backend._trainer_logprobs(probe)

@@ -20,7 +20,7 @@ from rmft_verl.env.regret import score
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.start import start_backend
-from rmft_verl.types import CreditedTrajectory, PreferencePair, RolloutRequest, Scored, Tokens, Trajectory
+from rmft_verl.types import Batch, RolloutRequest, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e
 
@@ -86,7 +86,7 @@ def test_loss_gradient_and_step_are_pefts(
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm().item()
 
-    metrics = backend.update(played, seed=0)
+    metrics = backend.update(Batch(played, range(len(played))), seed=0)
     assert metrics["update/steps"] == 1
     assert metrics["update/loss"] == pytest.approx(loss.item(), rel=0.02)
     assert metrics["update/grad_norm"] == pytest.approx(norm, rel=0.03)
@@ -106,10 +106,10 @@ def test_loss_gradient_and_step_are_pefts(
 
 def test_a_resumed_update_is_the_same(backend: VerlBackend, played: list[Trajectory], tmp_path: Path) -> None:
     backend.save_state(tmp_path / "state")
-    backend.update(played, seed=5)
+    backend.update(Batch(played, range(len(played))), seed=5)
     once = adapter_of(backend, tmp_path / "once")
     backend.load_state(tmp_path / "state")
-    backend.update(played, seed=5)
+    backend.update(Batch(played, range(len(played))), seed=5)
     again = adapter_of(backend, tmp_path / "again")
     assert all(torch.equal(once[name], again[name]) for name in once)
     assert sum(file.stat().st_size for file in (tmp_path / "state").glob("*.pt")) < 1 << 20  # the adapter, its moments
@@ -118,8 +118,8 @@ def test_a_resumed_update_is_the_same(backend: VerlBackend, played: list[Traject
 
 def test_dpo_and_grpo_move_the_sampler(backend: VerlBackend, played: list[Trajectory]) -> None:
     before = backend._config.update
-    pairs = [PreferencePair(*played[i : i + 2]) for i in range(0, 8, 2)]
-    credited = [CreditedTrajectory(play, reward(Scored(play, 0.0))) for play in played]
+    pairs = Batch(played[:8], range(0, 8, 2))
+    credited = Batch(played, range(len(played)), [reward(Scored(play, 0.0, 0)) for play in played])
     try:
         for version, (loss, batch) in enumerate((("dpo", pairs), ("grpo", credited)), start=3):
             backend._config.update = dataclasses.replace(before, loss=loss)
@@ -134,7 +134,7 @@ def test_dpo_and_grpo_move_the_sampler(backend: VerlBackend, played: list[Trajec
 def test_the_exported_model_is_the_base_with_the_adapter(
     prepared: Prepared, backend: VerlBackend, played: list[Trajectory], tmp_path: Path
 ) -> None:
-    backend.update(played, seed=9)
+    backend.update(Batch(played, range(len(played))), seed=9)
     backend.sync(5)
     backend.save(tmp_path / "model")
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16).state_dict()

@@ -58,7 +58,7 @@ def main() -> None:
         for name, scorer in scorers.items():
             rng = np.random.default_rng(n)
             kept = Counter(
-                habit(play) for play in select(scorer(played, rng), keep=options.keep, by="scenario", rng=rng)
+                habit(one.trajectory) for one in select(scorer(played, rng), keep=options.keep, by="scenario", rng=rng)
             )
             kept_of[name] += kept
             parts.append(f"{name}: " + " ".join(f"{key} {kept[key] / counts[key]:.0%}" for key in sorted(counts)))

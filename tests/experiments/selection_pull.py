@@ -87,9 +87,9 @@ def main() -> None:
             k, rollouts = map(int, share.split("/"))
             kept = {
                 key: [
-                    play
+                    one.trajectory
                     for start in range(0, len(plays) - rollouts + 1, rollouts)
-                    for play in select(
+                    for one in select(
                         plays[start : start + rollouts], keep=k, by="scenario", rng=np.random.default_rng(start)
                     )
                 ]

@@ -15,7 +15,7 @@ import numpy as np
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.start import start_backend
-from rmft_verl.types import RolloutRequest
+from rmft_verl.types import Batch, RolloutRequest
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +39,8 @@ def main(arguments: list[str]) -> None:
         tokens = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
         print(f"rollout {seconds:.1f} s, {len(played)} dialogues, {tokens / seconds:,.0f} sampled tok/s")
         start = time.monotonic()
-        updated = backend.update(played[: config.rollout.scenarios * config.selection.keep], seed=version)
+        kept = played[: config.rollout.scenarios * config.selection.keep]
+        updated = backend.update(Batch(kept, range(len(kept))), seed=version)
         seconds = time.monotonic() - start
         speed = updated["update/tokens"] / seconds
         print(f"update {seconds:.1f} s, {speed:,.0f} tok/s, peak {updated['update/gpu_memory_gib']:.1f} GiB on a GPU")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.algo.lesson import favored
 from rmft_verl.bridge.backend import OnProgress
 from rmft_verl.env import Env
 from rmft_verl.env.play import play_now
@@ -115,7 +114,7 @@ class FakeBackend:
 
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         self._fuse.tick("update begins")
-        plays = favored(batch)
+        plays = batch.plays
         order = np.random.default_rng(seed).permutation(len(plays))
         self._before_A, gap_A = self._weights_A, np.zeros(ARMS)
         for half in np.array_split(order, 2):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from rmft_verl.algo.lesson import choose, favored
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import Config
 from rmft_verl.env import load_env, make_generator
@@ -18,7 +18,7 @@ from rmft_verl.eval.evaluate import evaluate_players
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.tracking import FileTracker
-from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.train.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics
 from rmft_verl.types import Tokens, Trajectory
 
@@ -65,9 +65,11 @@ def _train(config: Config, run: RunDir, n: int, name: str) -> dict[str, float]:
     played = as_model(evaluate_players(env_class, [name], scenarios, config.rollout.rollouts, n)[name], n - 1)
     rng = np.random.default_rng([SELECTION, config.seed, n])
     scored = Scorer(config.selection.score, generator, config.selection.further)(played, rng)
-    kept = favored(choose(scored, config, rng))
-    write_trajectories(run.trajectories("train", n), played, phase="train", iteration=n, kept=kept)
-    row = rollout_metrics(played, 1.0) | kept_metrics(kept, scored)
+    places = METHODS[config.update.loss].choose(scored, config, rng).kept
+    kept, path = [played[place] for place in places], run.trajectories("train", n)
+    write_trajectories(path, played, phase="train", iteration=n)
+    write_kept(path, places)
+    row = rollout_metrics(played, 1.0) | kept_metrics(kept, places, scored)
     return row | {"update/tokens": 5.0 * len(kept) * config.update.epochs, "time/rollout": 60.0, "time/update": 90.0}
 
 

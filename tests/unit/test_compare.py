@@ -24,7 +24,7 @@ from rmft_verl.main.cli import main
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.tracking import FileTracker, read_metrics
-from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import RunError, Trajectory
 
 HERE = str(Path(__file__).parent)
@@ -265,7 +265,8 @@ def hand_run(path: Path, seed: int, base: str, trained: str, kept: str, tokens: 
     write_trajectories(run.trajectories("eval", 1), games(trained)[first:], phase="eval", iteration=1)
     chosen = games(kept)
     played = [*chosen, *games("00 00")]
-    write_trajectories(run.trajectories("train", 1), played, phase="train", iteration=1, kept=chosen)
+    write_trajectories(run.trajectories("train", 1), played, phase="train", iteration=1)
+    write_kept(run.trajectories("train", 1), range(len(chosen)))
     tracker = FileTracker(run.metrics)
     tracker.log({"time/evaluate": 6.0}, 0)
     tracker.log({"rollout/tokens": tokens, "update/tokens": 50.0, "time/rollout": 20.0, "time/update": 10.0}, 1)

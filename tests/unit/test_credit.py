@@ -14,14 +14,14 @@ MEANS = (0.2, 0.8, 0.5)
 
 def credit(name: str, trajectory: Trajectory) -> np.ndarray:
     assert trajectory.regret is not None
-    return CREDITS[name](Scored(trajectory, trajectory.regret))
+    return CREDITS[name](Scored(trajectory, trajectory.regret, 0))
 
 
 def test_score_credits_the_whole_play_alike() -> None:
     play = toy_trajectory(MEANS, (1, 0, 2))  # regret 0 + 0.6 + 0.3; uniform play 3 * 0.3
     assert credit("score", play) == pytest.approx([-1.0, -1.0, -1.0])
     assert credit("score", toy_trajectory(MEANS, (1, 1))) == pytest.approx([0.0, 0.0])
-    assert CREDITS["score"](Scored(play, 0.45)) == pytest.approx([-0.5, -0.5, -0.5])
+    assert CREDITS["score"](Scored(play, 0.45, 0)) == pytest.approx([-0.5, -0.5, -0.5])
 
 
 def test_reward_credits_what_follows() -> None:

@@ -28,7 +28,7 @@ def test_where_nothing_is_at_stake_there_is_no_normalized_regret() -> None:
     for row in (held_out_metrics(plays, {}), rollout_metrics(plays, 1.0)):
         regret = {key: value for key, value in row.items() if "normalized_regret" in key}
         assert regret and all(math.isnan(value) for value in regret.values())
-    assert math.isnan(kept_metrics(plays, [Scored(play, 0.0) for play in plays])["kept/normalized_regret"])
+    assert math.isnan(kept_metrics(plays, [0], [Scored(play, 0.0, 0) for play in plays])["kept/normalized_regret"])
     assert held_out_metrics(plays, {})["heldout/regret"] == 0.0
 
 

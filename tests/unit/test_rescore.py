@@ -12,7 +12,7 @@ from toy_bandit import toy_trajectory
 from rmft_verl.main.cli import main
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, write_text
-from rmft_verl.store.trajectory_file import read_with_kept, write_trajectories
+from rmft_verl.store.trajectory_file import read_kept, read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import Trajectory
 
 HERE = str(Path(__file__).parent)
@@ -43,16 +43,17 @@ def by_hand(path: Path, *arguments: str) -> RunDir:
         ["env.name=toy_bandit", f"env_dirs=[{HERE}]", "selection.keep=2", "update.batch=1", *arguments]
     )
     write_text(run.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
-    write_trajectories(run.trajectories("train", 1), plays, phase="train", iteration=1, kept=plays[:2])
+    write_trajectories(run.trajectories("train", 1), plays, phase="train", iteration=1)
+    write_kept(run.trajectories("train", 1), [0, 1])
     return run
 
 
-def test_the_kept_column_is_read_beside_the_plays(tmp_path: Path) -> None:
+def test_what_was_kept_is_read_beside_the_plays(tmp_path: Path) -> None:
     run = by_hand(tmp_path / "run")
-    assert [kept for _, kept in read_with_kept(run.trajectories("train", 1))] == [True, True, False, False]
+    assert read_kept(run.trajectories("train", 1)) == [0, 1]
     plain: list[Trajectory] = [toy_trajectory([0.0, 1.0], [0])]
     write_trajectories(tmp_path / "plain.parquet", plain, phase="eval", iteration=0)
-    assert [kept for _, kept in read_with_kept(tmp_path / "plain.parquet")] == [None]
+    assert read_kept(tmp_path / "plain.parquet") is None
 
 
 def test_the_numbers_of_another_rule_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,8 +141,7 @@ def test_plays_of_which_only_the_kept_are_on_file_are_refused(
 ) -> None:
     run = by_hand(tmp_path / "run")
     path = run.trajectories("train", 1)
-    kept = [play for play, flag in read_with_kept(path) if flag]
-    write_trajectories(path, kept, phase="train", iteration=1, kept=kept)
+    write_trajectories(path, read_trajectories(path)[:2], phase="train", iteration=1)
     assert main(["rescore", str(run.path), "score=reward"]) == 2
     assert "holds only what was kept" in capsys.readouterr().err
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.algo.scores import SCORES, Scorer
-from rmft_verl.algo.selection import count, pairs, select
+from rmft_verl.algo.selection import count, pairs
+from rmft_verl.algo.selection import select as select_scored
 from rmft_verl.types import Scored, StopReason, Trajectory
 
 GAME = (0.0, 1.0)
@@ -28,6 +30,16 @@ def plays(*actions: tuple[int, int], context: str = "plain", means: tuple[float,
 
 def by_regret(trajectories: list[Trajectory]) -> list[Scored]:
     return Scorer("regret", None)(trajectories, rng())
+
+
+def select(scored: list[Scored], **options: Any) -> list[Trajectory]:
+    return [one.trajectory for one in select_scored(scored, **options)]
+
+
+def test_a_choice_knows_its_place_among_all_plays() -> None:
+    invalid = toy_trajectory(GAME, BEST, parsed=False)
+    kept = select_scored(by_regret([invalid, *plays(WORST, BEST)]), keep=1, by="scenario", rng=rng())
+    assert [one.place for one in kept] == [2]
 
 
 def test_the_lowest_regrets_are_kept_best_first() -> None:
@@ -114,8 +126,8 @@ def test_unknown_names_are_key_errors() -> None:
 
 def test_pairs_set_the_best_against_the_worst() -> None:
     found = pairs(by_regret(plays(WORST, BEST, MIDDLE, BEST, WORST)), keep=2, by="scenario", rng=rng())
-    assert [(pair.chosen.regret, pair.rejected.regret) for pair in found] == [(0.0, 2.0), (0.0, 2.0)]
-    seeds = [play.policy_seed for pair in found for play in (pair.chosen, pair.rejected)]
+    assert [(chosen.score, rejected.score) for chosen, rejected in found] == [(0.0, 2.0), (0.0, 2.0)]
+    seeds = [one.trajectory.policy_seed for pair in found for one in pair]
     assert sorted(seeds) == [0, 1, 3, 4]
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rmft_verl.store.run_dir import RunDirError
-from rmft_verl.store.trajectory_file import FORMAT, read_trajectories, read_with_kept, write_trajectories
+from rmft_verl.store.trajectory_file import FORMAT, read_kept, read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
 BANDIT = Scenario("toy", 2, ("roß", "青"), "doors", {"means": [0.1, 1 / 3], "nested": {"on": True, "none": None}})
@@ -81,15 +81,14 @@ def test_round_trip_is_exact(tmp_path):
     assert found[0].scenario.id == BANDIT.id
 
 
-def test_files_of_format_1_are_read(tmp_path):
-    """They had at most one sample a play and its prompt length in a column of its own."""
-    path, written = tmp_path / "t.parquet", trajectories()[1:]
+def test_files_of_format_2_are_read_with_their_column_of_what_was_kept(tmp_path):
+    path, written = tmp_path / "t.parquet", trajectories()
     write_trajectories(path, written, phase="train", iteration=0)
-    table = pq.read_table(path).drop_columns(["sample_lengths", "prompt_lengths"])
-    table = table.append_column("prompt_length", pa.array([None, None, 1]))
-    pq.write_table(table.replace_schema_metadata({"rmft_verl.format": "1"}), path)
+    table = pq.read_table(path).append_column("kept", pa.array([False, True, True, False]))
+    pq.write_table(table.replace_schema_metadata({"rmft_verl.format": "2"}), path)
     for one, other in zip(read_trajectories(path), written, strict=True):
         assert_same(one, other)
+    assert read_kept(path) == [1, 2]
 
 
 def test_an_empty_file_holds_no_trajectories(tmp_path):
@@ -99,9 +98,8 @@ def test_an_empty_file_holds_no_trajectories(tmp_path):
 
 def test_columns_can_be_read_by_people(tmp_path):
     written = trajectories()
-    write_trajectories(tmp_path / "t.parquet", written, phase="train", iteration=4, kept=[written[1]])
+    write_trajectories(tmp_path / "t.parquet", written, phase="train", iteration=4)
     rows = pq.read_table(tmp_path / "t.parquet").to_pylist()
-    assert [row["kept"] for row in rows] == [False, True, False, False]
     assert rows[0]["scenario_id"] == BANDIT.id and rows[0]["phase"] == "train" and rows[0]["iteration"] == 4
     assert rows[0]["actions"] == [1, None] and rows[0]["rewards"] == [0.1 + 0.2, None] and rows[0]["valid"] is False
     assert rows[1]["policies"] == [[0.1, 0.9], [1 / 3, 2 / 3]] and rows[1]["actions"] == [None, None]
@@ -110,13 +108,16 @@ def test_columns_can_be_read_by_people(tmp_path):
     assert rows[2]["stop_reason"] == "error" and rows[2]["error"] == "a\nb"
 
 
-def test_kept_is_empty_where_nothing_was_selected_and_refuses_strangers(tmp_path):
-    written = trajectories()
-    write_trajectories(tmp_path / "t.parquet", written, phase="eval", iteration=0)
-    assert pq.read_table(tmp_path / "t.parquet")["kept"].to_pylist() == [None] * 4
-    with pytest.raises(ValueError, match="not among those written"):
-        write_trajectories(tmp_path / "u.parquet", written[:1], phase="train", iteration=0, kept=written[1:2])
-    assert not (tmp_path / "u.parquet").exists()
+def test_what_was_kept_lies_in_a_file_beside_the_plays(tmp_path):
+    path = tmp_path / "train_001.parquet"
+    write_trajectories(path, trajectories(), phase="train", iteration=1)
+    before = path.read_bytes()
+    assert read_kept(path) is None
+    write_kept(path, [3, 0])
+    assert read_kept(path) == [0, 3] and path.read_bytes() == before
+    (tmp_path / "train_001.kept.json").write_text("[0, ")
+    with pytest.raises(RunDirError, match=r"train_001\.kept\.json cannot be read"):
+        read_kept(path)
 
 
 def test_a_lone_surrogate_in_an_error_is_escaped(tmp_path):
@@ -145,12 +146,12 @@ def test_a_flipped_bit_is_named_or_changes_nothing(tmp_path):
     """A flip in what nothing is read from, such as statistics, may pass."""
     path = tmp_path / "t.parquet"
     write_trajectories(path, trajectories() * 5, phase="train", iteration=0)
-    whole, read = path.read_bytes(), repr(read_with_kept(path))
+    whole, read = path.read_bytes(), repr(read_trajectories(path))
     named = 0
     for position in np.random.default_rng(0).choice(len(whole), 100, replace=False):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
         try:
-            assert repr(read_with_kept(path)) == read
+            assert repr(read_trajectories(path)) == read
         except RunDirError:
             named += 1
     assert named > 20
@@ -162,6 +163,9 @@ def test_another_table_and_a_later_format_are_refused(tmp_path):
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["turns"]), path)
     with pytest.raises(RunDirError, match="turns"):
+        read_trajectories(path)
+    pq.write_table(table.replace_schema_metadata({"rmft_verl.format": "1"}), path)
+    with pytest.raises(RunDirError, match="has format 1, this rmft_verl reads from 2 on"):
         read_trajectories(path)
     pq.write_table(table.replace_schema_metadata({"rmft_verl.format": str(FORMAT + 1)}), path)
     with pytest.raises(RunDirError, match=f"has format {FORMAT + 1}, .*upgrade rmft_verl"):

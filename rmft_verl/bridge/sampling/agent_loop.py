@@ -22,7 +22,7 @@ from rmft_verl.env import Env, load_env
 from rmft_verl.env.answers import every_answer
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play
-from rmft_verl.types import Message, Scenario
+from rmft_verl.types import Message, RolloutRequest, Scenario
 
 
 class Meter:
@@ -112,31 +112,31 @@ class RMFTAgentLoop(AgentLoopBase):
         self._seats = _seats(seats)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
-        """``row``: ``request`` (JSON of a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
+        """``row``: ``request`` (a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
         async with self._seats:
             return await self._play(sampling_params, row)
 
     async def _play(self, sampling_params: dict[str, Any], row: dict[str, Any]) -> AgentLoopOutput:
-        request = json.loads(row["request"])
-        scenario = Scenario.from_json(request["scenario"])
+        request: RolloutRequest = row["request"]
+        scenario = request.scenario
         template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
         params = sampling_params | {
             "detokenize": False,
             "stop_token_ids": [template.end],  # a family may close a turn with a token that ends no sequence
             "output_kind": RequestOutputKind.FINAL_ONLY,  # no message per token between vLLM's processes
-            "temperature": request["temperature"],
+            "temperature": request.temperature,
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
         client = WatchedClient(self.server_manager)
         line = self._answer_line(scenario, template) if self._structured else None
-        player = ModelPlayer(client, self.tokenizer, template, params, request["policy_seed"], limits, line)
-        env = told(self._env_class(scenario, request["reward_seed"]), scenario, self._history, self._examples)
+        player = ModelPlayer(client, self.tokenizer, template, params, request.policy_seed, limits, line)
+        env = told(self._env_class(scenario, request.reward_seed), scenario, self._history, self._examples)
         trajectory = await play(
             env,
             player,
             scenario,
-            reward_seed=request["reward_seed"],
-            policy_seed=request["policy_seed"],
+            reward_seed=request.reward_seed,
+            policy_seed=request.policy_seed,
             on_invalid=self._on_invalid,
         )
         self.server_manager.end(player.session)
@@ -145,13 +145,10 @@ class RMFTAgentLoop(AgentLoopBase):
         samples = player.samples()
         trajectory = dataclasses.replace(trajectory, tokens=samples, policy_version=int(row["version"]))
         _meter().episode()
-        tokens = player.dialogue.tokens()
-        start = tokens.prompt_length
         return AgentLoopOutput(
-            # verl only pads and counts this; training reads the trajectory. A prompt that is too long was not played.
-            prompt_ids=tokens.ids_N[:start].tolist()[: self.rollout_config.prompt_length],
-            response_ids=tokens.ids_N[start:].tolist(),
-            response_mask=tokens.sampled_N[start:].astype(int).tolist(),
+            prompt_ids=[0],  # verl pads and counts a token of each; training reads the trajectory
+            response_ids=[0],
+            response_mask=[1],
             num_turns=2 * len(trajectory.turns),
             metrics=AgentLoopMetrics(),
             extra_fields={"trajectory": trajectory},

@@ -14,15 +14,9 @@ from rmft_verl.types import Tokens
 def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
     """``tokens`` whose mask marks, of each reply, only tokens within the last line that is not blank, and the end."""
     mask_N = np.zeros_like(tokens.mask_N)
-    for start, end in reply_spans(tokens):
+    for start, end in tokens.reply_spans:
         mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template) * tokens.sampled_N[start:end]
     return dataclasses.replace(tokens, mask_N=mask_N)
-
-
-def reply_spans(tokens: Tokens) -> list[tuple[int, int]]:
-    """Start and end of every reply, in order: the runs of tokens that are nobody else's words."""
-    edges = np.flatnonzero(np.diff((tokens.mask_N > 0).astype(int), prepend=0, append=0))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 def _marks(ids: Sequence[int], template: ChatTemplate) -> np.ndarray:

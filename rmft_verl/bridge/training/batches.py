@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,64 +10,58 @@ import torch
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 
+from rmft_verl.algo.method import Column
+from rmft_verl.config import Config
 from rmft_verl.types import Tokens
 
-
-def sft_batch(samples: Sequence[Tokens]) -> TensorDict:
-    """One row a sample, jagged: ``input_ids``, ``loss_mask`` (1 on sampled tokens) and ``position_ids``."""
-    return _batch("sft", _rows(samples))
+COUNTED = "counted"
+"""The column that says whether a sample's tokens count in means over tokens."""
 
 
-def sft_by_trajectory_batch(samples: Sequence[Tokens], plays: Sequence[int]) -> TensorDict:
-    """``sft_batch`` with a ``weight`` a row; ``plays[i]`` is the play that sample i is of.
-
-    A row weighs 1 / (rows of its play), scaled to 1 on average: over the batch every play weighs alike.
-    """
-    rows_of = Counter(plays)
-    weights = [len(plays) / len(rows_of) / rows_of[play] for play in plays]
-    return _batch("sft_by_trajectory", _rows(samples) | {"weight": torch.tensor(weights)})
-
-
-def dpo_batch(samples: Sequence[Tokens], reference: Sequence[float], beta: float, sft_term: float) -> TensorDict:
-    """Rows 2i and 2i + 1 are the chosen and the rejected play of a pair; ``losses.dpo`` has the entries' meaning.
-
-    ``reference``: log-probability of each row's sampled tokens under the model that played, summed.
-    """
-    rows = _rows(samples)
-    chosen = [mask if i % 2 == 0 else torch.zeros_like(mask) for i, mask in enumerate(rows["loss_mask"].unbind())]
-    rows |= {"sampled_mask": rows["loss_mask"], "loss_mask": _jagged(chosen)}
-    return _batch("dpo", rows | {"reference": torch.tensor(reference)}, beta=beta, sft_term=sft_term)
-
-
-def grpo_batch(
+def training_batch(
+    config: Config,
     samples: Sequence[Tokens],
-    advantages: Sequence[np.ndarray],
-    old_logprobs: Sequence[torch.Tensor],
-    temperature: float,
-    calculate_entropy: bool = False,
+    columns: Mapping[str, Column],
+    old: Sequence[torch.Tensor] | None = None,
+    temperature: float = 1.0,
+    entropy: bool = False,
 ) -> TensorDict:
-    """What verl's ``ppo_loss`` reads: the response is all that follows the first prompt, trained where sampled.
+    """One row a sample, jagged, and the configuration, from which the worker knows its loss. The response is all that
+    follows the first prompt.
 
-    ``advantages``: of each token of a sample, shape (N,). ``old_logprobs``: verl's row of a sample, shape (N,), whose
-    position j is of token j + 1.
+    ``loss_mask`` marks the tokens that verl counts for means, ``sampled_mask`` those whose log-probabilities the loss
+    reads. A column with a value a token lies along the response, as do ``old_log_probs``.
+
+    ``old``: verl's row of a sample under the model that played, shape (N,), whose position j is of token j + 1.
     """
-    rows = _rows(samples)
     starts = [tokens.prompt_length for tokens in samples]
-    ids, masks = rows["input_ids"].unbind(), rows["loss_mask"].unbind()
+    rows = _rows(samples)
+    sampled = rows["loss_mask"].unbind()
+    counted = columns.get(COUNTED, [1.0] * len(samples))
+    counts = [mask * int(count) for mask, count in zip(sampled, counted, strict=True)]
+    rows |= {"sampled_mask": rows["loss_mask"], "loss_mask": _jagged(counts)}
+    ids = rows["input_ids"].unbind()
     responses = {
         "prompts": [row[:start] for row, start in zip(ids, starts, strict=True)],
         "responses": [row[start:] for row, start in zip(ids, starts, strict=True)],
-        "response_mask": [row[start:] for row, start in zip(masks, starts, strict=True)],
-        "old_log_probs": [row[start - 1 : -1].float() for row, start in zip(old_logprobs, starts, strict=True)],
-        "advantages": [torch.tensor(a[start:]).float() for a, start in zip(advantages, starts, strict=True)],
+        "response_mask": [mask[start:] for mask, start in zip(sampled, starts, strict=True)],
     }
+    if old is not None:
+        responses["old_log_probs"] = [row[start - 1 : -1].float() for row, start in zip(old, starts, strict=True)]
+    for name, values in columns.items():
+        if isinstance(values[0], np.ndarray):
+            pairs = zip(values, starts, strict=True)
+            responses[name] = [torch.tensor(value[start:]).float() for value, start in pairs]  # type: ignore[index]
+        else:
+            rows[name] = torch.tensor(values, dtype=torch.float32)
     rows |= {key: _jagged(values) for key, values in responses.items()}
-    return _batch("grpo", rows, temperature=temperature, calculate_entropy=calculate_entropy)
+    names = ",".join(columns)  # verl spreads a list over the rows
+    return _batch(rows, config=config, temperature=temperature, calculate_entropy=entropy, columns=names)
 
 
 def plain_batch(samples: Sequence[Tokens], temperature: float) -> TensorDict:
     """Rows to ask for log-probabilities of, without a loss."""
-    return _batch("", _rows(samples), temperature=temperature, compute_loss=False)
+    return _batch(_rows(samples), temperature=temperature, compute_loss=False)
 
 
 def _rows(samples: Sequence[Tokens]) -> dict[str, torch.Tensor]:
@@ -79,8 +72,8 @@ def _rows(samples: Sequence[Tokens]) -> dict[str, torch.Tensor]:
     }
 
 
-def _batch(loss: str, rows: dict[str, torch.Tensor], **entries: Any) -> TensorDict:
-    return tu.get_tensordict(rows, non_tensor_dict={"loss": loss, "temperature": 1.0} | entries)
+def _batch(rows: dict[str, torch.Tensor], **entries: Any) -> TensorDict:
+    return tu.get_tensordict(rows, non_tensor_dict=entries)
 
 
 def _jagged(rows: list[torch.Tensor]) -> torch.Tensor:

@@ -109,7 +109,7 @@ class DialogueEngine(FSDPEngineWithLMHead):
 
 def _next(micro_batch: TensorDict) -> torch.Tensor:
     """Whether the token after each one is marked, rows end to end. Shape (N,); the first of a row never is."""
-    key = "sampled_mask" if "sampled_mask" in micro_batch else "loss_mask"
+    key = "sampled_mask" if "sampled_mask" in micro_batch else "loss_mask"  # the latter without a loss
     return torch.roll(micro_batch[key].values(), -1).bool()
 
 

@@ -1,8 +1,7 @@
-"""The one loss function given to verl's workers. It branches on the batch, because verl's workers must not be given a
-new function between steps.
+"""The one loss function given to verl's workers: it hands the method its rows and adds up what the method returns.
 
-A micro-batch's loss is its share of the optimizer step's: the shares add up to the step's loss over micro-batches, and
-average to it over GPUs (verl averages gradients, hence the factor ``dp_size``).
+verl averages gradients over GPUs, so a sum over the rows of one GPU is divided by what all have and multiplied by
+``dp_size``. The shares of micro-batches add up to the loss of the optimizer step.
 """
 
 from __future__ import annotations
@@ -11,55 +10,48 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict
-from torch.nn.functional import logsigmoid
+from verl.utils import tensordict_utils as tu
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
-from verl.workers.utils.losses import ppo_loss, sft_loss
 
-Loss = tuple[torch.Tensor, dict[str, Any]]
+from rmft_verl.algo import METHODS
+from rmft_verl.algo.method import Rows
+from rmft_verl.config import Config
 
 
 def loss(
-    model_output: dict[str, Any], data: TensorDict, dp_group: Any = None, *, actor: ActorConfig | None = None
-) -> Loss:
-    """The loss named in the batch's ``loss`` entry, a key of ``LOSSES``, with its metrics.
+    model_output: dict[str, Any], data: TensorDict, dp_group: Any = None, *, actor: ActorConfig | None
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """The loss of a micro-batch by the method that its configuration names, and its metrics as ``update/NAME``.
 
-    ``actor``: verl's resolved configuration, bound when the function is given to the workers; ``grpo`` needs it.
+    ``actor``: verl's resolved configuration, bound when the function is given to the workers, once.
     """
-    value, metrics = LOSSES[data["loss"]](config=actor, model_output=model_output, data=data, dp_group=dp_group)
+    config: Config = tu.get_non_tensor_data(data, "config", default=None)
+    method = METHODS[config.update.loss]
+    terms = method.loss(method_rows(model_output, data), config, actor)
+    of_group = method.together * data["dp_size"] / data["global_batch_size"]
+    of_token = data["dp_size"] / data["batch_num_tokens"]
+    value: Any = terms.shared + terms.per_token * of_token + terms.per_group * of_group
+    metrics = {
+        f"update/{name}": each if isinstance(each, Metric) else Metric(AggregationType.SUM, each * of_group)
+        for name, each in terms.metrics.items()
+    }
     return value, metrics
 
 
-def sft_by_trajectory(config: Any, model_output: dict[str, Any], data: TensorDict, dp_group: Any = None) -> Loss:
-    """sum_i w_i mean_n(-log p_i,n) over the samples i of the optimizer step, by their number; w is ``weight``."""
-    means = torch.stack([row.mean() for row in _marked(model_output["log_probs"], data["loss_mask"])])
-    return -(data["weight"] * means).sum() * data["dp_size"] / data["global_batch_size"], {}
-
-
-def dpo(config: Any, model_output: dict[str, Any], data: TensorDict, dp_group: Any = None) -> Loss:
-    """-log sigmoid(margin), averaged over pairs (Rafailov et al. 2023), plus ``sft_term`` of the chosen plays' mean
-    cross-entropy a token. margin = beta ((log p - ``reference``) of the chosen - the same of the rejected).
-
-    Rows 2i and 2i + 1 are chosen and rejected. ``loss_mask`` marks the sampled tokens of the chosen rows only, so that
-    verl's count of it is that of the cross-entropy; ``sampled_mask`` marks those of all rows.
-    """
-    logp = torch.stack([row.sum() for row in _marked(model_output["log_probs"], data["sampled_mask"])])
-    reward = data["beta"] * (logp - data["reference"])
-    chosen, rejected = reward[0::2], reward[1::2]
-    margin = chosen - rejected
-    share = 2 * data["dp_size"] / data["global_batch_size"]
-    total = -logsigmoid(margin).sum() * share
-    if data["sft_term"]:
-        total = total + data["sft_term"] * sft_loss(config, model_output, data, dp_group)[0]
-    pairs = {"accuracy": margin > 0, "margin": margin, "chosen": chosen, "rejected": rejected}
-    means = {f"dpo/{name}": each.sum() * share for name, each in pairs.items()}
-    return total, Metric.from_dict(means, aggregation=AggregationType.SUM)
-
-
-def _marked(log_probs: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-    """Log-probabilities of each row's marked tokens, from verl's jagged output: position j is of token j + 1."""
-    pairs = zip(log_probs.unbind(), mask.unbind(), strict=True)
-    return [row[:-1][marks[1:].bool()].float() for row, marks in pairs]
-
-
-LOSSES = {"sft": sft_loss, "sft_by_trajectory": sft_by_trajectory, "dpo": dpo, "grpo": ppo_loss}
+def method_rows(output: dict[str, Any], data: TensorDict) -> Rows:
+    """verl's jagged rows, reduced to sampled tokens. Position j of a row of verl's output is of token j + 1."""
+    pairs = zip(output["log_probs"].unbind(), data["sampled_mask"].unbind(), strict=True)
+    logprobs = [row[:-1][mask[1:].bool()].float() for row, mask in pairs]
+    replies = [mask.bool() for mask in data["response_mask"].unbind()]
+    columns: dict[str, Any] = {}
+    names = {name: name for name in tu.get_non_tensor_data(data, "columns", default="").split(",") if name}
+    if "old_log_probs" in data:
+        names["old"] = "old_log_probs"
+    for name, key in names.items():
+        value = data[key]
+        if value.is_nested:
+            columns[name] = [row[mask] for row, mask in zip(value.unbind(), replies, strict=True)]
+        else:
+            columns[name] = value
+    return Rows(logprobs, columns, output, data)

@@ -61,7 +61,7 @@ def entries(size: int, steps: int, world: int, together: int, epochs: int, seed:
 
 
 def outcome(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Loss, gradient norm, number of steps and peak memory of an update, from verl's lists with one value a step.
+    """Loss, gradient norm, steps, peak memory and the method's own metrics, from verl's lists with one value a step.
 
     Raises ``RunError`` if a loss or a gradient norm is not finite.
     """
@@ -72,7 +72,8 @@ def outcome(metrics: Mapping[str, Any]) -> dict[str, float]:
             f"update: loss {losses[-1]} or gradient norm {norms[-1]} is not finite; the run stops before the "
             "weights are used. Lower update.lr or update.max_grad_norm"
         )
-    return {
+    own = {key: float(np.mean(values)) for key, values in metrics.items() if key.startswith("update/")}
+    return own | {
         "update/loss": float(losses.mean()),
         "update/loss_first": float(losses[0]),
         "update/loss_last": float(losses[-1]),

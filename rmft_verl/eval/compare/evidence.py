@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rmft_verl.eval.compare.outcome import Outcome
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.tracking import warn
-from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.types import Trajectory
 
 
@@ -32,8 +32,8 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     last = int(run.rows[-1]["iteration"])
     for phase, iteration, plays in (("eval", 0, run.base), ("eval", last, run.trained), ("train", last, run.kept)):
         bare = [_without_words(play) for play in plays]
-        kept = bare if phase == "train" else None
-        write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration, kept=kept)
+        write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration)
+    write_kept(small.trajectories("train", last), range(len(run.kept)))
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
     shutil.copyfile(run.path / "report" / "table.json", small.report / "table.json")
     config = OmegaConf.load(run.path / "config.yaml")

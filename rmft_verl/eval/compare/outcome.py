@@ -13,7 +13,7 @@ from rmft_verl.eval.compare.runs import Planned
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import stored_config
 from rmft_verl.store.tracking import read_metrics
-from rmft_verl.store.trajectory_file import read_trajectories, read_with_kept
+from rmft_verl.store.trajectory_file import read_kept, read_trajectories
 from rmft_verl.types import RunError, Scenario, Trajectory
 
 START = (
@@ -98,6 +98,8 @@ def read(run: Planned) -> Outcome:
     evaluated, trained = opened.recorded("eval"), opened.recorded("train")
     if len(evaluated) < 2 or not trained:
         raise RunError(f"{run.path} holds no evaluation of a base and of a trained model: train it again")
+    rollouts = opened.trajectories("train", trained[-1])
+    played = read_trajectories(rollouts)
     return Outcome(
         label=run.arm.label,
         seed=run.seed,
@@ -105,7 +107,7 @@ def read(run: Planned) -> Outcome:
         config=stored_config(run.path),
         base=tuple(read_trajectories(opened.trajectories("eval", evaluated[0]))),
         trained=tuple(read_trajectories(opened.trajectories("eval", evaluated[-1]))),
-        kept=tuple(play for play, kept in read_with_kept(opened.trajectories("train", trained[-1])) if kept),
+        kept=tuple(played[place] for place in read_kept(rollouts) or ()),
         rows=tuple(read_metrics(opened.metrics)),
     )
 

@@ -32,7 +32,7 @@ from rmft_verl.store.checkpoints import write_directory
 from rmft_verl.store.record import Record
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.tracking import Tracker
-from rmft_verl.store.trajectory_file import write_trajectories
+from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.train.iteration_metrics import held_out_metrics
 from rmft_verl.types import Scenario, Trajectory
 
@@ -144,9 +144,9 @@ class NumericTrainer:
 
     def _write(self, played: Plays, index: list[int], n: int) -> None:
         """The plays of the first and the last iteration; the others follow from the seed."""
-        plays = trajectories(played, "model", n - 1)
-        kept = [plays[i] for i in index]
-        write_trajectories(self._run.trajectories("train", n), plays, phase="train", iteration=n, kept=kept)
+        path = self._run.trajectories("train", n)
+        write_trajectories(path, trajectories(played, "model", n - 1), phase="train", iteration=n)
+        write_kept(path, index)
 
     def _measure(self, n: int, report: Report) -> None:
         """The model with ``n`` updates on the held-out games, and its row."""

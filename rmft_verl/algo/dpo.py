@@ -1,0 +1,77 @@
+"""DPO of low against high regret (Rafailov et al. 2023); the reference is the model that played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two, ranked
+from rmft_verl.algo.selection import count, pairs
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.types import Batch, Scored
+
+
+class DPO(Method):
+    """Samples 2i and 2i + 1 are the chosen and the rejected trajectory of a pair."""
+
+    together = 2
+    needs_old = True
+    options = ("update.sft_term", "update.margin")
+
+    def check(self, config: Config) -> None:
+        rollout, keep = config.rollout, config.selection.keep
+        need_two(config)
+        if 2 * count(keep, rollout.rollouts) > rollout.rollouts:
+            raise ConfigError(
+                f"selection.keep={keep:g} pairs need twice as many rollouts, and rollout.rollouts="
+                f"{rollout.rollouts}: keep at most half"
+            )
+        if rollout.history != "dialogue":
+            raise ConfigError(
+                f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
+            )
+        if 2 * config.model.context > config.hardware.tokens_per_gpu:
+            raise ConfigError(
+                f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
+                f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise "
+                "hardware.tokens_per_gpu"
+            )
+
+    def trained(self, config: Config) -> int:
+        return 2 * super().trained(config)
+
+    def plan(self, config: Config) -> str:
+        return f"the lowest with the highest {ranked(config)}"
+
+    def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
+        """The lowest of each group with the highest, the second lowest with the second highest, and so on."""
+        keep = count(config.selection.keep, config.rollout.rollouts)
+        found = pairs(scored, keep=keep, by=config.selection.group_by, rng=rng, margin=config.update.margin)
+        both = [one.trajectory for pair in found for one in pair]
+        return Batch(both, kept=[chosen.place for chosen, _ in found])
+
+    def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
+        """The cross-entropy of ``sft_term`` counts the tokens of the chosen trajectories alone."""
+        return {"counted": [float(i % 2 == 0) for i in range(len(samples.tokens))]}
+
+    def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
+        """-log sigmoid(margin), averaged over pairs, plus ``sft_term`` of the chosen samples' cross-entropy a token.
+
+        margin = beta ((log p - log p_old) of the chosen - the same of the rejected), summed over sampled tokens.
+        """
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        gained = [(new - old).sum() for new, old in zip(rows.logprobs, rows.columns["old"], strict=True)]
+        reward = config.update.beta * torch.stack(gained)
+        chosen, rejected = reward[0::2], reward[1::2]
+        margin = chosen - rejected
+        cross_entropy = -sum(logp.sum() for logp in rows.logprobs[0::2])
+        means = {"accuracy": margin > 0, "margin": margin, "chosen": chosen, "rejected": rejected}
+        return Terms(
+            per_group=-logsigmoid(margin).sum(),
+            per_token=config.update.sft_term * cross_entropy,
+            metrics={f"dpo_{name}": each.sum() for name, each in means.items()},
+        )

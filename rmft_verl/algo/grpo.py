@@ -1,0 +1,119 @@
+"""GRPO on regret: every valid trajectory, with an advantage a turn against the other rollouts of its scenario.
+
+The loss is verl's clipped policy loss, with its options (``verl.actor_rollout_ref.actor``: clip_ratio_high, ...).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.algo.credit import CREDITS
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two
+from rmft_verl.config import Config, ConfigError
+from rmft_verl.types import Batch, Scored, Trajectory
+
+EPSILON = 1e-6
+"""Added to a standard deviation, as in verl's GRPO."""
+
+
+class GRPO(Method):
+    """Group-relative policy optimization (Shao et al. 2024), turn by turn."""
+
+    needs_old = True
+    options = ("update.credit",)
+
+    def check(self, config: Config) -> None:
+        need_two(config)
+        if config.rollout.temperature == 0:
+            raise ConfigError("rollout.temperature=0: update.loss=grpo compares rollouts that differ; sample above 0")
+        if config.update.start == "base":
+            raise ConfigError(
+                "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
+            )
+        if config.rollout.player != "model":
+            raise ConfigError(
+                f"update.loss='grpo' reinforces the model's rollouts, and rollout.player={config.rollout.player!r}: "
+                "use update.loss=sft to imitate a player"
+            )
+
+        if config.verl_override("actor_rollout_ref.actor.use_kl_loss"):
+            raise ConfigError(
+                "verl.actor_rollout_ref.actor.use_kl_loss=true needs a reference model, and none is loaded: leave it "
+                "out"
+            )
+
+    def trained(self, config: Config) -> int:
+        return config.rollout.rollouts
+
+    def plan(self, config: Config) -> str:
+        credit = config.selection.score if config.update.credit == "score" else config.update.credit
+        return f"all {config.rollout.rollouts} rollouts of a scenario, credited by {credit}"
+
+    def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
+        """Every trajectory whose scenario has another one, with what its turns are credited with."""
+        members = Counter(one.trajectory.scenario.id for one in scored)
+        compared = [one for one in scored if members[one.trajectory.scenario.id] > 1]
+        credit = CREDITS[config.update.credit]
+        return Batch(
+            [one.trajectory for one in compared],
+            kept=[one.place for one in compared],
+            credit=[credit(one) for one in compared],
+        )
+
+    def temperature(self, config: Config) -> float:
+        """The policy that is reinforced is the one that played."""
+        return config.rollout.temperature
+
+    def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
+        """The advantage of each token: that of its turn on sampled tokens, 0 elsewhere."""
+        advantages = turn_advantages(samples.batch, by_std=verl.algorithm.norm_adv_by_std_in_grpo)
+        rows = [token_advantages(play, advantages[i]) for i, play in enumerate(samples.batch.plays)]
+        return {"advantages": [rows[i][n] for i, n in zip(samples.play, samples.nth, strict=True)]}
+
+    def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
+        from verl.workers.utils.losses import ppo_loss
+
+        value, verls = ppo_loss(actor, rows.output, rows.data)
+        size = sum(each.abs().sum() / max(1, len(each)) for each in rows.columns["advantages"])
+        named = {"clip_fraction": verls["actor/pg_clipfrac"], "kl": verls["actor/ppo_kl"], "advantage_abs": size}
+        if "actor/entropy_loss" in verls:
+            named["entropy"] = verls["actor/entropy_loss"]
+        return Terms(shared=value, metrics=named)
+
+
+def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
+    """Advantage of each turn of each trajectory, shape (T,): its credit minus the mean over the t-th turns of the
+    rollouts of its scenario, with ``by_std`` in units of their standard deviation (n - 1 in the denominator).
+    """
+    groups: dict[str, list[int]] = {}
+    for i, play in enumerate(batch.plays):
+        groups.setdefault(play.scenario.id, []).append(i)
+    found = [np.zeros(len(credit_T)) for credit_T in batch.credit]
+    for members in groups.values():
+        for t in range(max(len(batch.credit[i]) for i in members)):
+            there = [i for i in members if t < len(batch.credit[i])]
+            credit_G = np.array([batch.credit[i][t] for i in there], dtype=np.float64)
+            advantage_G = credit_G - credit_G.mean()
+            if by_std and len(there) > 1:
+                advantage_G /= credit_G.std(ddof=1) + EPSILON
+            for i, advantage in zip(there, advantage_G, strict=True):
+                found[i][t] = advantage
+    return found
+
+
+def token_advantages(play: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
+    """Of each sample of a trajectory, shape (N,): the tokens of the t-th reply have turn t's advantage, all others 0.
+
+    ``ValueError`` if the trajectory has not one reply a turn.
+    """
+    spans = [(i, span) for i, tokens in enumerate(play.tokens) for span in tokens.reply_spans]
+    if len(spans) != len(advantage_T):
+        raise ValueError(f"{len(spans)} sampled replies and {len(advantage_T)} turns: which is which?")
+    rows = [np.zeros(len(tokens.ids_N)) for tokens in play.tokens]
+    for (i, (start, end)), advantage in zip(spans, advantage_T, strict=True):
+        rows[i][start:end] = advantage
+    return rows

@@ -1,0 +1,44 @@
+"""RMFT: cross-entropy on the k lowest-regret trajectories of each scenario (Park et al. 2026, Algorithm 1).
+
+With another ``selection.score`` the same update is the reward filter, posterior regret or the random control.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms
+from rmft_verl.algo.selection import count, select
+from rmft_verl.config import Config
+from rmft_verl.types import Batch, Scored
+
+
+class RMFT(Method):
+    """Maximum likelihood of the sampled tokens of what was kept."""
+
+    options = ("selection.threshold", "update.train_on", "update.weighting")
+
+    def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
+        """The lowest scores of each group."""
+        selection, keep = config.selection, count(config.selection.keep, config.rollout.rollouts)
+        kept = select(scored, keep=keep, by=selection.group_by, rng=rng, threshold=selection.threshold)
+        return Batch([one.trajectory for one in kept], kept=[one.place for one in kept])
+
+    def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
+        """Where trajectories weigh alike, a sample weighs 1 / (samples of its trajectory), on average 1."""
+        if config.update.weighting == "token":
+            return {}
+        rows_of = Counter(samples.play)
+        mean = len(samples.play) / len(rows_of)
+        return {"weight": [mean / rows_of[play] for play in samples.play]}
+
+    def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
+        """-log p, averaged over tokens; or over the tokens of a trajectory, then over trajectories."""
+        if config.update.weighting == "token":
+            return Terms(per_token=-sum(logp.sum() for logp in rows.logprobs))
+        pairs = zip(rows.columns["weight"], rows.logprobs, strict=True)
+        return Terms(per_group=-sum(weight * logp.mean() for weight, logp in pairs))

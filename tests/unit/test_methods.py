@@ -1,0 +1,89 @@
+"""What each method takes of the scored plays of an iteration, and what it says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toy_bandit import toy_trajectory
+
+from rmft_verl.algo import METHODS
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.config import Config, RolloutConfig, SelectionConfig, UpdateConfig
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.train.iteration_metrics import credit_metrics
+from rmft_verl.types import Batch, Scored, Trajectory
+
+PLAYS = [toy_trajectory((0.0, 1.0), actions) for actions in ((1, 1), (0, 1), (0, 0), (1, 1))]
+
+
+def batch(loss: str, plays: list[Trajectory] = PLAYS, keep: float = 1) -> Batch:
+    config = Config(
+        rollout=RolloutConfig(rollouts=4), selection=SelectionConfig(keep=keep), update=UpdateConfig(loss=loss)
+    )
+    rng = np.random.default_rng(0)
+    return METHODS[loss].choose(Scorer("regret", None)(plays, rng), config, rng)
+
+
+def test_sft_takes_the_best() -> None:
+    found = batch("sft", keep=0.5)
+    assert sorted(found.kept) == [0, 3] and [play.regret for play in found.plays] == [0.0, 0.0]
+    assert not found.credit
+
+
+def test_dpo_takes_pairs_and_favors_the_chosen() -> None:
+    found = batch("dpo")
+    assert [play.regret for play in found.plays] == [0.0, 2.0]
+    assert [PLAYS[place].regret for place in found.kept] == [0.0]
+
+
+def test_grpo_takes_every_valid_play_with_its_credit() -> None:
+    invalid = toy_trajectory((0.0, 1.0), (1, 1), parsed=False)
+    found = batch("grpo", [invalid, *PLAYS])
+    assert list(found.kept) == [1, 2, 3, 4]
+    assert [credit_T.tolist() for credit_T in found.credit] == [[0, 0], [-1, -1], [-2, -2], [0, 0]]  # uniform costs 1
+
+
+def test_grpo_leaves_out_a_play_without_another_of_its_scenario() -> None:
+    lone = toy_trajectory((0.0, 1.0), (1, 1), context="shop")
+    assert list(batch("grpo", [PLAYS[0], lone, PLAYS[1]]).kept) == [0, 2]
+    assert batch("grpo", [lone]).plays == []
+
+
+def test_grpo_reinforces_by_the_score_of_the_selection() -> None:
+    config = Config(update=UpdateConfig(loss="grpo"))
+    scored = [Scored(PLAYS[0], 0.5, 0), Scored(PLAYS[1], 2.0, 1)]
+    found = METHODS["grpo"].choose(scored, config, np.random.default_rng(0))
+    assert [credit_T.tolist() for credit_T in found.credit] == [[-0.5, -0.5], [-2.0, -2.0]]
+
+
+def test_the_credit_of_an_iteration_is_the_mean_over_turns() -> None:
+    played = [toy_trajectory((0.0, 1.0), (1, 1, 0)), toy_trajectory((0.0, 1.0), (0,))]
+    credit = [np.array([1, 1, 0]), np.array([0])]
+    assert credit_metrics(Batch(played, [0, 1], credit)) == {"rollout/credit": 0.5}
+    assert credit_metrics(Batch(played, [0, 1])) == {}
+
+
+def test_an_unscored_play_teaches_nothing() -> None:
+    unscored = dataclasses.replace(PLAYS[0], regret=None)
+    assert [len(batch(loss, [unscored]).plays) for loss in METHODS] == [0] * len(METHODS)
+
+
+@pytest.mark.parametrize(
+    "loss, trained, said",
+    [
+        ("sft", 4, "keep 4 of 16 by regret per scenario"),
+        ("dpo", 8, "the lowest with the highest 4 of 16 by regret per scenario"),
+        ("grpo", 16, "all 16 rollouts of a scenario, credited by regret"),
+    ],
+)
+def test_a_method_says_what_it_trains_on(loss: str, trained: int, said: str) -> None:
+    options = [f"update.loss={loss}", "rollout.rollouts=16", "selection.keep=4", "hardware.tokens_per_gpu=16384"]
+    config = load_config(options)
+    assert METHODS[loss].trained(config) == trained and METHODS[loss].plan(config) == said
+
+
+def test_an_option_belongs_to_one_method() -> None:
+    keys = [key for method in METHODS.values() for key in method.options]
+    assert len(keys) == len(set(keys))
