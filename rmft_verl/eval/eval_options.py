@@ -1,4 +1,4 @@
-"""The command line of ``rmft-verl eval``: what can be asked, and the values that are refused."""
+"""The options of ``rmft-verl eval``: what can be asked, and the values that are refused."""
 
 from __future__ import annotations
 
@@ -16,20 +16,8 @@ REFERENCES = "references"
 """Stands for the reference players of a target's kind of game."""
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options, checked as far as they can be alone; ``generator_options`` are those of ``--option``."""
-    options = parser().parse_args(arguments)
-    _check_numbers(options)
-    options.generator_options = _generator_options(options.option)
-    return options
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of the command, without what is heavy to check."""
-    parser = argparse.ArgumentParser(
-        prog="rmft-verl eval",
-        description="Players times targets: files, one table, figures. Run again, it plays only what is missing.",
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be asked."""
     add = parser.add_argument
     add("target", nargs="+", metavar="TARGET", help="ENV, or ENV:SUITE for a named set of its instances")
     text = "algorithms, oracle, references (the default), api:MODEL, model"
@@ -54,10 +42,11 @@ def parser() -> argparse.ArgumentParser:
     api("--price-in", type=float, metavar="DOLLARS", help="per million prompt tokens")
     api("--price-out", type=float, metavar="DOLLARS", help="per million reply tokens")
     api("--yes", action="store_true", help="do not ask whether the cost is right")
-    return parser
 
 
-def _check_numbers(options: argparse.Namespace) -> None:
+def check(options: argparse.Namespace) -> None:
+    """Refuse values as far as they can be refused alone; ``generator_options`` are then those of ``--option``."""
+    options.generator_options = generator_options(options.option)
     lowest = {"scenarios": 1, "episodes": 1, "seed": 0, "concurrency": 1, "max_tokens": 1, "timeout": 0.001}
     for key, low in (lowest | {"temperature": 0.0, "price_in": 0.0, "price_out": 0.0}).items():
         value = vars(options)[key]
@@ -67,12 +56,14 @@ def _check_numbers(options: argparse.Namespace) -> None:
         raise RunError("--price-in and --price-out: give both or neither")
 
 
-def _generator_options(pairs: Sequence[str]) -> dict[str, Any]:
+def generator_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Options as a recipe reads them: ``arms=[3,4]`` is a list, ``min_gap=0.1`` a number. Raises ``RunError``."""
     for pair in pairs:
         if "=" not in pair:
-            raise RunError(f"--option {pair}: write key=value, for example --option horizon=[50]")
+            raise RunError(f"--option {pair!r}: write KEY=VALUE, for example --option horizon=20")
     try:
         options: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
     except Exception as error:  # YAML's and OmegaConf's
-        raise RunError(f"--option {' '.join(pairs)}: {str(error).splitlines()[0]}") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"--option {' '.join(pairs)!r} cannot be parsed: {first}. Quote lists and spaces.") from error
     return {str(key): value for key, value in options.items()}

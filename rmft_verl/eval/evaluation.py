@@ -24,7 +24,7 @@ from rmft_verl.eval.contestants import (
 )
 from rmft_verl.eval.cost import estimate
 from rmft_verl.eval.eval_dir import Episode, EvalDir, episode, file_name
-from rmft_verl.eval.eval_options import REFERENCES, parse
+from rmft_verl.eval.eval_options import REFERENCES, add_options, check
 from rmft_verl.eval.evaluate import plays_all
 from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
 from rmft_verl.eval.metrics import scored
@@ -65,9 +65,17 @@ class Job:
         return list((first | {key: value for key, value in self.known.items() if key not in first}).values())
 
 
-def command(arguments: Sequence[str]) -> None:
+def add_eval(commands: Any) -> None:
+    """Add ``eval`` to the command line; ``commands`` is what ``add_subparsers`` returned."""
+    text = "Players times targets: files, one table, figures. Run again, it plays only what is missing."
+    parser = commands.add_parser("eval", help="players on environments: files, one table, figures", description=text)
+    parser.set_defaults(call=command)
+    add_options(parser)
+
+
+def command(options: argparse.Namespace) -> None:
     """Evaluate as the command line says. Raises ``RunError`` before anything is played if it cannot be done."""
-    options = parse(arguments)
+    check(options)
     targets = parse_targets(options.target, options.generator_options, options.env_dir)
     requests = {target.name: target.requests(options.scenarios, options.episodes, options.seed) for target in targets}
     lineups = _lineups(options.players, targets, requests)

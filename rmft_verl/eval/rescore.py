@@ -57,24 +57,23 @@ class Kept:
     """Spearman's, of the scores then and now, in each group in which both differ between plays."""
 
 
-def command(arguments: Sequence[str]) -> None:
+def add_rescore(commands: Any) -> None:
+    """Add ``rescore`` to the command line; ``commands`` is what ``add_subparsers`` returned."""
+    text = "What another rule would have kept of a run's stored rollouts."
+    parser = commands.add_parser("rescore", help="what another rule would have kept of a run", description=text)
+    parser.set_defaults(call=command)
+    parser.add_argument("directory", type=Path, metavar="RUN")
+    parser.add_argument("setting", nargs="*", metavar="key=value", help=f"of selection: {', '.join(SETTINGS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+
+
+def command(options: argparse.Namespace) -> None:
     """Print the table; raises ``RunError`` if the run cannot be read or the rule does not fit it."""
-    options = _parser().parse_intermixed_args(list(arguments))
     rows = rescore(options.directory, options.setting)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_text(options.json, json.dumps(rows, indent=2) + "\n")
     print(text(rows), end="")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rmft-verl rescore", description="What another rule would have kept of a run's stored rollouts."
-    )
-    parser.add_argument("directory", type=Path, metavar="RUN")
-    parser.add_argument("setting", nargs="*", metavar="key=value", help=f"of selection: {', '.join(SETTINGS)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    return parser
 
 
 def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:

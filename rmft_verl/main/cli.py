@@ -1,4 +1,4 @@
-"""The ``rmft-verl`` command. Parses first; what is heavy is imported by the command that needs it."""
+"""The ``rmft-verl`` command: one tree of parsers. What is heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -7,51 +7,36 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rmft_verl.eval.compare.command import add_compare
+from rmft_verl.eval.evaluation import add_eval
+from rmft_verl.eval.rescore import add_rescore
 from rmft_verl.main import complain
+from rmft_verl.main import main as train
 from rmft_verl.main.envs_command import add_envs
 from rmft_verl.types import RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 2 an input that cannot be used (one line says why), 1 if a run of ``compare`` failed."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["train"]:  # key=value pairs, which argparse need not see
-        from rmft_verl.main import main as train
-
-        return train(given[1:])
+    options = _parser().parse_args(arguments)
     try:
-        if given[:1] == ["eval"]:
-            from rmft_verl.eval.evaluation import command
-
-            command(given[1:])
-            return 0
-        if given[:1] == ["compare"]:
-            from rmft_verl.eval.compare.command import command as compare
-
-            return compare(given[1:])
-        if given[:1] == ["rescore"]:
-            from rmft_verl.eval.rescore import command as rescore
-
-            rescore(given[1:])
-            return 0
-        options = _parser().parse_args(given)
-        options.run(options)
+        return options.call(options) or 0
     except RunError as error:
         return complain("rmft-verl", error)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rmft-verl", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
-    commands.add_parser("eval", help="players on environments: TARGET... --players P...; eval --help says more")
-
-    commands.add_parser("compare", help="recipes or runs over seeds, one table: ARM...; compare --help says more")
-    commands.add_parser("rescore", help="what another rule would have kept: RUN score=...; rescore --help says more")
+    train = commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
+    train.add_argument("setting", nargs="*", metavar="key=value")
+    train.set_defaults(call=_train)
+    add_eval(commands)
+    add_compare(commands)
+    add_rescore(commands)
 
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
-    recipes.set_defaults(run=_recipes)
+    recipes.set_defaults(call=_recipes)
 
     add_envs(commands)
 
@@ -64,20 +49,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="start verl and vLLM too, play for 10 s, sync (recipe=mab_tiny)",
     )
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(call=_doctor)
 
     smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
-    smollm2.set_defaults(run=_smollm2)
+    smollm2.set_defaults(call=_smollm2)
 
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
-    report.set_defaults(run=_report)
+    report.set_defaults(call=_report)
 
     export = commands.add_parser("export", help="the trained model of a run as a Hugging Face directory")
     export.add_argument("directory", type=Path, metavar="RUN")
     export.add_argument("out", type=Path, metavar="OUT")
-    export.set_defaults(run=_export)
+    export.set_defaults(call=_export)
     return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    return train(options.setting)
 
 
 def _recipes(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import inspect
 import itertools
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import Env, EnvLoadError, find_envs, load_env, make_generator, suites
+from rmft_verl.eval.eval_options import generator_options
 from rmft_verl.types import Scenario
 
 OWN_DIR = "my_envs"
@@ -32,7 +33,7 @@ def add_envs(commands: Any) -> None:
 
     def action(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
-        parser.set_defaults(run=run)
+        parser.set_defaults(call=run)
         return parser
 
     listing = action("list", _list, "every environment, where it comes from and what it is")
@@ -76,7 +77,7 @@ def _list(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from rmft_verl.env.check import RULES, check_env
 
-    given = _given(options.option)
+    given = generator_options(options.option)
     rounds = check_env(load_env(options.name, _dirs(options)), given)
     print(f"{options.name}: conforms ({len(RULES)} rules, {rounds} rounds played)")
 
@@ -202,27 +203,12 @@ def _about(env_class: type[Env]) -> str:
     return (text.strip().splitlines() or [""])[0]
 
 
-def _given(pairs: Sequence[str]) -> dict[str, Any]:
-    """Options as a recipe reads them: ``arms=[3,4]`` is a list, ``min_gap=0.1`` a number."""
-    from omegaconf import OmegaConf
-
-    for pair in pairs:
-        if "=" not in pair:
-            raise ConfigError(f"--option {pair!r}: write KEY=VALUE, for example --option horizon=20")
-    try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"--option {' '.join(pairs)!r} cannot be parsed: {first}. Quote lists and spaces.") from error
-    return {str(key): value for key, value in given.items()}
-
-
 def _chosen(env_class: type[Env], options: argparse.Namespace) -> dict[str, Any]:
     """The suite's options, those of --option merged over them."""
     known = suites(env_class)
     if options.suite is not None and options.suite not in known:
         raise ConfigError(f"--suite {options.suite}: {env_class.name} has {', '.join(known) or 'no suites'}.")
-    return {**(known[options.suite] if options.suite else {}), **_given(options.option)}
+    return {**(known[options.suite] if options.suite else {}), **generator_options(options.option)}
 
 
 def _drawn(env_class: type[Env], given: Mapping[str, Any], seed: int) -> tuple[Scenario, int, int]:

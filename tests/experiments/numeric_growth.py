@@ -1,7 +1,7 @@
 """Growth of regret over seeds, for the runs of a comparison on numbers (ROOT/LABEL_seedS).
 
-    rmft-verl compare rmft=fol_numeric random=fol_numeric+random regret_loss=fol_numeric+regret_loss \
-        dpt=fol_numeric+dpt --root runs/learns/fol_numeric
+    rmft-verl compare --arm rmft fol_numeric --arm random fol_numeric+random \
+        --arm regret_loss fol_numeric+regret_loss --arm dpt fol_numeric+dpt --root runs/learns/fol_numeric
     python tests/experiments/numeric_growth.py runs/learns/fol_numeric docs/results/fol_numeric
 """
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval.compare import command, course, runs
-from rmft_verl.eval.compare.arms import Arm, parse_arms, split_list
+from rmft_verl.eval.compare.arms import Arm, make_arms
 from rmft_verl.eval.contestants import MODEL, base_model
 from rmft_verl.eval.eval_dir import EvalDir
 from rmft_verl.eval.evaluate import play_requests
@@ -25,12 +25,13 @@ from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.tracking import FileTracker, read_metrics
 from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
-from rmft_verl.types import RunError, Trajectory
+from rmft_verl.types import Trajectory
 
 HERE = str(Path(__file__).parent)
 PNG = b"\x89PNG\r\n\x1a\n"
 
-ARMS = ("lowest=mab_tiny", "random=mab_tiny,selection.score=random", "eval.every=5", *SMALL)
+ARMS = ("--arm", "lowest", "mab_tiny", "--arm", "random", "mab_tiny", "selection.score=random")
+ARMS += ("--set", "eval.every=5", *SMALL)
 
 
 class Trainer:
@@ -93,58 +94,40 @@ def players(root: Path, environment: str = "mab") -> dict[str, Any]:
 
 
 def test_arms_are_recipes_with_labels_and_overrides_or_runs(tmp_path: Path) -> None:
-    run = tmp_path / "old_seed3"
-    run.mkdir()
-    words = ["mab_tiny", "few=mab_tiny,selection.keep=2,env_dirs=[a,b]", str(run), f"two={run},{tmp_path}"]
-    assert parse_arms([*words, "eval.every=5", "iterations=2"]) == [
+    few = ["few", "mab_tiny", "selection.keep=2", "env_dirs=[a,b]"]
+    made = make_arms(["mab_tiny"], [few], [["two", "runs/a", str(tmp_path)]], ["eval.every=5", "iterations=2"])
+    assert made == [
         Arm("mab_tiny", "mab_tiny", ("eval.every=5", "iterations=2")),
         Arm("few", "mab_tiny", ("eval.every=5", "iterations=2", "selection.keep=2", "env_dirs=[a,b]")),
-        Arm("old_seed3", runs=(run,)),
-        Arm("two", runs=(run, tmp_path)),
+        Arm("two", runs=(Path("runs/a"), tmp_path)),
     ]
-
-
-def test_brackets_and_quotes_hold_their_commas() -> None:
-    assert split_list("a,b=[c,{d: e,f: g}],h='i,j',") == ["a", "b=[c,{d: e,f: g}]", "h='i,j'", ""]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "nothing to compare"),
-        (["mab_tiny", "mab_tiny"], "two arms are labeled 'mab_tiny'"),
-        (["base=mab_tiny"], "label 'base' is that of a reference"),
-        (["ucb1=mab_tiny"], "label 'ucb1' is that of a reference"),
-        (["model=mab_tiny"], "'model=mab_tiny' is ambiguous: 'model' is a configuration key"),
-        (["mab_tiny", "seed=3"], "seed=3: compare sets seed itself: use --seeds"),
-        (["a=mab_tiny,root=x"], "compare sets root itself"),
-        (["a=mab_tiny,selection.keep"], "'selection.keep' is no key=value"),
-        (["mab_tinny"], "'mab_tinny' is no recipe (known: "),
-        (["iteration=3"], "'3' is no recipe"),
-        (["a b=mab_tiny"], "label 'a b' must be letters"),
-        (["no/such/run"], "not a run directory"),
+        ("", "nothing to compare"),
+        ("mab_tiny mab_tiny", "two arms are labeled 'mab_tiny'"),
+        ("--arm base mab_tiny", "label 'base' is that of a reference"),
+        ("--arm ucb1 mab_tiny", "label 'ucb1' is that of a reference"),
+        ("mab_tiny --set seed=3", "seed=3: compare sets seed itself: use --seeds"),
+        ("--arm a mab_tiny root=x", "compare sets root itself"),
+        ("--arm a mab_tiny selection.keep", "'selection.keep' is no key=value"),
+        ("--arm a", "write --arm LABEL RECIPE"),
+        ("mab_tinny", "'mab_tinny' is no recipe (known: "),
+        ("--arm a/b mab_tiny", "label 'a/b' must be letters"),
+        ("--run a", "write --run LABEL RUN"),
+        ("--run a no/such/run", "not a run directory"),
+        ("--run a no/such/run --set selection.keep=2", "selection.keep=2: all arms are finished runs"),
     ],
 )
 def test_what_is_no_arm_is_one_clear_line(
-    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], trainer: Trainer
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], trainer: Trainer
 ) -> None:
-    assert compare(tmp_path, *words) == 2
+    assert compare(tmp_path, *words.split()) == 2
     line = capsys.readouterr().err.strip()
     assert "\n" not in line and said in line
     assert trainer.trained == []
-
-
-def test_a_recipe_that_is_a_path_too_must_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mab_tiny").mkdir()
-    with pytest.raises(RunError, match=r"ambiguous, a recipe and a path: write LABEL=mab_tiny or \./mab_tiny"):
-        parse_arms(["mab_tiny"])
-    assert parse_arms(["x=mab_tiny", "./mab_tiny"]) == [Arm("x", "mab_tiny"), Arm("mab_tiny", runs=(Path("mab_tiny"),))]
-
-
-def test_finished_runs_take_no_overrides(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"selection\.keep=2: all arms are finished runs"):
-        parse_arms([str(tmp_path), "selection.keep=2"])
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -172,11 +155,11 @@ def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Tra
     assert not any(play.turns[0].text for path in evidence.rglob("eval_*") for play in read_trajectories(path))
     assert str(tmp_path) not in "".join(path.read_text() for path in evidence.rglob("*.yaml"))
     arguments = [*ARMS, "--root", str(evidence), "--out", str(again), "--seeds", "0", "1", "--report-only"]
-    assert main(["compare", *arguments, *SMALL]) == 0
+    assert main(["compare", *arguments]) == 0
     for name in ("table.txt", "numbers.json"):
         assert (again / name).read_text() == (tmp_path / "report" / name).read_text()
     before = sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file())
-    assert main(["compare", *arguments[:-1], *SMALL, "--out", str(evidence.parent)]) == 0
+    assert main(["compare", *arguments[:-1], "--out", str(evidence.parent)]) == 0
     assert len(trainer.trained) == 4, "evidence is a finished run"
     assert sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file()) == before
 
@@ -186,17 +169,16 @@ def test_evidence_takes_the_place_of_other_evidence_but_not_of_a_run(tmp_path: P
     short = make_run(tmp_path / "short", ["recipe=mab_tiny", *SMALL, "iterations=1"], ("uniform", "ucb1"))
     out = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
     for run in (long, short):
-        assert main(["compare", f"a={run.path}", *out]) == 0
+        assert main(["compare", "--run", "a", str(run.path), *out]) == 0
     small = RunDir.open(tmp_path / "out" / "runs" / "a_seed0")
     assert (small.recorded("eval"), small.recorded("train")) == ([0, 1], [1])
     (small.checkpoints / "final").mkdir(parents=True)
     before = small.metrics.read_bytes()
-    assert main(["compare", f"a={long.path}", *out]) == 0 and small.metrics.read_bytes() == before
+    assert main(["compare", "--run", "a", str(long.path), *out]) == 0 and small.metrics.read_bytes() == before
 
 
-def test_overrides_may_follow_the_seeds(tmp_path: Path, trainer: Trainer) -> None:
-    root = ["--root", str(tmp_path)]
-    assert main(["compare", "mab_tiny", *root, "--seeds", "4", *SMALL]) == 0
+def test_a_recipe_alone_is_an_arm_that_has_its_name(tmp_path: Path, trainer: Trainer) -> None:
+    assert compare(tmp_path, "mab_tiny", "--set", *SMALL, seeds="4") == 0
     assert trainer.trained == ["mab_tiny_seed4"]
     assert load_config(["recipe=mab_tiny", *SMALL]).eval.scenarios == 12 == players(tmp_path)["base"]["n_scenarios"]
 
@@ -218,9 +200,9 @@ def test_a_run_of_another_configuration_is_not_taken(
 def test_a_configuration_that_cannot_run_stops_before_the_first_run(
     tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(tmp_path, *ARMS, "late=mab_tiny,selection.keep=99") == 2
+    assert compare(tmp_path, *ARMS, "--arm", "late", "mab_tiny", "selection.keep=99") == 2
     assert "arm late: selection.keep=99" in capsys.readouterr().err
-    assert compare(tmp_path, *ARMS, "late=fol_tiny,selection.score=posterior") == 2
+    assert compare(tmp_path, *ARMS, "--arm", "late", "fol_tiny", "selection.score=posterior") == 2
     assert "arm late: selection.score='posterior': fol reveals all rewards" in capsys.readouterr().err
     assert compare(tmp_path, *ARMS, "--ood", "mab:nope") == 2
     assert trainer.trained == []
@@ -236,14 +218,14 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     assert (players(tmp_path)["lowest"]["seeds"], players(tmp_path)["random"]["seeds"]) == ([0], [0, 1])
     text = (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
     assert "- lowest, seed 1: the run failed" in text and "- one seed only: the intervals of lowest know" in text
-    assert compare(tmp_path, "bad=mab_tiny", *SMALL, "--report-only") == 2
+    assert compare(tmp_path, "--arm", "bad", "mab_tiny", *SMALL, "--report-only") == 2
     assert "no run has finished" in capsys.readouterr().err
 
 
 def test_other_files_are_not_removed(tmp_path: Path, trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mab_tiny_seed0").mkdir()
     (tmp_path / "mab_tiny_seed0" / "thesis.tex").touch()
-    assert compare(tmp_path, "mab_tiny", *SMALL) == 2
+    assert compare(tmp_path, "mab_tiny", "--set", *SMALL) == 2
     assert "holds files that are no run" in capsys.readouterr().err
     assert (tmp_path / "mab_tiny_seed0" / "thesis.tex").exists()
 
@@ -280,7 +262,7 @@ def test_the_numbers_are_those_of_the_files(
     hand_run(tmp_path / "a1", 1, base="00 01", trained="01 01", kept="11 01", tokens=120)
     hand_run(tmp_path / "b0", 0, base="00 01", trained="11 01", kept="11 11", tokens=100)
     hand_run(tmp_path / "b1", 1, base="00 01", trained="11 11", kept="11 11", tokens=100)
-    arms = [f"a={tmp_path}/a0,{tmp_path}/a1", f"b={tmp_path}/b0,{tmp_path}/b1"]
+    arms = ["--run", "a", f"{tmp_path}/a0", f"{tmp_path}/a1", "--run", "b", f"{tmp_path}/b0", f"{tmp_path}/b1"]
     assert main(["compare", *arms, "--root", str(tmp_path)]) == 0
     table = players(tmp_path, "toy")
     assert list(table) == ["base", "a", "b", "uniform", "greedy", "ucb1", "thompson"]
@@ -308,7 +290,10 @@ def test_the_numbers_are_those_of_the_files(
 def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Trainer) -> None:
     hand_run(tmp_path / "a", 0, base="00 01 01", trained="11 01 11", kept="11 01", tokens=100)
     hand_run(tmp_path / "b", 0, base="00 01 01", trained="11 01 01", kept="11 01", tokens=111, first=1)
-    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--root", str(tmp_path)]) == 0
+    assert (
+        main(["compare", "--run", "a", str(tmp_path / "a"), "--run", "b", str(tmp_path / "b"), "--root", str(tmp_path)])
+        == 0
+    )
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
     assert numbers["remarks"] == [
         "toy: the arms were measured on different scenarios, so their differences are not paired",
@@ -336,7 +321,10 @@ def test_arms_are_paired_on_the_seeds_that_both_have(tmp_path: Path, trainer: Tr
     hand_run(tmp_path / "c3", 3, base="00 01", trained="11 01", kept="11 11", tokens=100)
 
     def arms(*runs: str) -> list[str]:
-        return [f"{name}={','.join(f'{tmp_path}/{run}' for run in runs if run[0] == name)}" for name in "abc"]
+        found: list[str] = []
+        for name in "abc":
+            found += ["--run", name, *(f"{tmp_path}/{run}" for run in runs if run[0] == name)]
+        return found
 
     some = arms("a0", "a1", "a2", "b0", "b1", "c3")
     assert main(["compare", *some, "--root", str(tmp_path)]) == 0
@@ -358,7 +346,7 @@ def test_mixed_environments_have_a_table_each_and_no_arms_are_counted_in_full_in
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(tmp_path / "x_seed0", ["recipe=mixed_tiny", *SMALL, "eval.every=5"], ("uniform",))
-    assert compare(tmp_path, "x=mixed_tiny", *SMALL, "eval.every=5", "--report-only", seeds="0") == 0
+    assert compare(tmp_path, "--arm", "x", "mixed_tiny", *SMALL, "eval.every=5", "--report-only", seeds="0") == 0
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
     assert list(numbers["environments"]) == ["fol", "mab", "nsmab"]
     assert sum(one["players"]["x"]["n_scenarios"] for one in numbers["environments"].values()) == 12
@@ -375,7 +363,7 @@ def test_runs_with_keys_of_an_older_version_can_be_read(
     run = make_run(tmp_path / "lowest_seed0", ["recipe=mab_tiny", *SMALL])
     old = run.config.read_text(encoding="utf-8").replace("score: regret", "rule: lowest_regret")
     write_text(run.config, "\n".join(line for line in old.splitlines() if "further:" not in line) + "\n")
-    assert compare(tmp_path, "lowest=mab_tiny", *SMALL, "--report-only") == 0
+    assert compare(tmp_path, "--arm", "lowest", "mab_tiny", *SMALL, "--report-only") == 0
     said = capsys.readouterr().err
     assert "selection.rule=lowest_regret, now (no such key); it is read as it is" in said and "further" not in said
     assert "lowest, seed 1: " in said and "has not finished" in said
@@ -387,7 +375,10 @@ def test_runs_with_keys_of_an_older_version_can_be_read(
 def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(keys: list[str], tmp_path: Path) -> None:
     for seed in (0, 1):
         make_run(tmp_path / f"a_seed{seed}", ["recipe=mab_tiny", *SMALL, *keys, f"seed={seed}"])
-    assert compare(tmp_path, "a=mab_tiny", *keys, *SMALL, "--report-only", "--out", str(tmp_path / "there")) == 0
+    assert (
+        compare(tmp_path, "--arm", "a", "mab_tiny", *keys, *SMALL, "--report-only", "--out", str(tmp_path / "there"))
+        == 0
+    )
     assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
 
 

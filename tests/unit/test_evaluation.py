@@ -148,7 +148,7 @@ def test_full_information_has_its_own_references_and_dashes_where_arms_are_count
         (["mab", "--players", "psychic"], ["psychic", "ucb1", "api:MODEL", "references"]),
         (["mab", "--players", "hedge"], ["hedge", "cannot play mab"]),
         (["mab", "--option", "arm=[3]"], ["arm"]),
-        (["mab", "--option", "horizon"], ["--option horizon", "key=value"]),
+        (["mab", "--option", "horizon"], ["--option 'horizon'", "KEY=VALUE"]),
         (["mab", "--scenarios", "0"], ["--scenarios 0", "at least 1"]),
         (["mab", "--price-in", "1"], ["--price-in", "--price-out"]),
         (["mab", "--players", "model"], ["model", "--recipe", "--run"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rmft_verl.players import PLAYERS
 from rmft_verl.players.oracle import OraclePlayer
-from rmft_verl.setup.recipe import find_recipes, known_keys
+from rmft_verl.setup.recipe import find_recipes
 from rmft_verl.types import RunError
 
 BASE = "base"
@@ -17,8 +17,6 @@ BASE = "base"
 
 GIVEN = ("seed", "root", "name", "recipe", "dry_run")
 """Keys of a training run that the comparison sets itself."""
-
-FORM = "write RECIPE, LABEL=RECIPE, LABEL=RECIPE,key=value,... or the path of a run"
 
 _LABEL = re.compile(r"[A-Za-z0-9_+-]+")
 
@@ -35,93 +33,49 @@ class Arm:
     """Existing run directories, one a seed; then ``recipe`` is empty."""
 
 
-def parse_arms(words: Sequence[str]) -> list[Arm]:
-    """The arms among ``words``; a ``key=value`` among them goes to every recipe arm.
+def make_arms(
+    recipes: Sequence[str], arms: Sequence[Sequence[str]], runs: Sequence[Sequence[str]], overrides: Sequence[str]
+) -> list[Arm]:
+    """The arms of a command line: ``RECIPE``, ``--arm LABEL RECIPE key=value ...``, ``--run LABEL RUN ...``.
 
-    Raises ``RunError``, in one line, for what is neither, for what could be both and for labels that collide.
+    ``overrides`` go to every recipe. Raises ``RunError``, in one line, for what cannot be used and for labels that
+    collide.
     """
-    overrides = [word for word in words if _is_override(word)]
-    arms = [_parse(word, overrides) for word in words if word not in overrides]
-    if not arms:
-        raise RunError(f"nothing to compare: {FORM}")
-    if overrides and not any(arm.recipe for arm in arms):
-        raise RunError(f"{overrides[0]}: all arms are finished runs, which take no overrides")
-    labels = [arm.label for arm in arms]
+    made = [_recipe_arm([recipe, recipe], overrides) for recipe in recipes]
+    made += [_recipe_arm(words, overrides) for words in arms]
+    made += [_run_arm(words) for words in runs]
+    if not made:
+        raise RunError("nothing to compare: name a RECIPE, --arm LABEL RECIPE key=value ... or --run LABEL RUN ...")
+    if overrides and not any(arm.recipe for arm in made):
+        raise RunError(f"--set {overrides[0]}: all arms are finished runs, which take no overrides")
+    labels = [arm.label for arm in made]
     for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise RunError(f"label {label!r} must be letters, digits, _, + and -")
         if labels.count(label) > 1:
-            raise RunError(f"two arms are labeled {label!r}: give one another LABEL=")
+            raise RunError(f"two arms are labeled {label!r}: give one another label")
         if label in (BASE, OraclePlayer.name, *PLAYERS):
-            raise RunError(f"label {label!r} is that of a reference in the table: choose another LABEL=")
-    return arms
+            raise RunError(f"label {label!r} is that of a reference in the table: choose another")
+    return made
 
 
-def split_list(text: str) -> list[str]:
-    """``text`` cut at its commas, those within brackets or quotes left alone."""
-    pieces, depth, quote = [""], 0, ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "[{(":
-            depth += 1
-        elif letter in "]})":
-            depth -= 1
-        if letter == "," and depth == 0 and not quote:
-            pieces.append("")
-        else:
-            pieces[-1] += letter
-    return pieces
-
-
-def _is_override(word: str) -> bool:
-    """Whether a word is a ``key=value`` of the configuration; ``RunError`` if it could be an arm as well."""
-    key, equals, value = word.partition("=")
-    if not equals or "/" in key:
-        return False
-    known = key in known_keys()
-    if known and (_is_recipe(split_list(value)[0]) or _is_path(split_list(value)[0])):
-        raise RunError(f"{word!r} is ambiguous: {key!r} is a configuration key, so it can label no arm")
-    if key in GIVEN:
-        raise RunError(f"{word}: compare sets {key} itself" + (": use --seeds" if key == "seed" else ""))
-    return known or "." in key
-
-
-def _parse(word: str, overrides: Sequence[str]) -> Arm:
-    if _is_path(word):
-        if _is_recipe(word):
-            raise RunError(f"arm {word!r} is ambiguous, a recipe and a path: write LABEL={word} or ./{word}")
-        return Arm(_plain(Path(word).resolve().name, word), runs=(Path(word),))
-    label, equals, rest = word.partition("=")
-    what, *more = split_list(rest if equals else word)
-    label = _plain(label if equals else what, word)
-    if _is_recipe(what):
-        for pair in more:
-            key, pair_equals, _ = pair.partition("=")
-            if not pair_equals:
-                raise RunError(f"arm {word!r}: {pair!r} is no key=value")
-            if key in GIVEN:
-                raise RunError(f"arm {word!r}: compare sets {key} itself")
-        return Arm(label, what, (*overrides, *more))
-    if equals and all(_is_path(path) for path in (what, *more)):
-        return Arm(label, runs=tuple(Path(path) for path in (what, *more)))
-    raise RunError(
-        f"arm {word!r}: {what!r} is no recipe (known: {', '.join(sorted(find_recipes()))}) and no run directory: {FORM}"
-    )
-
-
-def _plain(label: str, word: str) -> str:
-    if not _LABEL.fullmatch(label):
-        raise RunError(f"arm {word!r}: label {label!r} must be letters, digits, _, + and -; write LABEL=...")
-    return label
-
-
-def _is_recipe(text: str) -> bool:
-    """A recipe, or several laid over each other (``mab_tiny+dpo``)."""
+def _recipe_arm(words: Sequence[str], overrides: Sequence[str]) -> Arm:
+    if len(words) < 2:
+        raise RunError(f"--arm {' '.join(words)}: write --arm LABEL RECIPE key=value ...")
+    label, recipe, *own = words
     known = find_recipes()
-    return all(part in known for part in text.split("+"))
+    if not all(part in known for part in recipe.split("+")):
+        raise RunError(f"arm {label}: {recipe!r} is no recipe (known: {', '.join(sorted(known))})")
+    for pair in (*overrides, *own):
+        key, equals, _ = pair.partition("=")
+        if not equals:
+            raise RunError(f"arm {label}: {pair!r} is no key=value")
+        if key in GIVEN:
+            raise RunError(f"{pair}: compare sets {key} itself" + (": use --seeds" if key == "seed" else ""))
+    return Arm(label, recipe, (*overrides, *own))
 
 
-def _is_path(text: str) -> bool:
-    """A path is meant by a slash before any other sign, or by being there."""
-    return "/" in re.split("[=,]", text)[0] or (text != "" and Path(text).exists())
+def _run_arm(words: Sequence[str]) -> Arm:
+    if len(words) < 2:
+        raise RunError(f"--run {' '.join(words)}: write --run LABEL RUN ..., a finished run a seed")
+    return Arm(words[0], runs=tuple(Path(path) for path in words[1:]))

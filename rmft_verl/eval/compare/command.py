@@ -6,9 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rmft_verl.eval.compare import course, table
-from rmft_verl.eval.compare.arms import FORM, parse_arms
+from rmft_verl.eval.compare.arms import make_arms
 from rmft_verl.eval.compare.elsewhere import Examination, examine
 from rmft_verl.eval.compare.evidence import write_evidence
 from rmft_verl.eval.compare.figure import draw
@@ -21,63 +22,55 @@ from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
 
-def command(arguments: Sequence[str]) -> int:
-    """Exit status: 0 done, 1 if a run or an evaluation failed (the table holds the others).
-
-    Raises ``RunError`` before anything is trained if an arm, a target or a configuration cannot be used.
-    """
-    options = parse(arguments)
-    planned = plan(parse_arms(options.arm), options.seeds, options.root, only_read=options.report_only)
-    folders = dict.fromkeys(folder for run in planned for folder in run.env_dirs)
-    targets = parse_targets(options.ood, {}, list(folders))
-    try:
-        failed = [] if options.report_only else train(planned)
-        arms = outcomes(planned)
-        beyond = None
-        if targets:
-            asked = Examination(targets, options.ood_scenarios, options.ood_override, options.report_only)
-            beyond, failed_there = examine(arms, asked)
-            failed += failed_there
-    except KeyboardInterrupt:
-        raise RunError("stopped; the same command goes on with what is missing") from None
-    comparisons = compare(arms, beyond)
-    remarks = notes(arms, comparisons) + failed
-    out = options.out or options.root / "report"
-    write(out, arms, comparisons, remarks)
-    print(table.text(comparisons, remarks), end="")
-    print(f"table, figure and what they rest on: {out}")
-    return 1 if failed else 0
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options; ``arm`` holds arms and overrides in the order given, wherever they stood."""
-    parser = argparse.ArgumentParser(
-        prog="rmft-verl compare",
-        description="Recipes or runs over seeds: one table, one figure. Run again, it trains only what is missing.",
-        epilog=f"ARM: {FORM}. A key=value that is no part of an ARM goes to every recipe.",
-    )
+def add_compare(commands: Any) -> None:
+    """Add ``compare`` to the command line; ``commands`` is what ``add_subparsers`` returned."""
+    text = "Recipes or runs over seeds: one table, one figure. Run again, it trains only what is missing."
+    parser = commands.add_parser("compare", help="recipes or runs over seeds: one table, one figure", description=text)
+    parser.set_defaults(call=command)
     add = parser.add_argument
-    add("arm", nargs="*", metavar="ARM", help="a recipe, with a label and overrides of its own, or a run")
-    add("--seeds", nargs="+", default=["0", "1", "2"], metavar="S", help="of each recipe (0 1 2)")
+    add("recipes", nargs="*", metavar="RECIPE", help="an arm that is labeled by its recipe")
+    several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
+    add("--arm", **several, metavar=("LABEL RECIPE", "key=value"), help="a recipe with a label and its own overrides")
+    add("--run", **several, dest="runs", metavar=("LABEL", "RUN"), help="finished runs, one a seed")
+    extended: dict[str, Any] = {"nargs": "+", "action": "extend", "default": [], "metavar": "key=value"}
+    add("--set", **extended, dest="overrides", help="for every recipe")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="of each recipe (0 1 2)")
     add("--root", type=Path, default=Path("runs/compare"), metavar="DIR", help="of the runs (runs/compare)")
     add("--out", type=Path, metavar="DIR", help="of the table and the figure (ROOT/report)")
     add("--ood", nargs="+", default=[], metavar="TARGET", help="evaluate base and trained models there too")
     add("--ood-scenarios", type=int, default=200, metavar="N", help="scenarios of each target (200)")
     add("--ood-override", nargs="+", default=[], metavar="key=value", help="for these evaluations: model.context=4096")
     add("--report-only", action="store_true", help="read the finished runs, train and evaluate nothing")
-    options = parser.parse_intermixed_args(list(arguments))
-    # What follows --seeds or --ood is swallowed by them, but a key=value is neither a seed nor a target.
-    for name in ("seeds", "ood"):
-        given = vars(options)[name]
-        options.arm += [word for word in given if "=" in word]
-        setattr(options, name, list(dict.fromkeys(word for word in given if "=" not in word)))
-    for word in options.seeds:
-        if not word.isdecimal():
-            raise RunError(f"--seeds {word}: write whole numbers, and the arms before --seeds")
-    options.seeds = [int(word) for word in options.seeds]
-    if not options.seeds or options.ood_scenarios < 1:
-        raise RunError("--seeds and --ood-scenarios must hold at least 1")
-    return options
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit status: 0 done, 1 if a run or an evaluation failed (the table holds the others).
+
+    Raises ``RunError`` before anything is trained if an arm, a target or a configuration cannot be used.
+    """
+    if min(options.seeds) < 0 or options.ood_scenarios < 1:
+        raise RunError("--seeds must be at least 0 and --ood-scenarios at least 1")
+    arms = make_arms(options.recipes, options.arm, options.runs, options.overrides)
+    planned = plan(arms, list(dict.fromkeys(options.seeds)), options.root, only_read=options.report_only)
+    folders = dict.fromkeys(folder for run in planned for folder in run.env_dirs)
+    targets = parse_targets(options.ood, {}, list(folders))
+    try:
+        failed = [] if options.report_only else train(planned)
+        finished = outcomes(planned)
+        beyond = None
+        if targets:
+            asked = Examination(targets, options.ood_scenarios, options.ood_override, options.report_only)
+            beyond, failed_there = examine(finished, asked)
+            failed += failed_there
+    except KeyboardInterrupt:
+        raise RunError("stopped; the same command goes on with what is missing") from None
+    comparisons = compare(finished, beyond)
+    remarks = notes(finished, comparisons) + failed
+    out = options.out or options.root / "report"
+    write(out, finished, comparisons, remarks)
+    print(table.text(comparisons, remarks), end="")
+    print(f"table, figure and what they rest on: {out}")
+    return 1 if failed else 0
 
 
 def outcomes(planned: Sequence[Planned]) -> Arms:

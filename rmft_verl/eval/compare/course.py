@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from rmft_verl.eval.compare.numbers import Arms
 from rmft_verl.eval.compare.outcome import Outcome
@@ -38,6 +37,8 @@ def markdown(arms: Arms) -> str:
 
 def over_seeds(values: Sequence[float]) -> Interval:
     """Mean and 95 % t-interval of one value a seed; NaN bounds for a single seed or equal values."""
+    from scipy import stats
+
     mean, n = float(np.mean(values)), len(values)
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     return Interval(mean, mean - half, mean + half) if half > 0 else Interval(mean, math.nan, math.nan)
