@@ -76,7 +76,7 @@ class RolloutConfig:
     reply_tokens: int = 512
     """Most tokens of one reply."""
     temperature: float = 1.0
-    """Of sampling; for models on numbers the standard deviation of a play's constant noise on the logits."""
+    """Of sampling."""
     top_p: float = 1.0
     history: str = "dialogue"
     """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
@@ -89,6 +89,8 @@ class RolloutConfig:
     """Games before the first message that a uniform player has begun, never the one that is played."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm whose play is imitated, such as ``ucb1``."""
+    perturbation: float = 0.0
+    """Models on numbers: standard deviation of the Gaussian vector that is added to all logits of a trajectory."""
     share_rewards: bool = False
     """The L rollouts of a scenario see one reward tape."""
     timeout: float = 1800.0

@@ -80,6 +80,11 @@ def _check_numeric(config: Config) -> None:
             raise ConfigError(
                 f"update.loss={loss!r} trains models on numbers, not {path!r}: use model.path=numeric:transformer"
             )
+        if config.rollout.perturbation:
+            raise ConfigError(
+                f"rollout.perturbation={config.rollout.perturbation:g} is for models on numbers, not {path!r}: leave it "
+                "out"
+            )
         return
     for key, allowed in (
         ("update.loss", NUMERIC_LOSSES),
@@ -192,6 +197,7 @@ _LOWEST: dict[str, float] = {
     "rollout.examples": 0,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
+    "rollout.perturbation": 0.0,
     "rollout.timeout": 1.0,
     "selection.further": 0.0,
     "update.lr": 0.0,

@@ -44,10 +44,7 @@ class Record:
         self._config = config
         self._state = run.read_state()
         rows = read_metrics(run.metrics) if run.metrics.exists() else []
-        self._logged = {int(row["iteration"] or 0) for row in rows}
-        self._regrets = {int(row["iteration"] or 0): found for row in rows if (found := row.get(HELD_OUT)) is not None}
-        self.first = next((_numbers(row) for row in rows if row["iteration"] == 1), {})
-        """The first iteration's row; empty if there is none yet."""
+        self._rows = {int(row["iteration"] or 0): _numbers(row) for row in rows}
 
     def restore(self, backend: Stateful) -> int:
         """Load the last state of the trainer that belongs to a finished update; returns how many updates it has had.
@@ -73,7 +70,16 @@ class Record:
 
     def logged(self, n: int) -> bool:
         """Whether iteration ``n`` has its row in metrics.jsonl."""
-        return n in self._logged
+        return n in self._rows
+
+    def rows(self, before: int) -> list[dict[str, float]]:
+        """The rows of the iterations before ``before``, in order; NaN where a value does not exist."""
+        return [self._rows[n] for n in sorted(self._rows) if n < before]
+
+    @property
+    def first(self) -> dict[str, float]:
+        """The first iteration's row; empty if there is none yet."""
+        return self._rows.get(1, {})
 
     def plays(self, phase: str, n: int, play: Callable[[], list[Trajectory]]) -> list[Trajectory]:
         """The plays of a phase of iteration ``n``: those on file, else what ``play`` returns, then on file."""
@@ -103,9 +109,7 @@ class Record:
     def finished(self, phase: str, n: int, row: dict[str, float]) -> None:
         """Note the end of a phase. The state never goes back: phases that are repeated change nothing."""
         if phase == "log":
-            self._logged.add(n)
-            if not math.isnan(row.get(HELD_OUT, math.nan)):
-                self._regrets[n] = row[HELD_OUT]
+            self._rows.setdefault(n, dict(row))
         if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):
             self._state = dataclasses.replace(self._state, iteration=n, phase=phase, row=dict(row))
             self._run.write_state(self._state)
@@ -115,8 +119,9 @@ class Record:
     def _prune(self) -> None:
         """Remove older states of the trainer, but not the best one so far if that is to stay."""
         folder = self._run.checkpoints
-        measured = [n for n in checkpoints.steps(folder) if n in self._regrets]
-        best = min(measured, key=self._regrets.__getitem__, default=None) if self._config.best else None
+        regrets = {n: self._rows.get(n, {}).get(HELD_OUT, math.nan) for n in checkpoints.steps(folder)}
+        measured = [n for n, regret in regrets.items() if not math.isnan(regret)]
+        best = min(measured, key=regrets.__getitem__, default=None) if self._config.best else None
         checkpoints.prune(folder, self._config.keep, best)
 
 

@@ -43,7 +43,7 @@ def run(config: Config) -> Path:
             if config.env.name == BALL:
                 from rmft_verl.labs.numeric.theory import TheoryTrainer
 
-                TheoryTrainer(config, directory, tracker).train(lambda *said: screen.console.print(theory_line(*said)))
+                TheoryTrainer(config, directory, tracker).train(lambda n, row: say_theory(screen, n, row))
             else:
                 from rmft_verl.labs.numeric.trainer import NumericTrainer
 
@@ -76,9 +76,11 @@ def prepare_torch(config: Config) -> str:
     return "cuda" if there and config.hardware.device != "cpu" else "cpu"
 
 
-def theory_line(n: int, row: dict[str, float]) -> str:
-    """What the terminal says of an iteration of ``theory_ftrl``."""
-    return (
+def say_theory(screen: Screen, n: int, row: dict[str, float]) -> None:
+    """One line for an iteration of ``theory_ftrl`` that was measured."""
+    if "heldout/ftrl_rate" not in row:
+        return
+    screen.console.print(
         f"{n:>4}  rate {row['heldout/ftrl_rate']:.3f} of the theorem's, "
         f"relative error {row['heldout/ftrl_error']:.3f}, cosine {row['heldout/ftrl_cosine']:.4f}"
     )

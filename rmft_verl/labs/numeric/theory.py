@@ -27,10 +27,9 @@ from rmft_verl.labs.numeric.figures import draw_decisions, draw_paths
 from rmft_verl.labs.numeric.models import SelfAttention
 from rmft_verl.labs.numeric.players import past_sums
 from rmft_verl.labs.numeric.plays import best_of
-from rmft_verl.store.checkpoints import write_directory
-from rmft_verl.store.record import Record
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.tracking import Tracker, read_metrics
+from rmft_verl.train.loop import Loop, Row
 
 FRESH, FIGURE = 1_000_003, 7
 """Seeds of the sequences of the measurement and of the figure."""
@@ -175,46 +174,55 @@ def measure_with_intervals(model: nn.Module, games: BallGames, n: int = 2000) ->
 # ---- the run --------------------------------------------------------------------------------------------------------
 
 
-class TheoryTrainer:
+class TheoryModel:
+    """Single-layer attention with its optimizer and the generator of its games."""
+
+    def __init__(self, config: Config, games: BallGames) -> None:
+        torch.manual_seed(config.seed)
+        self.net = make_attention(config, games)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.update.lr)
+        self.rng = torch.Generator().manual_seed(config.seed)
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        state = {"model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.get_state()}
+        torch.save(state, directory / "state.pt")
+
+    save_state = save
+
+    def load_state(self, directory: Path) -> None:
+        state = torch.load(directory / "state.pt", weights_only=True)
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.set_state(state["rng"])
+
+
+class TheoryTrainer(Loop):
     """A run of ``theory_ftrl``: regret-loss, or RMFT with noise a play (``update.loss=sft``). Always on the CPU."""
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker) -> None:
-        self._config, self._run, self._tracker = config, run, tracker
         self._games = make_games(config)
-        self._record = Record(run, config.checkpoint)
-        self._rng = torch.Generator().manual_seed(config.seed)
-        torch.manual_seed(config.seed)
-        self.model = SelfAttention(
-            self._games.dimension, self._games.dimension, config.model.path.removeprefix(NUMERIC)
-        )
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.update.lr)
+        self._learner = TheoryModel(config, self._games)
+        self.model, self._rng = self._learner.net, self._learner.rng
+        super().__init__(config, self._learner, run, tracker)
 
-    def train(self, report: Callable[[int, dict[str, float]], None]) -> None:
-        """Every iteration, from the start: a run takes seconds."""
+    def learn(self, n: int) -> None:
         config, update = self._config, self._config.update
-        for n in range(config.iterations + 1):
-            row: dict[str, float] = {}
-            if n:
-                for group in self._optimizer.param_groups:  # to 0 at the end: the noise of the last steps averages out
-                    group["lr"] = update.lr * (1 - (n - 1) / config.iterations)
-                row |= updates.fit(
-                    self.model,
-                    self._optimizer,
-                    self._lesson(),
-                    config.rollout.scenarios,
-                    epochs=update.epochs,
-                    batch=update.batch,
-                    max_grad_norm=update.max_grad_norm,
-                    rng=self._rng,
-                )
-            if n in (0, config.iterations) or n % config.eval.every == 0:
-                row |= measure(self.model, self._games)
-                report(n, row)
-            if not self._record.logged(n):
-                self._tracker.log(row, n)
-            self._record.finished("log", n, row)
-        write_directory(self._run.checkpoints / "final", self._save)
-        self._record.finished("save", config.iterations, {})
+        for group in self._learner.optimizer.param_groups:  # to 0 at the end: the noise of the last steps averages out
+            group["lr"] = update.lr * (1 - (n - 1) / config.iterations)
+        self._row |= updates.fit(
+            self.model,
+            self._learner.optimizer,
+            self._lesson(),
+            config.rollout.scenarios,
+            epochs=update.epochs,
+            batch=update.batch,
+            max_grad_norm=update.max_grad_norm,
+            rng=self._rng,
+        )
+
+    def measure(self, n: int) -> Row:
+        return measure(self.model, self._games)
 
     def _lesson(self) -> updates.Loss:
         rollout = self._config.rollout
@@ -223,13 +231,9 @@ class TheoryTrainer:
             return squared_regret(self.model, losses)
         keep = count(self._config.selection.keep, rollout.rollouts)
         target = kept_mean(
-            self.model, losses, rollouts=rollout.rollouts, keep=keep, spread=rollout.temperature, rng=self._rng
+            self.model, losses, rollouts=rollout.rollouts, keep=keep, spread=rollout.perturbation, rng=self._rng
         )
         return imitation(self.model, losses, target)
-
-    def _save(self, path: Path) -> None:
-        path.mkdir(parents=True)
-        torch.save({"model": self.model.state_dict()}, path / "state.pt")
 
 
 def make_attention(config: Config, games: BallGames) -> SelfAttention:

@@ -12,9 +12,7 @@ for each iteration:
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,67 +21,76 @@ import torch
 
 from rmft_verl.algo.selection import count
 from rmft_verl.config import NUMERIC, Config
-from rmft_verl.env.seeds import HELD_OUT_SEED, POLICY, REWARD, SCENARIO, SELECTION, UPDATE, episode_seeds
+from rmft_verl.env.seeds import HELD_OUT_SEED, POLICY, REWARD, SCENARIO, SELECTION, UPDATE, episode_seeds, stream_seed
 from rmft_verl.labs.numeric import updates
 from rmft_verl.labs.numeric.games import Games, by_horizon, lay_out
 from rmft_verl.labs.numeric.models import full_history, make_model
 from rmft_verl.labs.numeric.plays import Plays, best_of, play, random_history, trajectories
-from rmft_verl.store.checkpoints import write_directory
-from rmft_verl.store.record import Record
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.tracking import Tracker
 from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.train.iteration_metrics import held_out_metrics
+from rmft_verl.train.loop import Loop, Row
 from rmft_verl.types import Scenario, Trajectory
 
 START = 6
 """Stream of randomness of the first weights, beside those of ``rmft_verl.train.trainer``."""
 
-Report = Callable[[int, dict[str, float]], None]
+
+class NumericModel:
+    """A model with its optimizer, and its first weights to start anew from."""
+
+    def __init__(self, config: Config, first: Games, device: str) -> None:
+        """``first``: any of the games, for their size."""
+        torch.manual_seed(stream_seed(START, config.seed))
+        name = config.model.path.removeprefix(NUMERIC)
+        self._update = config.update
+        self._device = device
+        self.net = make_model(name, first.rewards_B_T_A.shape[2], first.full_information).to(device)
+        self._base = copy.deepcopy(self.net.state_dict())
+        self.optimizer = self._fresh_optimizer()
+
+    def reset(self) -> None:
+        """The first weights again."""
+        self.net.load_state_dict(self._base)
+        self.optimizer = self._fresh_optimizer()
+
+    def save(self, directory: Path) -> None:
+        """Model and optimizer, to go on from."""
+        directory.mkdir(parents=True)
+        torch.save({"model": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}, directory / "state.pt")
+
+    save_state = save
+
+    def load_state(self, directory: Path) -> None:
+        state = torch.load(directory / "state.pt", map_location=self._device, weights_only=True)
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.net.parameters(), lr=self._update.lr, weight_decay=self._update.weight_decay)
 
 
-class NumericTrainer:
-    """One run: a model, a generator of games, a loss, and a directory that receives everything."""
+class NumericTrainer(Loop):
+    """The loop on batches of tensors: a play of 25 rounds as a ``Trajectory`` would cost more than it teaches."""
 
     def __init__(
         self, config: Config, generator: Any, held_out: list[Scenario], run: RunDir, tracker: Tracker, device: str
     ) -> None:
-        self._config, self._generator, self._held_out = config, generator, held_out
-        self._run, self._tracker, self._device = run, tracker, device
-        self._record = Record(run, config.checkpoint)
-        self._row: dict[str, float] = {}
-        first = lay_out(held_out[:1], [0])
-        torch.manual_seed(self._seed(START))
-        model = make_model(
-            config.model.path.removeprefix(NUMERIC), first.rewards_B_T_A.shape[2], first.full_information
-        )
-        self.model = model.to(device)
-        self._base = copy.deepcopy(self.model.state_dict())
-        self._optimizer = self._fresh_optimizer()
+        self._generator, self._held_out, self._device = generator, held_out, device
+        self._learner = NumericModel(config, lay_out(held_out[:1], [0]), device)
+        self.model = self._learner.net
+        super().__init__(config, self._learner, run, tracker)
 
-    def train(self, report: Report) -> None:
-        """Run every iteration that the run has not finished."""
-        start = self._record.restore(self)
-        self._measure(start, report)
-        for n in range(start + 1, self._config.iterations + 1):
-            self._row = {}
-            self._learn(n)
-            self._measure(n, report)
-        with self._phase("save"):
-            write_directory(self._run.checkpoints / "final", self.save_state)
-        self._record.finished("save", self._config.iterations, self._row)
-
-    def _learn(self, n: int) -> None:
-        """The n-th update, on games that are drawn for it."""
+    def learn(self, n: int) -> None:
         loss, n_samples = self._lesson(n)
-        if self._config.update.start == "base":
-            self.model.load_state_dict(self._base)
-            self._optimizer = self._fresh_optimizer()
         update = self._config.update
+        if update.start == "base":
+            self._learner.reset()
         with self._phase("update"):
             self._row |= updates.fit(
                 self.model,
-                self._optimizer,
+                self._learner.optimizer,
                 loss,
                 n_samples,
                 epochs=update.epochs,
@@ -91,10 +98,11 @@ class NumericTrainer:
                 max_grad_norm=update.max_grad_norm,
                 rng=self._rng(UPDATE, n),
             )
-        if n % self._config.checkpoint.every == 0:
-            with self._phase("checkpoint"):
-                self._record.checkpoint(n, self)
-        self._record.finished("update", n, self._row)
+
+    def measure(self, n: int) -> Row:
+        with self._phase("evaluate"):
+            played = self._record.plays("eval", n, lambda: self.evaluate(n))
+        return held_out_metrics(played, self._row)
 
     def _lesson(self, n: int) -> tuple[updates.Loss, int]:
         """What iteration ``n`` minimizes, and over how many plays or games."""
@@ -110,7 +118,7 @@ class NumericTrainer:
                 history = known if games.full_information else random_history(games, self._rng(POLICY, n))
                 return updates.dpt(self.model, games, history), len(games.scenarios)
             rollout = self._config.rollout
-            played = play(self.model, games, rollout.rollouts, rollout.temperature, self._rng(POLICY, n))
+            played = play(self.model, games, rollout.rollouts, rollout.perturbation, self._rng(POLICY, n))
         kept = self._select(played, n)
         return updates.imitation(self.model, kept), len(kept.games.scenarios)
 
@@ -148,18 +156,6 @@ class NumericTrainer:
         write_trajectories(path, trajectories(played, "model", n - 1), phase="train", iteration=n)
         write_kept(path, index)
 
-    def _measure(self, n: int, report: Report) -> None:
-        """The model with ``n`` updates on the held-out games, and its row."""
-        if n in (0, self._config.iterations) or n % self._config.eval.every == 0:
-            with self._phase("evaluate"):
-                played = self._record.plays("eval", n, lambda: self.evaluate(n))
-            self._row |= held_out_metrics(played, self._row)
-            self._record.finished("evaluate", n, self._row)
-        if not self._record.logged(n):
-            self._tracker.log(self._row, n)
-            report(n, self._row)
-        self._record.finished("log", n, self._row)
-
     def evaluate(self, n: int) -> list[Trajectory]:
         """The held-out games, once each, by the model as it is; in the order of the scenarios."""
 
@@ -168,33 +164,8 @@ class NumericTrainer:
 
         return play_held_out(self._held_out, unperturbed, "model", n, self._device)
 
-    def save_state(self, directory: Path) -> None:
-        """Model and optimizer, to go on from."""
-        directory.mkdir(parents=True)
-        torch.save(
-            {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}, directory / "state.pt"
-        )
-
-    def load_state(self, directory: Path) -> None:
-        state = torch.load(directory / "state.pt", map_location=self._device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        update = self._config.update
-        return torch.optim.AdamW(self.model.parameters(), lr=update.lr, weight_decay=update.weight_decay)
-
-    def _seed(self, purpose: int, *path: int) -> int:
-        return int(np.random.SeedSequence([purpose, self._config.seed, *path]).generate_state(1)[0])
-
     def _rng(self, purpose: int, n: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed(purpose, n))
-
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self._row[f"time/{name}"] = self._row.get(f"time/{name}", 0.0) + time.monotonic() - start
 
 
 def play_held_out(
