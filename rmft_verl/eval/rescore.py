@@ -21,7 +21,7 @@ from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import SELECTION
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import UNKNOWN, value_or
-from rmft_verl.setup.fit import check_fit
+from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import reload_config
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.trajectory_file import read_kept, read_trajectories

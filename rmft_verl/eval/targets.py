@@ -11,7 +11,7 @@ import numpy as np
 from rmft_verl.env import Env, load_env, make_generator, suites
 from rmft_verl.env.play import play_now
 from rmft_verl.env.seeds import draw_held_out, episode_seeds
-from rmft_verl.eval.evaluate import references
+from rmft_verl.eval.algorithms import references
 from rmft_verl.players import make_player
 from rmft_verl.types import RolloutRequest, RunError, Scenario
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rmft_verl.eval.command import add_eval
 from rmft_verl.eval.compare.command import add_compare
-from rmft_verl.eval.evaluation import add_eval
 from rmft_verl.eval.rescore import add_rescore
 from rmft_verl.main import complain
 from rmft_verl.main import main as train
-from rmft_verl.main.envs_command import add_envs
+from rmft_verl.main.envs import add_envs
 from rmft_verl.types import RunError
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rmft_verl.algo.distill import teach
 from rmft_verl.env import Env, make_generator
-from rmft_verl.players.teacher import teach
 from rmft_verl.setup.warmup import PLAYER
 from rmft_verl.types import Message, RolloutRequest
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rmft_verl.algo import METHODS
 from rmft_verl.bridge.shapes import Shape, memory_gib, model_shape
 from rmft_verl.config import Config
+from rmft_verl.setup.config_checks import samples_per_scenario
 from rmft_verl.setup.models import base_model
 from rmft_verl.setup.prepare import Prepared, prepare
-from rmft_verl.setup.refusals import samples_per_scenario
 from rmft_verl.setup.warmup import warmed
 
 

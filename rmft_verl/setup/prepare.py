@@ -11,8 +11,8 @@ from rmft_verl.bridge.shapes import model_positions
 from rmft_verl.config import Config
 from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
+from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
 from rmft_verl.setup.examples import worked_examples
-from rmft_verl.setup.fit import check_budget, check_fit, check_positions
 from rmft_verl.setup.models import base_model, chat_template
 from rmft_verl.types import Message
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rmft_verl.config import Config, ConfigError
-from rmft_verl.setup.refusals import check
+from rmft_verl.setup.config_checks import check
 
 
 def recipe_dirs() -> list[Path]:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rmft_verl.config import Config
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.seeds import HELD_OUT_SEED, held_out_scenarios
-from rmft_verl.eval.evaluate import evaluate_players, references
+from rmft_verl.eval.algorithms import evaluate_players, references
 from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_change, scored
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rmft_verl.algo import METHODS
+from rmft_verl.algo.distill import teach
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.bridge.backend import Backend
 from rmft_verl.config import Config
@@ -32,7 +33,6 @@ from rmft_verl.env.seeds import (
     episode_seeds,
     held_out_scenarios,
 )
-from rmft_verl.players.teacher import teach
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.tracking import Tracker, warn
 from rmft_verl.train.budget import affordable

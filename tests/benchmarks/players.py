@@ -17,7 +17,7 @@ from mabwiser.mab import MAB, LearningPolicy
 
 from rmft_verl.env import load_env
 from rmft_verl.env.play import play
-from rmft_verl.eval.evaluate import REFERENCES, evaluate_players
+from rmft_verl.eval.algorithms import REFERENCES, evaluate_players
 from rmft_verl.eval.table import summarize
 from rmft_verl.players import can_play, make_player
 from rmft_verl.types import Scenario

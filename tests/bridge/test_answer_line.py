@@ -13,7 +13,7 @@ from templates import FAMILIES, llama3, shipped
 from rmft_verl.algo.grpo import token_advantages
 from rmft_verl.bridge.sampling.answer_line import AnswerLine, going_on
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.env import load_env

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from templates import FAMILIES
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.check.replies import NUMBERS, ODD

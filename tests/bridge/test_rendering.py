@@ -13,7 +13,7 @@ from templates import FAMILIES, shipped, template_end
 
 from env_plugins.mab import BanditEnv
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play

@@ -19,7 +19,7 @@ from rmft_verl.algo.credit import reward
 from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.backend import StaleSamplerError
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.bridge.verl_backend import VerlBackend

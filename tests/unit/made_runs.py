@@ -14,7 +14,7 @@ from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import Config
 from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import SCENARIO, SELECTION, held_out_scenarios
-from rmft_verl.eval.evaluate import evaluate_players
+from rmft_verl.eval.algorithms import evaluate_players
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.tracking import FileTracker

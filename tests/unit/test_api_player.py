@@ -10,8 +10,8 @@ import pytest
 from fake_endpoint import Answer, failed, said, serving
 from toy_bandit import ToyBandit, toy_scenario
 
-from rmft_verl.eval import evaluation
-from rmft_verl.eval.evaluate import play_request
+from rmft_verl.eval import command as evaluation
+from rmft_verl.eval.algorithms import play_request
 from rmft_verl.main.cli import main
 from rmft_verl.players import api
 from rmft_verl.players.api import ApiPlayer, ApiSettings, Endpoint, Usage

@@ -14,11 +14,12 @@ from made_runs import SMALL, as_model, make_run
 from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
-from rmft_verl.eval.compare import command, course, runs
+from rmft_verl.eval.algorithms import play_requests
+from rmft_verl.eval.compare import command, runs
+from rmft_verl.eval.compare import curves
 from rmft_verl.eval.compare.arms import Arm, make_arms
-from rmft_verl.eval.contestants import MODEL, base_model
-from rmft_verl.eval.eval_dir import EvalDir
-from rmft_verl.eval.evaluate import play_requests
+from rmft_verl.eval.directory import EvalDir
+from rmft_verl.eval.players import MODEL, base_model
 from rmft_verl.eval.targets import parse_targets
 from rmft_verl.main.cli import main
 from rmft_verl.setup.recipe import load_config
@@ -394,7 +395,7 @@ def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewher
     # Two seeds: half an interval is t(0.975, 1) = 12.7062 standard errors; 0.1 of both pairs that differ.
     teachers = [run((0.9, None), (None, 0.1), (0.4, 0.1), taught=True)]
     arms: Any = {"a": two, "b": [run((0.9, None), (0.3, 0.2))], "c": teachers}
-    assert course.markdown(arms) == (
+    assert curves.markdown(arms) == (
         "| normalized regret after updates | 0 | 1 | 2 |\n"
         "|---|---|---|---|\n"
         "| a | 0.900* | 0.600 [-0.671, 1.871] | 0.500 [-0.771, 1.771]* |\n"

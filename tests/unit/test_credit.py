@@ -6,7 +6,7 @@ from toy_bandit import toy_trajectory
 
 from rmft_verl.algo.credit import CREDITS
 from rmft_verl.env import load_env
-from rmft_verl.eval.evaluate import evaluate_players
+from rmft_verl.eval.algorithms import evaluate_players
 from rmft_verl.types import Scored, Trajectory
 
 MEANS = (0.2, 0.8, 0.5)

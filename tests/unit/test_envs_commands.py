@@ -15,9 +15,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from rmft_verl.env import load_env
-from rmft_verl.eval.person import truth
+from rmft_verl.eval.human import truth
 from rmft_verl.main.cli import main
-from rmft_verl.main.envs_command import option_rows
+from rmft_verl.main.envs import option_rows
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Oracle
 

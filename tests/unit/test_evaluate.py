@@ -5,7 +5,7 @@ import pytest
 from toy_bandit import ToyBandit, toy_scenario
 
 from rmft_verl.env.seeds import episode_seeds
-from rmft_verl.eval.evaluate import REFERENCES, evaluate_players
+from rmft_verl.eval.algorithms import REFERENCES, evaluate_players
 from rmft_verl.eval.table import summarize
 from rmft_verl.types import Action, Oracle, StepResult, StopReason
 

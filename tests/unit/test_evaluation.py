@@ -11,8 +11,8 @@ from toy_doors import Doors
 
 from rmft_verl.env.regret import REGRETS
 from rmft_verl.env.seeds import held_out_scenarios
-from rmft_verl.eval import evaluation
-from rmft_verl.eval.evaluate import REFERENCES, plays_all, references
+from rmft_verl.eval import command as evaluation
+from rmft_verl.eval.algorithms import REFERENCES, plays_all, references
 from rmft_verl.eval.figures import against_uniform, choice_shares
 from rmft_verl.eval.targets import parse_targets, split
 from rmft_verl.main.cli import main

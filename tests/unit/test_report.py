@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
 
-from rmft_verl.eval.evaluate import REFERENCES, evaluate_players
+from rmft_verl.eval.algorithms import REFERENCES, evaluate_players
 from rmft_verl.eval.figures import mean_curve
 from rmft_verl.eval.report import write_report
 from rmft_verl.train.run import change_in_words

@@ -12,8 +12,8 @@ from rmft_verl.algo.posterior import Prior, posterior_regret
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
-from rmft_verl.eval.evaluate import evaluate_players
-from rmft_verl.setup.fit import check_fit
+from rmft_verl.eval.algorithms import evaluate_players
+from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Trajectory
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rmft_verl.algo.distill import teach
 from rmft_verl.env import load_env
-from rmft_verl.eval.evaluate import play_requests
-from rmft_verl.players.teacher import teach
+from rmft_verl.eval.algorithms import play_requests
 from rmft_verl.types import RolloutRequest
 
 GAMES = {

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rmft_verl.algo.distill import THOUGHTS, teach
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
-from rmft_verl.players.teacher import THOUGHTS, teach
 from rmft_verl.setup.models import base_model
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.warmup import warmed, warmup_config

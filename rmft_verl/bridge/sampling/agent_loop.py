@@ -17,7 +17,7 @@ from rmft_verl.bridge.cluster import faults
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.answer_line import AnswerLine
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.model_player import ModelPlayer
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.answers import every_answer
 from rmft_verl.env.history import told

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.eval.compare import course, table
+from rmft_verl.eval.compare import curves
+from rmft_verl.eval.compare import table
 from rmft_verl.eval.compare.arms import make_arms
-from rmft_verl.eval.compare.elsewhere import Examination, examine
 from rmft_verl.eval.compare.evidence import write_evidence
 from rmft_verl.eval.compare.figure import draw
 from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
-from rmft_verl.eval.compare.outcome import Outcome, read
+from rmft_verl.eval.compare.ood import Examination, examine
+from rmft_verl.eval.compare.results import Outcome, read
 from rmft_verl.eval.compare.runs import Planned, plan, train
 from rmft_verl.eval.targets import parse_targets
 from rmft_verl.store.run_dir import write_text
@@ -94,7 +95,7 @@ def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Seq
     write_text(out / "table.md", table.markdown(comparisons, remarks))
     write_text(out / "table.csv", table.csv_text(comparisons))
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
-    write_text(out / "course.md", course.markdown(arms))
+    write_text(out / "course.md", curves.markdown(arms))
     draw(arms, comparisons, out / "regret.png")
     for run in (run for runs in arms.values() for run in runs):
         write_evidence(run, out / "runs")

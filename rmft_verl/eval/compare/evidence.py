@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import write_kept, write_trajectories

@@ -10,7 +10,7 @@ import numpy as np
 
 from rmft_verl.eval import metrics
 from rmft_verl.eval.compare.numbers import Arms, Comparison, Line
-from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 
 from rmft_verl.eval import metrics
 from rmft_verl.eval.compare.arms import BASE
-from rmft_verl.eval.compare.outcome import Outcome
 from rmft_verl.eval.compare.references import play_references
+from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.metrics import UNKNOWN, Interval, value_or
 from rmft_verl.eval.table import EvalRow, summarize
 from rmft_verl.types import RunError, Trajectory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rmft_verl.env import load_env
 from rmft_verl.env.seeds import HELD_OUT_SEED, episode_seeds
-from rmft_verl.eval.compare.outcome import Outcome
-from rmft_verl.eval.evaluate import play_requests, references
+from rmft_verl.eval.algorithms import play_requests, references
+from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.metrics import scored
 from rmft_verl.types import RolloutRequest, Trajectory
 

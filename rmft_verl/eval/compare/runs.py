@@ -11,7 +11,7 @@ from pathlib import Path
 from rmft_verl.config import Config
 from rmft_verl.env import load_env
 from rmft_verl.eval.compare.arms import Arm
-from rmft_verl.setup.fit import check_fit
+from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import differences, stored_config

@@ -9,7 +9,7 @@ from rmft_verl.config import NUMERIC, Config, ConfigError
 from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import held_out_scenarios
 from rmft_verl.labs.numeric.ball import make_games
-from rmft_verl.setup.refusals import samples_per_scenario
+from rmft_verl.setup.config_checks import samples_per_scenario
 from rmft_verl.types import Scenario
 
 MODELS = ("transformer", "softmax", "linear")

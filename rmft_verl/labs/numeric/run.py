@@ -8,7 +8,7 @@ from typing import Any
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import load_env
 from rmft_verl.env.seeds import HELD_OUT_SEED
-from rmft_verl.eval.evaluate import evaluate_players, plays_all, references
+from rmft_verl.eval.algorithms import evaluate_players, plays_all, references
 from rmft_verl.eval.report import write_report
 from rmft_verl.labs.numeric.plan import BALL, check_numeric, one_size, plan_lines
 from rmft_verl.setup.console import Screen

@@ -13,7 +13,7 @@ import numpy as np
 from rmft_verl.env import VERBOSE, Env, EnvLoadError
 from rmft_verl.env.play import play, play_now
 from rmft_verl.env.regret import regret_curve
-from rmft_verl.eval.evaluate import references
+from rmft_verl.eval.algorithms import references
 from rmft_verl.players import make_player
 from rmft_verl.types import Observation, Oracle, Reply, Scenario, StopReason, Trajectory
 

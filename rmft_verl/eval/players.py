@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from rmft_verl.bridge.backend import Backend, OnProgress
 from rmft_verl.config import Config, EnvConfig
 from rmft_verl.env.regret import score
-from rmft_verl.eval.eval_dir import EvalDir, file_name
-from rmft_verl.eval.evaluate import play_request, play_requests
+from rmft_verl.eval.algorithms import play_request, play_requests
+from rmft_verl.eval.directory import EvalDir, file_name
 from rmft_verl.eval.targets import Target
 from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage
 from rmft_verl.setup.prepare import prepare

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rmft_verl.eval.compare.numbers import Arms
-from rmft_verl.eval.compare.outcome import Outcome
+from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.metrics import Interval
 
 SHOWN = {"normalized regret": "normalized_regret", "SuffFailFreq": "suffix_failure", "K×MinFrac": "min_fraction"}

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rmft_verl.eval import metrics
+from rmft_verl.eval.algorithms import play_requests
 from rmft_verl.eval.compare import runs
 from rmft_verl.eval.compare.numbers import Arms, Elsewhere, base_of, change
-from rmft_verl.eval.compare.outcome import Outcome
-from rmft_verl.eval.contestants import MODEL
-from rmft_verl.eval.eval_dir import EvalDir, episode
-from rmft_verl.eval.evaluate import play_requests
+from rmft_verl.eval.compare.results import Outcome
+from rmft_verl.eval.directory import EvalDir, episode
 from rmft_verl.eval.metrics import NO_INTERVAL, Interval
+from rmft_verl.eval.players import MODEL
 from rmft_verl.eval.targets import Target
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import Trajectory, content_hash

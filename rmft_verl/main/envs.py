@@ -17,7 +17,7 @@ import numpy as np
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import Env, EnvLoadError, find_envs, load_env, make_generator, suites
-from rmft_verl.eval.eval_options import generator_options
+from rmft_verl.eval.options import generator_options
 from rmft_verl.types import Scenario
 
 OWN_DIR = "my_envs"
@@ -100,7 +100,7 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
-    from rmft_verl.eval.person import play_by_hand
+    from rmft_verl.eval.human import play_by_hand
 
     env_class = load_env(options.name, _dirs(options))
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed

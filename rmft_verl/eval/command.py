@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rmft_verl import __version__
-from rmft_verl.eval.contestants import (
+from rmft_verl.eval.algorithms import plays_all
+from rmft_verl.eval.cost import estimate
+from rmft_verl.eval.directory import Episode, EvalDir, episode, file_name
+from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
+from rmft_verl.eval.metrics import scored
+from rmft_verl.eval.options import REFERENCES, add_options, check
+from rmft_verl.eval.players import (
     MODEL,
     Algorithm,
     ApiModel,
@@ -22,12 +28,6 @@ from rmft_verl.eval.contestants import (
     base_model,
     trained_model,
 )
-from rmft_verl.eval.cost import estimate
-from rmft_verl.eval.eval_dir import Episode, EvalDir, episode, file_name
-from rmft_verl.eval.eval_options import REFERENCES, add_options, check
-from rmft_verl.eval.evaluate import plays_all
-from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
-from rmft_verl.eval.metrics import scored
 from rmft_verl.eval.table import EvalTable, summarize
 from rmft_verl.eval.targets import Target, parse_targets
 from rmft_verl.players import PLAYERS

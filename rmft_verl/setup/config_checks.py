@@ -82,8 +82,8 @@ def _check_numeric(config: Config) -> None:
             )
         if config.rollout.perturbation:
             raise ConfigError(
-                f"rollout.perturbation={config.rollout.perturbation:g} is for models on numbers, not {path!r}: leave it "
-                "out"
+                f"rollout.perturbation={config.rollout.perturbation:g} is for models on numbers, not {path!r}: leave "
+                "it out"
             )
         return
     for key, allowed in (
