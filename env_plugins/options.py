@@ -1,4 +1,4 @@
-"""Checks of the recipe's ``env.options``, and draws from them: a failure is one line with option, value and remedy."""
+"""Checks the recipe's ``env.options`` and draws from them. An error is one line with option, value and remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def listed(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def whole(name: str, values: Sequence[Any], low: int, high: int | None = None) -> None:
-    """Every value is a whole number within ``low`` and ``high``."""
+    """Require that every value is a whole number from ``low`` to ``high``."""
     limits = f"at least {low}" + (f", at most {high}" if high is not None else "")
     for value in values:
         fits = type(value) is int and value >= low and (high is None or value <= high)
@@ -36,13 +36,13 @@ def whole(name: str, values: Sequence[Any], low: int, high: int | None = None) -
 
 
 def number(name: str, value: Any) -> None:
-    """``value`` is a finite number."""
+    """Require that ``value`` is a finite number."""
     finite = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     require(finite, f"{name}={value!r}: use a finite number")
 
 
 def one_of(complaint: str, value: Any, choices: Sequence[str]) -> None:
-    """``value`` is among ``choices``; ``complaint`` says where it stands."""
+    """Require that ``value`` is among ``choices``; ``complaint`` begins the error message."""
     require(value in choices, f"{complaint}: use {', '.join(choices[:-1])} or {choices[-1]}")
 
 

@@ -1,4 +1,4 @@
-"""The typed configuration tree. What values and combinations are refused stands in ``refusals``."""
+"""The typed configuration tree. ``setup.config_checks`` refuses values and combinations that cannot run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rmft_verl.types import RunError
 
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
-"""A ``model.path`` that begins so is a small Transformer on numbers (``rmft_verl.labs.numeric``), without verl."""
+"""Prefix of a ``model.path`` that names a small model that reads numbers (``rmft_verl.labs.numeric``), without verl."""
 
 
 class ConfigError(RunError):
@@ -30,69 +30,69 @@ class EnvConfig:
 @dataclass
 class LoraConfig:
     rank: int = 0
-    """Of the adapters that are trained instead of the weights; 0 = all weights are trained."""
+    """Rank of the adapters that are trained instead of the weights; 0 = all weights are trained."""
     alpha: int = 32
-    """An adapter's product is scaled by alpha / rank."""
+    """The output of an adapter is scaled by alpha / rank."""
     target_modules: Any = "all-linear"
-    """Every linear layer but the head, or a list of names such as ``[q_proj, v_proj]``."""
+    """``all-linear`` (every linear layer but the head), or a list of names such as ``[q_proj, v_proj]``."""
 
 
 @dataclass
 class ModelConfig:
     path: str = "tiny:mab"
-    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, ``smollm2`` for the pretrained one
-    that ``rmft-verl smollm2`` gets, or ``numeric:NAME`` for a small ``transformer``, ``softmax`` or ``linear``
-    attention that reads numbers (docs/theory.md)."""
+    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, ``smollm2`` for the pretrained
+    model that ``rmft-verl smollm2`` downloads, or ``numeric:NAME`` for a small model that reads numbers; there NAME is
+    ``transformer``, ``softmax`` or ``linear`` (docs/theory.md)."""
     context: int = 4096
-    """Tokens a whole dialogue may take, prompt included."""
+    """Maximum tokens of a whole dialogue, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the chat template, such as ``enable_thinking``."""
     chat_template_file: str = ""
-    """A Jinja template instead of the model's own, or for a base model that has none."""
+    """Jinja file that replaces the model's chat template, or supplies one for a base model that has none."""
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass
 class WarmupConfig:
-    """Before the first iteration the model may learn the form of an answer from a uniform player (``warmup``)."""
+    """Optional training before the first iteration: the model learns the answer format from a uniform player."""
 
     scenarios: int = 0
-    """Scenarios that are played once each; 0 = no warm-up."""
+    """Number of scenarios, each played once; 0 = no warm-up."""
     epochs: int = 2
     lr: float = 5e-5
     batch: int = 16
-    """Dialogues in one optimizer step."""
+    """Samples in one optimizer step, as in ``update.batch``."""
 
 
 @dataclass
 class RolloutConfig:
     scenarios: int = 32
-    """M: scenarios drawn in each iteration."""
+    """M: scenarios drawn per iteration."""
     rollouts: int = 16
-    """L: trajectories played in each scenario."""
+    """L: trajectories sampled per scenario."""
     tokens: int = 0
-    """Sampled tokens an iteration that the number of scenarios is steered to after the first one, so that methods whose
-    plays differ in length have one budget; 0 = ``scenarios`` in every iteration."""
+    """Target of sampled tokens per iteration. From the second iteration on, the number of scenarios is adjusted to it,
+    so that methods have equal budgets whatever the length of their trajectories; 0 = always ``scenarios``."""
     reply_tokens: int = 512
-    """Most tokens of one reply."""
+    """Maximum tokens of one reply."""
     temperature: float = 1.0
-    """Of sampling."""
+    """Sampling temperature."""
     top_p: float = 1.0
     history: str = "dialogue"
-    """``dialogue`` (it grows; earlier replies stay), ``transcript`` or ``summary`` (one prompt a round)."""
+    """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
     on_invalid: str = "uniform"
-    """What a reply without an action does: ``uniform``, ``reask`` or ``end``."""
+    """What follows a reply without an action: a ``uniform`` action, a second try (``reask``), or the ``end``."""
     structured: bool = False
-    """The sampler can say no other last line than one that the game reads; reasoning before it stays free, and tokens
+    """Restrict the last line of a reply to answers that the game can parse. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
     examples: int = 0
-    """Games before the first message that a uniform player has begun, never the one that is played."""
+    """Number of example games before the first message: the first rounds of other games, played uniformly."""
     player: str = "model"
-    """Who plays: the ``model``, or an algorithm whose play is imitated, such as ``ucb1``."""
+    """Who plays: the ``model``, or an algorithm to imitate, such as ``ucb1``."""
     perturbation: float = 0.0
-    """Models on numbers: standard deviation of the Gaussian vector that is added to all logits of a trajectory."""
+    """Models that read numbers: standard deviation of a Gaussian vector added to all logits of a trajectory."""
     share_rewards: bool = False
-    """The L rollouts of a scenario see one reward tape."""
+    """Give all L rollouts of a scenario the same reward tape."""
     timeout: float = 1800.0
     """Seconds without a reply from any sampler after which sampling counts as hung and the run stops."""
 
@@ -100,46 +100,46 @@ class RolloutConfig:
 @dataclass
 class SelectionConfig:
     score: str = "regret"
-    """A key of ``scores.SCORES``: what plays are ranked by, the lowest first."""
+    """Score that ranks trajectories, lowest first: a key of ``scores.SCORES``."""
     further: float = 0.0
-    """Rounds of the continuation of ``posterior``, in horizons (docs/selection.md)."""
+    """``posterior`` only: length of the continuation, as a multiple of the horizon (docs/selection.md)."""
     keep: float = 8
-    """k: trajectories kept in each scenario, or below 1 the share of ``rollout.rollouts`` that is kept."""
+    """k: trajectories kept per scenario. A value below 1 is the share of ``rollout.rollouts`` that is kept."""
     threshold: float | None = None
-    """The worst score per round that is kept, of those that ``keep`` leaves."""
+    """Highest score per round that is kept, applied after ``keep``; None = no limit."""
     group_by: str = "scenario"
-    """A key of ``selection.GROUP_KEYS``."""
+    """What is compared: a key of ``selection.GROUP_KEYS``."""
 
 
 @dataclass
 class UpdateConfig:
     loss: str = "sft"
-    """``sft`` on what was kept, ``dpo`` on pairs of the best and the worst, or ``grpo`` on every valid play; for models
-    on numbers ``sft``, ``regret`` (regret-loss) or ``dpt`` (the best action is predicted)."""
+    """``sft`` on kept trajectories, ``dpo`` on pairs of best and worst, or ``grpo`` on every valid trajectory. Models
+    that read numbers: ``sft``, ``regret`` (regret-loss) or ``dpt`` (predict the best action)."""
     lr: float = 1e-5
     epochs: int = 1
     batch: int = 64
-    """Samples (dialogues, or prompts where every round has its own) in one optimizer step, over all GPUs."""
+    """Samples in one optimizer step, over all GPUs: dialogues, or prompts if every round has its own."""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     schedule: str = "constant"
-    """Of the learning rate over the iterations: ``constant``, or ``cosine`` down to 0 after the last one."""
+    """Learning rate over the iterations: ``constant``, or ``cosine``, which falls to 0 after the last one."""
     warmup: int = 0
-    """Optimizer steps of the run over which the learning rate rises: step i of them is at i / warmup of it."""
+    """First optimizer steps of the run, over which the learning rate rises: step i uses i / warmup of it."""
     start: str = "current"
-    """What an iteration trains: the ``current`` model, or the ``base`` anew on the plays of the current one."""
+    """Model that an iteration trains: the ``current`` one, or again the ``base``, on the current one's trajectories."""
     train_on: str = "reply"
-    """SFT: the whole ``reply``, or only its last line, the ``action``."""
+    """SFT: train on the whole ``reply``, or only on its last line (``action``)."""
     weighting: str = "token"
-    """SFT: every trained ``token`` counts alike, or every ``trajectory``."""
+    """SFT: equal weight for every trained ``token``, or for every ``trajectory``."""
     beta: float = 0.1
-    """DPO: strength of the pull towards the model that played."""
+    """DPO: strength of the pull towards the model that sampled the trajectories."""
     sft_term: float = 0.0
-    """DPO: weight of the cross-entropy of the chosen plays, added to the loss."""
+    """DPO: weight of the cross-entropy of chosen trajectories, which is added to the loss."""
     margin: float = 0.0
-    """DPO: least difference of a pair's scores, in units of uniform play's regret; closer pairs are left out."""
+    """DPO: minimum score difference of a pair, in units of the regret of uniform play; closer pairs are left out."""
     credit: str = "score"
-    """GRPO: a key of ``credit.CREDITS``, what the turns of a play are credited with."""
+    """GRPO: how the turns of a trajectory are credited: a key of ``credit.CREDITS``."""
 
 
 @dataclass
@@ -159,17 +159,17 @@ class HardwareConfig:
     nodes: int = 1
     gpus_per_node: int = 1
     tensor_parallel: int = 1
-    """GPUs a copy of the sampler is split over."""
+    """GPUs that one copy of the sampler is split over."""
     fsdp_size: int = -1
-    """GPUs a copy of the trainer is sharded over; -1 = all."""
+    """GPUs that one copy of the trainer is sharded over; -1 = all."""
     offload: bool = False
     """Keep the trainer's parameters and optimizer state in CPU memory while it does not train."""
     tokens_per_gpu: int = 16384
-    """Most tokens of one forward pass of the trainer (dynamic batching)."""
+    """Maximum tokens of one forward pass of the trainer (dynamic batching)."""
     gpu_memory: float = 0.6
     """Share of a GPU's memory for the sampler's weights and cache."""
     max_num_seqs: int = 256
-    """Dialogues sampled at once by one sampler."""
+    """Maximum number of dialogues that one sampler samples at once."""
     agent_workers: int = 1
     """Processes that play the dialogues."""
 
@@ -177,12 +177,12 @@ class HardwareConfig:
 @dataclass
 class CheckpointConfig:
     every: int = 1
-    """Iterations between states of the trainer on disk (16 bytes a trained parameter each); a run that is cut goes on
+    """Iterations between saved states of the trainer (16 bytes per trained parameter each). An interrupted run resumes
     from the last one and repeats the updates since."""
     keep: int = 2
-    """How many of them are kept, the last ones."""
+    """Number of most recent states that stay on disk."""
     best: bool = False
-    """Keep one more: the one with the lowest held-out regret so far."""
+    """Also keep the state with the lowest held-out regret so far."""
 
 
 @dataclass
@@ -191,7 +191,7 @@ class TrackingConfig:
     """``online``, ``offline``, ``disabled`` or ``auto`` (online with a login, else offline with one warning)."""
     project: str = "rmft_verl"
     backends: list[str] = field(default_factory=list)
-    """Further trackers through verl's Tracking, such as ``tensorboard``."""
+    """More trackers of verl's Tracking, such as ``tensorboard``."""
 
 
 @dataclass
@@ -200,11 +200,11 @@ class Config:
     name: str = ""
     """Name of the run directory; empty = recipe and time."""
     root: str = "runs"
-    """Where run directories are made."""
+    """Folder in which run directories are created."""
     resume: str = ""
-    """A run directory to go on with. The same ``root`` and ``name`` as before do the same."""
+    """Run directory to resume. The ``root`` and ``name`` of an earlier run resume it as well."""
     fork: str = ""
-    """A run directory whose last complete iteration a new run starts from, with what else is configured here."""
+    """Run directory to fork: a new run starts from its last complete iteration, with the configuration given here."""
     seed: int = 0
     iterations: int = 5
     env: EnvConfig = field(default_factory=EnvConfig)
@@ -220,15 +220,15 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     canary_tolerance: float = 0.1
-    """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync. Logits
-    between 16 and 32 have steps of 1/8 in bfloat16: two roundings of them differ by 0.04 on average."""
+    """Largest mean absolute difference of sampler and trainer log-probabilities (nats per token) after a sync. In
+    bfloat16, logits between 16 and 32 have steps of 1/8, so two roundings of one differ by 0.04 on average."""
     dry_run: bool = False
     """Resolve everything, print the plan and stop."""
     verl: dict[str, Any] = field(default_factory=dict)
     """Raw overrides of verl's own configuration, merged last."""
 
     def verl_override(self, key: str) -> Any:
-        """What ``verl:`` says of verl's ``key`` (dotted), None if nothing. A ``+`` before a part is passed over."""
+        """The value that ``verl`` sets for the dotted ``key``, or None. A ``+`` before a part of a key is ignored."""
         found: Any = self.verl
         for part in key.split("."):
             found = found.get(part, found.get(f"+{part}")) if isinstance(found, Mapping) else None

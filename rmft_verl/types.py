@@ -1,11 +1,11 @@
-"""Every noun of the flow, frozen, numpy only.
+"""The data types that the modules exchange. All are immutable and need numpy only.
 
     Generator.draw(rng) -> Scenario ; Env(scenario, seed)
     env.reset() -> Observation ; player.act(observation) -> Reply
     env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
-    play(env, player) -> Trajectory ; plays that are ranked -> Scored
+    play(env, player) -> Trajectory ; scorer(trajectories, rng) -> list[Scored]
 
-Axis suffixes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
+Axis suffixes of array names: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Action = Union[int, tuple[float, ...]]
 
 
 class RunError(Exception):
-    """Something the user can mend: shown as one line, without a traceback."""
+    """An error that the user can fix. It is shown as one line, without a traceback."""
 
 
 class Message(NamedTuple):
@@ -38,13 +38,13 @@ class StopReason(str, Enum):
     """Why an episode ended."""
 
     COMPLETED = "completed"
-    """All rounds of the horizon were played."""
+    """The player played all rounds of the horizon."""
     INVALID = "invalid"
-    """An unparsable reply ended the episode (``rollout.on_invalid=end``)."""
+    """A reply without an action ended the episode (``rollout.on_invalid=end``)."""
     LENGTH = "length"
-    """The token budget ran out before the horizon."""
+    """The context had no room for another reply before the horizon."""
     ERROR = "error"
-    """The environment raised; the traceback is on the trajectory."""
+    """The environment or the player raised an exception; ``Trajectory.error`` holds the traceback."""
 
 
 def content_hash(value: Any) -> str:
@@ -55,9 +55,9 @@ def content_hash(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One decision problem: a hidden game and the words it is told in.
+    """One decision problem: a hidden game, and how a model is told about it.
 
-    It carries the truth (``game``), so it is given to an ``Env`` and never to a player.
+    It contains the truth (``game``), so an ``Env`` receives it and a player never does.
     """
 
     env: str
@@ -71,7 +71,7 @@ class Scenario:
     game: Mapping[str, Any]
     """Hidden parameters, JSON values only."""
     telling: Mapping[str, str] = field(default_factory=dict)
-    """How the game is told where that is not the default, such as ``framing`` or ``answer``."""
+    """Settings of the text that differ from the default, such as ``framing`` or ``answer``."""
 
     @property
     def id(self) -> str:
@@ -80,11 +80,11 @@ class Scenario:
 
     @property
     def instance_id(self) -> str:
-        """Hash of the hidden game alone: the same game told in other words has the same instance id."""
+        """Hash of environment, horizon and hidden game: the same game in other words has the same instance id."""
         return content_hash([self.env, self.horizon, self.game])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; inverse of ``from_json``. An empty ``telling`` is left out."""
+        """The scenario as plain JSON values, for ``from_json``. An empty ``telling`` is left out."""
         value = {
             "env": self.env,
             "horizon": self.horizon,
@@ -102,7 +102,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class GameSpec:
-    """What every player is told before the first round; a model reads the same facts in words."""
+    """What every player knows before the first round; a model reads the same facts as text."""
 
     n_actions: int
     horizon: int
@@ -114,14 +114,14 @@ class GameSpec:
     full_information: bool = False
     """True if the rewards of all actions are revealed after every round, and an action is a point of the simplex."""
     shown_scale: float = 1.0
-    """What the words multiply a reward by, to tell it in their own unit."""
+    """Factor by which the messages multiply a reward to state it in ``unit``."""
     unit: str = ""
-    """That unit, such as ``dollars``."""
+    """Unit of rewards in the messages, such as ``dollars``."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the player sees before a round: words for a model, numbers for an algorithm, equal information."""
+    """What the player sees before a round: messages for a model, numbers for an algorithm, both with the same facts."""
 
     messages: tuple[Message, ...]
     """Messages new since the last observation (never the player's own replies)."""
@@ -129,30 +129,30 @@ class Observation:
     turn: int
     """Index of the round about to be played, 0-based."""
     last_action: Action | None = None
-    """The action played in the round before, None in the first round."""
+    """The action played in the previous round; None in the first round."""
     feedback_A: np.ndarray | None = None
-    """Rewards revealed by the round before, NaN where not revealed; None in the first round. Shape (A,)."""
+    """Rewards that the previous round revealed, NaN where not revealed; None in the first round. Shape (A,)."""
     fresh: bool = False
-    """True if the messages stand alone: a model starts a new dialogue with them (``history.SinglePrompt``)."""
+    """True if the messages need no earlier ones: a model starts a new dialogue with them (``history.SinglePrompt``)."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A player's answer: words to be parsed (models), or an action (algorithms, whose ``text`` stays empty)."""
+    """A player's answer: text to be parsed (models), or an action (algorithms, which leave ``text`` empty)."""
 
     text: str = ""
     action: Action | None = None
     cut: bool = False
-    """True if the reply ran into its token cap."""
+    """True if the reply was cut off at its token limit."""
     control: bool = False
-    """True if a control token of the chat template stands within it, as if another turn began: no action is read."""
+    """True if the text contains a control token of the chat template, as if a new turn began; it is then not parsed."""
     exhausted: bool = False
-    """True if the context had no room for a reply: the episode stops."""
+    """True if the context had no room for a reply; the episode then stops."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Outcome of one round. There is no info dict: the truth leaves only through ``Env.oracle``."""
+    """Outcome of one round. It has no info dict, because only ``Env.oracle`` may reveal the truth."""
 
     observation: Observation | None
     """None after the last round."""
@@ -174,13 +174,13 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Turn:
-    """One played round."""
+    """One reply of the player and its outcome."""
 
     messages: tuple[Message, ...]
-    """What the player saw, new since the turn before."""
+    """Messages that the player saw, new since the turn before."""
     text: str
     action: Action | None
-    """The action executed; None if the episode ended here without one."""
+    """The action executed; None if the reply had none and was asked for again or ended the episode."""
     reward: float | None
     parsed: bool
     cut: bool = False
@@ -188,33 +188,33 @@ class Turn:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The very token ids of a dialogue as the sampler saw and produced them. Never re-tokenised."""
+    """Token ids of one dialogue, exactly as the sampler read and produced them; text is never tokenized again."""
 
     ids_N: np.ndarray
     """Prompt, replies and observations, in order; int32, shape (N,)."""
     mask_N: np.ndarray
-    """1 where the model sampled the token, 2 where the form of an answer left it no other (``rollout.structured``), 0
-    elsewhere; int8, shape (N,)."""
+    """1 for sampled tokens, 2 for reply tokens that the answer format forced (``rollout.structured``), 0 elsewhere;
+    int8, shape (N,)."""
     prompt_length: int
     """Number of tokens before the first reply."""
     logprobs_N: np.ndarray | None = None
-    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not asked for."""
+    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not requested."""
 
     @property
     def sampled_N(self) -> np.ndarray:
-        """True where the model chose the token: what is trained on; bool, shape (N,)."""
+        """True for sampled tokens, the only ones that an update trains on; bool, shape (N,)."""
         return np.asarray(self.mask_N == 1)
 
     @property
     def reply_spans(self) -> list[tuple[int, int]]:
-        """Start and end of every reply, in order: the runs of tokens that are nobody else's words."""
+        """(start, end) of every reply, in order. A reply is a run of sampled and forced tokens."""
         edges = np.flatnonzero(np.diff((self.mask_N > 0).astype(int), prepend=0, append=0))
         return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One play of one scenario, complete enough to be scored again years later."""
+    """One episode of one scenario, with all that is needed to score it again later."""
 
     scenario: Scenario
     player: str
@@ -224,28 +224,28 @@ class Trajectory:
     reward_seed: int
     policy_seed: int
     policy_version: int = -1
-    """Number of weight updates the sampled model had seen; -1 for algorithms."""
+    """Number of weight updates that the sampled model had seen; -1 for algorithms."""
     tokens: tuple[Tokens, ...] = ()
-    """The dialogues as they were sampled: one of the whole play, or one a prompt where every round has its own; none
-    for players that verl does not sample. Each is a training sample."""
+    """The sampled dialogues: one for the whole episode, or one per prompt if every round has its own. Each is one
+    training sample. Empty for players that verl does not sample, unless their text was tokenized for training."""
     error: str = ""
     regret: float | None = None
     """Regret in reward units; None = not scored."""
 
     @property
     def actions_T(self) -> tuple[Action | None, ...]:
-        """The actions played, padded with None up to the horizon."""
+        """The actions played, padded with None to the horizon."""
         played = tuple(turn.action for turn in self.turns if turn.action is not None)
         return played + (None,) * (self.scenario.horizon - len(played))
 
     @property
     def valid(self) -> bool:
-        """Completed, every turn parsed, none cut. Only valid trajectories are trained on."""
+        """True if completed, with every turn parsed and none cut. Updates train on valid trajectories only."""
         return self.stop_reason is StopReason.COMPLETED and all(turn.parsed and not turn.cut for turn in self.turns)
 
     @property
     def messages(self) -> list[Message]:
-        """The whole dialogue for people to read."""
+        """The whole dialogue, for people to read."""
         dialogue: list[Message] = []
         for turn in self.turns:
             dialogue += [*turn.messages, Message("assistant", turn.text)]
@@ -253,12 +253,12 @@ class Trajectory:
 
 
 class Scored(NamedTuple):
-    """A valid trajectory of an iteration and what it is ranked by, lower is better (``algo.scores``)."""
+    """A valid trajectory of an iteration and its score; lower is better (``algo.scores``)."""
 
     trajectory: Trajectory
     score: float
     place: int
-    """Its position among the iteration's trajectories."""
+    """Position of the trajectory among those of the iteration."""
 
 
 @dataclass(frozen=True)
@@ -266,16 +266,16 @@ class Batch:
     """What one update trains on."""
 
     plays: Sequence[Trajectory]
-    """Valid trajectories; where they are compared in pairs, chosen and rejected alternate."""
+    """Valid trajectories. If the method compares pairs, chosen and rejected trajectories alternate."""
     kept: Sequence[int]
     """Positions, among the iteration's trajectories, of those that the update makes more likely."""
     credit: Sequence[np.ndarray] = ()
-    """Of each of ``plays`` what its turns are credited with, shape (T,), higher is better; empty if not reinforced."""
+    """For each of ``plays`` the credit of its turns, shape (T,), higher is better; empty if the method uses none."""
 
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """One play to be sampled: the scenario and a seed per purpose."""
+    """One trajectory to be sampled: its scenario and one seed per purpose."""
 
     scenario: Scenario
     reward_seed: int

@@ -21,6 +21,9 @@ from rmft_verl.store.trajectory_file import read_trajectories
 MARK = "RMFT_TEST_TREE"
 """Environment variable that every process of a tree inherits."""
 
+TMP = Path(tempfile.mkdtemp(prefix="e2e_", dir="/tmp"))
+"""Where the trees put their temporary files, and where these tests look; short, for the paths of sockets."""
+
 FAKE = Path(__file__).resolve().parent / "unit" / "fake_main.py"
 """A program like ``rmft_verl.main``, on the fake backend of the unit tests."""
 
@@ -35,6 +38,11 @@ SMALL = (
 )
 
 
+def environment() -> dict[str, str]:
+    """That of a process whose temporary files lie in ``TMP``."""
+    return {**os.environ, "TMPDIR": str(TMP)}
+
+
 class Tree:
     """One process and all that it starts, wherever they move to."""
 
@@ -44,7 +52,7 @@ class Tree:
         command = [sys.executable, *program, *arguments]
         with log.open("a") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, env=os.environ | {MARK: self._mark}
+                command, stdout=output, stderr=output, start_new_session=True, env=environment() | {MARK: self._mark}
             )
 
     def pids(self) -> list[int]:
@@ -115,12 +123,11 @@ def plays(run: Path) -> dict[str, str]:
     return found
 
 
-def litter() -> set[str]:
-    """What lies where Ray, vLLM, verl and torch put things: shared memory, sockets, temporary files. Not the kernels
-    that torch has compiled, which serve the next run. What others put there meanwhile counts too: these tests want a
-    machine of their own.
+def litter(shared: bool = True) -> set[str]:
+    """What lies where Ray, vLLM, verl and torch put things: in ``TMP``, and ``shared`` memory, which has one place for
+    all processes. Not the kernels that torch has compiled, which serve the next run.
     """
-    paths = [path for folder in {"/dev/shm", "/tmp", tempfile.gettempdir()} for path in Path(folder).iterdir()]
+    paths = [path for folder in (TMP, *([Path("/dev/shm")] if shared else [])) for path in folder.iterdir()]
     return {str(path) for path in paths if not path.name.startswith("torchinductor_")}
 
 

@@ -1,4 +1,4 @@
-"""Sixteen plain domains, twelve to train on and four held out: the ones the tiny bases speak.
+"""Sixteen plain domains, twelve to train on and four held out; the tiny base models know their vocabulary.
 
 Names are shuffled per scenario, so no word says how good an option is.
 """

@@ -1,4 +1,4 @@
-"""A verbal domain, and the pools its actions are named from."""
+"""A verbal domain, and the pools of names for its actions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLACES = _pool(
     "bay brook cliff cove creek dale dune fjord glen grove harbor hill island lagoon lake marsh meadow reef ridge "
     "valley"
 )
-"""Five pools of twenty plain words. Held-out contexts share them: new there is the story, not the alphabet."""
+"""Five pools of twenty plain words. Held-out contexts use them too: only their stories are new."""
 
 ANIMALS = _pool(
     "badger beaver bison camel donkey ferret fox gecko koala lemur llama lynx moose otter panda rabbit tapir walrus "
@@ -63,48 +63,48 @@ UNSEEN_NAMES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     STONES: INSTRUMENTS,
     PLACES: FABRICS,
 }
-"""The pool that stands in for a pool where names are held out."""
+"""Pool of the training names -> the pool that replaces it if names are held out."""
 
 NAME_SPLITS = ("train", "heldout")
 
 
 @dataclass(frozen=True)
 class Context:
-    """One verbal domain, told by bandits (``scene``) and by full-information games (``shares``).
+    """One verbal domain, used by bandits (``scene``) and by full-information games (``shares``).
 
     ``scene`` and ``shares`` may use {K}, {T} and {names}; ``report`` uses {name} and {reward}.
     """
 
     key: str
     names: tuple[str, ...]
-    """Pool the action names are drawn from, without replacement."""
+    """Pool from which action names are drawn without replacement."""
     option: str
-    """What one action is called, singular."""
+    """Noun for one action, singular."""
     scene: str
-    """Bandits: what there is to choose from, one choice a round."""
+    """Bandits: describes the options; the player chooses one per round."""
     binary: str
     """What a reward of 1 or 0 stands for."""
     graded: str
     """What a real-valued reward stands for."""
     report: str
-    """What one choice paid."""
+    """Bandits: reports what one choice paid."""
     shares: str
-    """Full information: what is split over the options in each round."""
+    """Full information: describes what the player splits over the options in each round."""
     revealed: str
-    """Full information: what is learned of every option after a round, and in which range."""
+    """Full information: says what a round reveals about every option, and in which range."""
     hint: str
     """Suggestive framing: says in the domain's words that untried options may be better than they look."""
     unit: str = ""
     """Unit of a graded report, a plural such as ``coins``; empty for a bare number."""
     scale: float = 1.0
-    """Graded reports show the reward times this; the story says so through ``unit``."""
+    """Factor by which graded reports multiply the reward; ``unit`` is the unit of the product."""
 
 
 def action_names(context: Context, n: int, rng: np.random.Generator, split: str = "train") -> tuple[str, ...]:
     """``n`` distinct names in random order, so that a name says nothing about its action.
 
-    From the context's pool, or with ``split`` "heldout" from the pool that no training scenario uses. Beyond the words
-    of the pool they go on as ``amber2``, ``amber3``. Raises ``ValueError`` for another split.
+    They come from the context's pool, or with ``split`` "heldout" from a pool that no training scenario uses. If ``n``
+    exceeds the pool, names such as ``amber2`` and ``amber3`` follow. Raises ``ValueError`` for another split.
     """
     if split not in NAME_SPLITS:
         raise ValueError(f"names={split!r}: use {' or '.join(NAME_SPLITS)}.")
@@ -113,15 +113,15 @@ def action_names(context: Context, n: int, rng: np.random.Generator, split: str 
     while len(names) < n:
         suffix = str(len(names) // len(pool) + 1) if names else ""
         names += [pool[i] + suffix for i in rng.permutation(len(pool))[: n - len(names)]]
-    if n > len(pool):  # or the numbers would tell the early actions from the late ones
+    if n > len(pool):  # otherwise the numbers would tell early actions from late ones
         names = [names[i] for i in rng.permutation(n)]
     return tuple(names)
 
 
 def shown(context: Context, reward: float) -> str:
-    """A graded reward as it is told: rounded to two decimals, times the scale, with the unit.
+    """Text of a graded reward: rounded to two decimals, times the scale, with the unit.
 
-    As many decimals as it takes to lose nothing of the two: scale 100 needs none, scale 1 both.
+    The text has just enough decimals to lose nothing: none at scale 100, two at scale 1.
     """
     number = f"{round(float(reward), 2) * context.scale + 0.0:.{_decimals(context.scale)}f}"  # + 0.0: -0.0 becomes 0.0
     if not context.unit:
@@ -131,6 +131,6 @@ def shown(context: Context, reward: float) -> str:
 
 @lru_cache
 def _decimals(scale: float) -> int:
-    """Decimals of a hundredth of ``scale``."""
+    """Number of decimals of ``scale`` / 100."""
     exponent = (Decimal(str(scale)) / 100).normalize().as_tuple().exponent
     return max(0, -int(exponent))

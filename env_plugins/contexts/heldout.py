@@ -1,4 +1,4 @@
-"""Eight further domains held out for the final figures."""
+"""Eight more domains, held out for the final figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sixteen further domains to train on, most of them with a unit of their own."""
+"""Sixteen more domains to train on, most of them with their own unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seven domains to choose settings by: neither trained on nor reported on."""
+"""Seven domains for choosing settings; they are neither trained on nor reported on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reward sequences that answer the player: an adversary, and a matrix game against Hedge.
+"""Reward sequences that react to the player: an adversary, and a matrix game against Hedge.
 
 The pure functions work on the last axis, so a batched simulator may call them on arrays of any leading shape.
 """
@@ -24,7 +24,7 @@ class Rewarder(Protocol):
 
 
 class Oblivious:
-    """Plays back a matrix, whatever is played."""
+    """Reveals the rows of a fixed matrix, whatever is played."""
 
     def __init__(self, rewards_T_A: np.ndarray) -> None:
         self._rounds = iter(rewards_T_A)
@@ -34,10 +34,10 @@ class Oblivious:
 
 
 class Adversary:
-    """Every round, the action that the player trusts most gets 0 and the others get what ``tempting_T_A`` holds.
+    """In every round the player's most probable action gets 0, and the others get their entry of ``tempting_T_A``.
 
-    Any deterministic choice of one action earns nothing, while the best fixed action loses at most one round in K on
-    average: regret is linear for everyone who commits. Ties are broken by a tape drawn from ``rng`` up front.
+    A player that puts all weight on one action earns nothing, while the best fixed action loses at most one round in K
+    on average: the regret of such a player is linear. Ties are broken by numbers drawn from ``rng`` in advance.
     """
 
     def __init__(self, tempting_T_A: np.ndarray, rng: np.random.Generator) -> None:
@@ -51,7 +51,7 @@ class Adversary:
 class MatrixGame:
     """The player's payoffs against the mixed action of an opponent that plays Hedge with the stated rate.
 
-    Both choose at the same time: the opponent's mixed action rests on the policies of the rounds before.
+    Both choose at the same time: the opponent's mixed action depends on the policies of earlier rounds.
     """
 
     def __init__(self, payoff_A_B: np.ndarray, opponent_A_B: np.ndarray, rate: float) -> None:
@@ -65,7 +65,7 @@ class MatrixGame:
 
 
 def hurt(rewards_A: np.ndarray, policy_A: np.ndarray, ties_A: np.ndarray) -> np.ndarray:
-    """``rewards_A`` with 0 for the most probable action; of equals, for the largest of ``ties_A``. Shape (..., A)."""
+    """``rewards_A`` with 0 for the most probable action; ``ties_A`` decides ties, largest first. Shape (..., A)."""
     most = policy_A >= policy_A.max(axis=-1, keepdims=True) - TIE
     victim = np.where(most, ties_A, -1.0).argmax(axis=-1)
     return np.asarray(np.where(np.arange(policy_A.shape[-1]) == victim[..., None], 0.0, rewards_A))
@@ -82,5 +82,5 @@ def hedge(sums_A: np.ndarray, rate: float) -> np.ndarray:
 
 
 def hedge_rate(horizon: int, n_actions: int) -> float:
-    """sqrt(8 log K / T): the rate that suits rewards in [0, 1] and a known horizon."""
+    """sqrt(8 log K / T): the standard rate for rewards in [0, 1] and a known horizon."""
     return float(np.sqrt(8 * np.log(n_actions) / horizon))

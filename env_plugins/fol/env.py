@@ -1,4 +1,4 @@
-"""Full-information online learning told in words: one growing dialogue, one line with all rewards a round."""
+"""Full-information online learning told in words: one growing dialogue, with one line of all rewards per round."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ANSWERS = {
     "free": f"Think freely, then end your reply with a last line\n{_POLICY}",
     "action_only": f"Reply with one line and nothing else:\n{_POLICY}",
 }
-"""Answer style -> how it is asked for."""
+"""Answer style -> the instruction for it."""
 
 RULES = (
     "What a round brings is the average of these numbers, each weighted by the share you gave it. The numbers may "
     "change from round to round, in any way. Make the total over all {T} rounds as large as you can."
 )
 SCALE = 0.5
-"""The largest standard deviation of a reward in [0, 1]: all that the player is told of it."""
+"""The largest standard deviation of a reward in [0, 1]; the player is told only this bound."""
 TOLERANCE = 1e-6
 """How far the sum of an action may be from 1."""
 
@@ -37,8 +37,8 @@ class FullInformationEnv:
     """Each round the player gives a distribution over K actions, earns <pi, R> and is shown the whole vector R.
 
     R lies in [0, 1]. Except against the adversary and in matrix games, the sequence is part of the scenario: all its
-    rollouts meet the same one whatever their seed, so that their regrets differ by play and not by luck. Matrix games
-    depend on the play alone; ``seed`` breaks only the adversary's ties.
+    rollouts meet the same one whatever their seed, so that their regrets differ by actions and not by luck. Matrix
+    games depend on the player's actions alone; ``seed`` breaks only the adversary's ties.
     """
 
     name: ClassVar[str] = "fol"
@@ -63,9 +63,9 @@ class FullInformationEnv:
         return parse_policy(text, self._scenario.actions)
 
     def say(self, action: Action) -> str:
-        """The shortest reply that gives the shares, in whole hundredths, as an algorithm that is imitated says it.
+        """The shortest reply that gives the shares, in whole hundredths; imitated algorithms answer with it.
 
-        Hundredths are rounded so that they sum to 1; the game is played with what was said.
+        Hundredths are rounded so that they sum to 1; the game is played with the rounded shares.
         """
         assert isinstance(action, tuple)
         exact_A = 100 * np.array(action)
@@ -89,7 +89,7 @@ class FullInformationEnv:
         return StepResult(Observation((words,), self._spec, turn, action, rewards_A.copy()), reward, False)
 
     def oracle(self) -> Oracle:
-        """The revealed reward vectors; rounds that were not played are revealed as to uniform play."""
+        """The revealed reward vectors; for rounds that were not played, those that uniform play would reveal."""
         n_actions = self._spec.n_actions
         while len(self._revealed) < self._spec.horizon:
             self._reveal(np.full(n_actions, 1.0 / n_actions))

@@ -15,9 +15,9 @@ NAMES = (*SEQUENCES, "adversary", "matrix_game")
 
 
 def draw_game(name: str, rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials) -> dict[str, Any]:
-    """The game called ``name``, with the dials as they were set, whether it uses them or not.
+    """Draw the game called ``name``. It stores all dials, even those that it does not use.
 
-    ``rewards``, shape (T, A), is the sequence itself, or what the adversary leaves to those it spares. A matrix game
+    ``rewards``, shape (T, A), is the sequence itself, or what the adversary pays to spared actions. A matrix game
     has ``payoff`` and ``opponent``, shape (A, A), the payoffs of both sides for the player's row and the opponent's
     column, and the opponent's ``rate``. Half of these games are zero-sum (the two payoffs sum to 1); in the others the
     opponent's payoffs are independent.
@@ -33,7 +33,7 @@ def draw_game(name: str, rng: np.random.Generator, horizon: int, n_actions: int,
 
 
 def rewarder(game: Mapping[str, Any], seed: int) -> Rewarder:
-    """A fresh player of ``game``; only the adversary's ties depend on ``seed``."""
+    """A new ``Rewarder`` for ``game``; only the adversary's ties depend on ``seed``."""
     if game["sequence"] == "matrix_game":
         return MatrixGame(np.array(game["payoff"]), np.array(game["opponent"]), game["rate"])
     rewards_T_A = np.array(game["rewards"], dtype=float)

@@ -1,4 +1,4 @@
-"""The scenario sampler: which sequence, told in which words."""
+"""Draws scenarios: the sequence, and the words that tell it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FullInformationGenerator:
     framing: str = "neutral"
     """``suggestive`` adds the domain's hint that neglected actions may be better."""
     answer: str = "free"
-    """``action_only`` asks for the last line alone."""
+    """``free`` allows reasoning before the answer line; ``action_only`` asks for the answer line alone."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "horizon", "sequence"):
@@ -59,7 +59,7 @@ class FullInformationGenerator:
         domains(self.contexts)
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """One scenario, a function of ``rng`` alone."""
+        """Draw one scenario, which depends on ``rng`` alone."""
         context = pick(domains(self.contexts), rng)
         n_actions, horizon, sequence = pick(self.actions, rng), pick(self.horizon, rng), pick(self.sequence, rng)
         game = draw_game(sequence, rng, horizon, n_actions, Dials(self.noise, self.gap))

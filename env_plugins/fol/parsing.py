@@ -1,6 +1,6 @@
-"""From a free reply to a point of the simplex: the last ``Policy:`` counts, everything else is talk.
+"""Parses a free reply into a point of the simplex. Only the last ``Policy:`` counts.
 
-Two forms are read, on the one line that follows the marker:
+The parser reads two forms, on the rest of the marker's line:
 
     Policy: amber 0.7, azure 0.3        named, in any order; also ``amber: 70%``, ``amber = 7/10``, ``amber (0.7)``
     Policy: [0.7, 0.3]                  one number for every action, in the order the actions were listed
@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 SUM_TOLERANCE = 0.02
-"""Shares that sum to 1 within this (2 percentage points) are divided by their sum; others are no policy."""
+"""Shares that sum to 1 within this (2 percentage points) are divided by their sum; others are not a policy."""
 
 _MOST_CHARACTERS = 200
-"""Per action: a longer line is no policy. Bounds what the patterns below have to remember."""
+"""Maximum length of the line per action; a longer line is not a policy. It bounds the memory of the patterns below."""
 
 # The word, some markdown, a separator. A hyphen needs a space after it, or "policy-driven" would be an answer.
 _MARKER = re.compile(r"(?<![^\W_])(?<![^\W_]_)policy[\s*_`\"']{0,8}(?:[:=：–—]|-(?=\s))", re.IGNORECASE)
 _LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
 _DECIMAL = r"(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,3})?"
-# No letter, digit, point or sign may touch a number: "-0.3", "0.3.7" and "x3" are none. A closing full stop may.
+# No letter, digit, point or sign may touch a number: "-0.3", "0.3.7" and "x3" are none. A full stop may end it.
 _NUMBER = re.compile(rf"({_DECIMAL})(?:\s{{0,4}}[/⁄]\s{{0,4}}({_DECIMAL}))?(\s{{0,4}}%)?(?![\w%/⁄+-]|\.\w)")
 _AFTER_NAME = re.compile(r"[\s*_`\"')\]]{0,20}(?::|=>?|->|→|[-–—](?=\s))")
 _SKIP = re.compile(r"(?:[\s,;|()\[\]{}<>*_`\"'&]+|and(?!\w)|\.(?![0-9]))+")
@@ -39,7 +39,7 @@ def parse_policy(text: str, names: Sequence[str]) -> tuple[float, ...] | None:
 
     All entries are at least 0 and sum to 1 within 1e-12. A name left out has share 0. None if the sum is off by more
     than ``SUM_TOLERANCE``, a share is negative, not finite or above 1 by more than that, a name is unknown or comes
-    twice, or the line holds any other word or is absurdly long. Case does not matter. Linear in the length of ``text``;
+    twice, or the line holds any other word or is too long. Case does not matter. Linear in the length of ``text``;
     never raises.
     """
     start = -1
@@ -76,7 +76,7 @@ def _tokens(line: str, names: tuple[str, ...]) -> list[int | float] | None:
 
 
 def _value(number: str, denominator: str | None, percent: str | None) -> float:
-    """In [0, inf], or NaN."""
+    """The share as a float, in [0, inf] or NaN."""
     value = float(number)
     if denominator is not None:
         below = float(denominator)
@@ -94,7 +94,7 @@ def _policy(tokens: list[int | float], n_actions: int) -> tuple[float, ...] | No
             return None
         by_name = dict(zip(named, given, strict=True))
         shares = [float(by_name[i]) if i in by_name else 0.0 for i in range(n_actions)]
-    if not all(share <= 2 for share in shares):  # also NaN; and the sum below cannot overflow
+    if not all(share <= 2 for share in shares):  # refuses NaN too, and the sum below cannot overflow
         return None
     total = math.fsum(shares)
     if abs(total - 1) > SUM_TOLERANCE + 1e-9:

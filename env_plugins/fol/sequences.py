@@ -1,7 +1,7 @@
 """Reward sequences of full-information games: one pure function each, (rng, T, K, dials) -> rewards of shape (T, A).
 
 Rewards lie in [0, 1] and are rounded to 2 decimals, as they are told, so that words and numbers carry the same
-information. Nothing here knows of dialogues: batched simulators may stack what these functions return.
+information. Nothing here depends on dialogues, so batched simulators may stack the results.
 
 The kinds of sequence are those of Park et al. 2024 (Do LLM agents have regret?), their sections on full information;
 the constants are ours.
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 AMPLITUDE = 0.4
-"""Of a sine trend around one half."""
+"""Amplitude of a sine trend around one half."""
 LEAD, LEAST_LEAD = 0.25, 0.1
-"""Bounds of how far a camp of ``alternating`` is above, then below, its average."""
+"""Largest and smallest distance of a camp of ``alternating`` from its average, alternately above and below."""
 MOST_SWITCHES = 3
 
 
 @dataclass(frozen=True)
 class Dials:
-    """What a recipe may set about a sequence, in reward units."""
+    """Settings of a sequence that a recipe may change, in reward units."""
 
     noise: float = 0.1
     """Standard deviation of the noise before it is truncated; ``uniform`` and ``uniform_gap`` have their own."""
@@ -68,11 +68,11 @@ def sine(rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials) -
 
 
 def alternating(rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials) -> np.ndarray:
-    """Two camps of actions take turns: whoever leads after a round pays little in the next. Shape (T, A).
+    """Two camps of actions alternate: the camp that leads after a round pays little in the next. Shape (T, A).
 
-    What an action has paid so far is t / 2 plus a lead that changes its sign every round, 0.25 in size less some noise.
-    The noise thus never adds up: every action earns T / 2 within 0.25, and whoever follows a leader loses at least 0.2
-    a round from the second round on. Without noise the rewards are 0 and 1.
+    After t rounds an action has paid t / 2 plus a lead that changes its sign every round; its size is 0.25 minus noise,
+    at least 0.1. So noise never adds up: every action earns T / 2 within 0.25, and a player that follows a leader loses
+    at least 0.2 per round from the second round on. Without noise the rewards are then 0 and 1.
     """
     camp_A = np.where(rng.permutation(n_actions) < n_actions // 2, 1, -1)
     less_T_A = np.abs(dials.noise * rng.standard_normal((horizon, n_actions)))
@@ -83,7 +83,7 @@ def alternating(rng: np.random.Generator, horizon: int, n_actions: int, dials: D
 
 
 def switch(rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials) -> np.ndarray:
-    """As ``gaussian_gap``, but another action becomes the best one to three times, at random rounds. Shape (T, A)."""
+    """As ``gaussian_gap``, but the best action changes one to three times, at random rounds. Shape (T, A)."""
     n_switches = min(1 + int(rng.integers(MOST_SWITCHES)), horizon - 1)
     at = np.sort(1 + rng.permutation(horizon - 1)[:n_switches])
     steps = np.concatenate([rng.integers(n_actions, size=1), rng.integers(1, n_actions, size=n_switches)])
@@ -92,19 +92,19 @@ def switch(rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials)
 
 
 def tempting(rng: np.random.Generator, horizon: int, n_actions: int, dials: Dials) -> np.ndarray:
-    """Independent uniform rewards on [0.5, 1]: what ``adaptive.Adversary`` leaves to those it spares. Shape (T, A)."""
+    """Independent uniform rewards on [0.5, 1], which ``adaptive.Adversary`` pays to spared actions. Shape (T, A)."""
     return rounded(rng.uniform(0.5, 1.0, (horizon, n_actions)))
 
 
 def rounded(rewards: np.ndarray) -> np.ndarray:
-    """To the 2 decimals that are told, never -0; same shape."""
+    """``rewards`` rounded to 2 decimals, as they are told, never -0; same shape."""
     return np.asarray(np.round(rewards, 2) + 0.0)
 
 
 def noisy(rng: np.random.Generator, means: np.ndarray, noise: float) -> np.ndarray:
     """Gaussian rewards around ``means``, drawn again until they lie in [0, 1], rounded; same shape.
 
-    Truncation pulls means that are less than about two ``noise`` from 0 or 1 towards the middle.
+    Truncation pulls means that are within about two ``noise`` of 0 or 1 towards the middle.
     """
     means = np.clip(means, 0.0, 1.0)  # a line may overshoot its end point by the last bit
     rewards = means + noise * rng.standard_normal(means.shape)

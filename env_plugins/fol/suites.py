@@ -13,7 +13,7 @@ TRAIN: dict[str, Any] = {
     "contexts": "basic",
     "names": "train",
 }
-"""A small mixture to train on (recipes/fol_tiny.yaml); the generalization suites change one thing about it each."""
+"""A small mixture to train on (recipes/fol_tiny.yaml); each generalization suite changes one thing about it."""
 
 SUITES: dict[str, dict[str, Any]] = {
     "train": TRAIN,
@@ -25,4 +25,4 @@ SUITES: dict[str, dict[str, Any]] = {
     "wider": TRAIN | {"actions": [4, 6]},
     "unseen_law": TRAIN | {"sequence": ["alternating", "adversary", "matrix_game"]},
 }
-"""One suite per sequence, those with one best action, and what a player trained on ``TRAIN`` has not seen."""
+"""One suite per sequence, one of sequences with a gap, and suites that a player trained on ``TRAIN`` has not seen."""

@@ -1,4 +1,4 @@
-"""A stochastic bandit told in words: one growing dialogue, one short report a round."""
+"""A stochastic bandit told in words: one growing dialogue, with one short report per round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scen
 class BanditEnv:
     """K arms with fixed means; only the reward of the chosen arm is revealed.
 
-    Rewards come from a tape of shape (T, K) drawn from ``seed`` up front: two plays of one scenario with one seed get
+    Rewards come from a tape of shape (T, K) drawn from ``seed`` up front: episodes of one scenario with one seed get
     the same reward for the same arm in the same round, whatever was played before.
     """
 
@@ -27,7 +27,7 @@ class BanditEnv:
     Generator: ClassVar[type] = BanditGenerator
     SUITES: ClassVar[Mapping[str, Mapping[str, Any]]] = SUITES
     REGRET: ClassVar[str] = "pseudo"
-    """The oracle's kind."""
+    """Kind of the oracle."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario, self._game = scenario, scenario.game
@@ -35,7 +35,7 @@ class BanditEnv:
         self._horizon, self._n_actions = scenario.horizon, len(scenario.actions)
         means = np.array(self._game["means"], dtype=float)
         self._means_T_A = np.broadcast_to(means, (self._horizon, self._n_actions))
-        # Python numbers and finished texts: a round is played in microseconds.
+        # Python numbers and prepared texts, so that a round takes microseconds.
         self._rewards_T_A = draw_tape(self._game, self._means_T_A, np.random.default_rng(seed)).tolist()
         self._reports_A = [self._context.report.format(name=name, reward="{}") for name in scenario.actions]
         self._hidden_A = np.full(self._n_actions, np.nan)
@@ -54,7 +54,7 @@ class BanditEnv:
         return parse_action(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:
-        """The shortest reply that names an arm, as an algorithm that is imitated says it."""
+        """The shortest reply that names an arm; imitated algorithms answer with it."""
         assert isinstance(action, int)
         return f"Action: {self._scenario.actions[action]}"
 

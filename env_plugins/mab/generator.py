@@ -1,4 +1,4 @@
-"""The scenario sampler: which game, told in which words."""
+"""Draws scenarios: the game, and the words that tell it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rmft_verl.types import Scenario
 
 MEANS = ("uniform", "one_best", "normal")
 FRAMINGS = ("neutral", "suggestive")
-DECIMALS = 4  # means are told to nobody; rounding keeps the files readable
+DECIMALS = 4  # no player is told the means; rounding keeps the files readable
 _INNER = (0.01, 0.99)  # where the mean of a Beta law may lie
 
 
@@ -32,9 +32,9 @@ class BanditGenerator:
     law: Sequence[str] = ("bernoulli",)
     """Reward laws to choose from, of ``LAWS``."""
     means: str = "uniform"
-    """``uniform`` within [``mean_low``, ``mean_high``] or ``normal`` with that range as one standard deviation around
-    its middle, both drawn again until the best is ``min_gap`` above the second best; or ``one_best``: all arms are
-    equal but one, which is exactly ``min_gap`` better, the two values around the middle of the range."""
+    """``uniform`` in [``mean_low``, ``mean_high``], or ``normal`` with that range as one standard deviation around its
+    middle; both are drawn again until the best is at least ``min_gap`` above the second best. ``one_best``: all arms
+    are equal but one, which is exactly ``min_gap`` better; the middle of the range is halfway between both values."""
     mean_low: float = 0.1
     mean_high: float = 0.9
     min_gap: float = 0.1
@@ -49,7 +49,7 @@ class BanditGenerator:
     framing: str = "neutral"
     """``suggestive`` adds the domain's hint that untried arms may be better."""
     answer: str = "free"
-    """``action_only`` asks for the last line alone."""
+    """``free`` allows reasoning before the answer line; ``action_only`` asks for the answer line alone."""
 
     ENV: ClassVar[str] = "mab"
     LISTS: ClassVar[tuple[str, ...]] = ("arms", "horizon", "law")
@@ -85,12 +85,12 @@ class BanditGenerator:
         require(0 < self.spread < 1, f"spread={self.spread}: use a value between 0 and 1")
         require(self.min_gap >= 0, f"min_gap={self.min_gap}: use 0 or more")
         require(self.means != "one_best" or self.min_gap > 0, "min_gap=0: means=one_best needs a gap above 0")
-        # Below 1 in 1,000 the redraws would take forever.
+        # Below 1 in 1,000 the redraws would take too long.
         possible = self._chance_of_gap(max(self.arms)) >= 1e-3
         require(possible, f"min_gap={self.min_gap}: too wide for {max(self.arms)} means within the range, lower it")
 
     def _chance_of_gap(self, n_arms: int) -> float:
-        """Probability that the means of one draw are ``min_gap`` apart: K E[F(X - gap)^(K-1)] for a law F of means."""
+        """Probability that the best mean is ``min_gap`` above the rest: K E[F(X - gap)^(K-1)] for a law F of means."""
         if self.means == "normal":
             law = self._normal()
             below = [law.cdf(law.inv_cdf((i + 0.5) / 1000) - self.min_gap) for i in range(1000)]
@@ -102,7 +102,7 @@ class BanditGenerator:
         return NormalDist((self.mean_low + self.mean_high) / 2, (self.mean_high - self.mean_low) / 2)
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """One scenario, a function of ``rng`` alone."""
+        """Draw one scenario, which depends on ``rng`` alone."""
         context = pick(domains(self.contexts), rng)
         n_arms, horizon, law = pick(self.arms, rng), pick(self.horizon, rng), pick(self.law, rng)
         game = self._game(n_arms, horizon, law, rng)
@@ -112,9 +112,9 @@ class BanditGenerator:
         return Scenario(self.ENV, horizon, names, context.key, game, telling)
 
     def prior(self, scenario: Scenario) -> dict[str, Any]:
-        """What a player of ``scenario`` may know of its means beforehand: keywords of ``posterior.Prior``.
+        """What a player of ``scenario`` may know about its means beforehand: arguments of ``posterior.Prior``.
 
-        ``ValueError`` for means or rewards that the posterior does not know.
+        ``ValueError`` for means or rewards that the posterior does not support.
         """
         law = scenario.game["law"]
         require(self.means == "uniform", f"means={self.means!r}: posterior regret needs means=uniform")
@@ -124,7 +124,7 @@ class BanditGenerator:
         return {"law": law, **bounds, **noise}
 
     def _game(self, n_arms: int, horizon: int, law: str, rng: np.random.Generator) -> dict[str, Any]:
-        """The hidden parameters; ``horizon`` matters to games that change."""
+        """The hidden parameters; only games that drift use ``horizon``."""
         return {"law": law, "means": self._means(n_arms, rng).tolist()} | width(law, self.noise, self.spread)
 
     def _means(self, n_arms: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The reward laws: how rewards are drawn around their means, and how wide they lie."""
+"""The reward laws: how rewards are drawn around their means, and how widely they vary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 LAWS = ("bernoulli", "gaussian", "bounded", "heavy_tailed")
-_FREEDOM = 3  # of Student's t: the fewest whole degrees of freedom with a finite variance
+_FREEDOM = 3  # degrees of freedom of Student's t: the smallest whole number with a finite variance
 
 
 def width(law: str, noise: float, spread: float) -> dict[str, float]:
@@ -19,7 +19,7 @@ def width(law: str, noise: float, spread: float) -> dict[str, float]:
 
 
 def reward_scale(game: Mapping[str, Any]) -> float:
-    """Standard deviation of a reward around its mean; for laws on [0, 1] the one at a mean of 0.5, their largest."""
+    """Standard deviation of a reward around its mean; for laws on [0, 1] the largest one, at a mean of 0.5."""
     if game["law"] == "bernoulli":
         return 0.5
     return float(game["spread"]) / 2 if game["law"] == "bounded" else float(game["noise"])
@@ -30,7 +30,7 @@ def draw_tape(game: Mapping[str, Any], means_T_A: np.ndarray, rng: np.random.Gen
 
     ``bernoulli``: 0 or 1. ``gaussian``: normal with standard deviation ``noise``. ``heavy_tailed``: Student's t with 3
     degrees of freedom, scaled to standard deviation ``noise``. ``bounded``: Beta with variance spread^2 m (1 - m) at
-    mean m, which nears a constant for a small ``spread`` and 0 or 1 for one near 1.
+    mean m, which is nearly constant for a small ``spread`` and nearly 0 or 1 for a ``spread`` near 1.
     """
     shape, law = means_T_A.shape, game["law"]
     if law == "bernoulli":

@@ -1,4 +1,4 @@
-"""From a free reply to an action: the last ``Action: NAME`` counts, everything else is talk."""
+"""Parses a free reply into an action. Only the last ``Action: NAME`` counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARKER = re.compile(r"(?<!\w)action[\s*_`\"']{0,8}(?:[:=：–—]|-(?=\s))", r
 _LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _MAX_LINE = 500
-"""Characters of the answer line that are read; bounds the cost of Unicode normalization, which is not linear."""
+"""Characters of the answer line that are read. It bounds the cost of Unicode normalization, which is not linear."""
 
 
 def parse_action(text: str, names: Sequence[str], option: str) -> int | None:

@@ -12,7 +12,7 @@ TRAIN: dict[str, Any] = {
     "contexts": "basic",
     "names": "train",
 }
-"""A small law to train on (recipes/mab_tiny.yaml); the generalization suites change one thing about it each."""
+"""A small law to train on (recipes/mab_tiny.yaml); each generalization suite changes one thing about it."""
 
 _GENERALIZATION: dict[str, dict[str, Any]] = {
     "train": TRAIN,
@@ -46,4 +46,4 @@ SUITES: dict[str, dict[str, Any]] = {
     **{f"evolve_gaussian_hard_k{arms}": _normal(arms, 3.0, 1000) for arms in (5, 20)},
     **_GENERALIZATION,
 }
-"""The instances of two papers, and what a player trained on ``TRAIN`` has not seen."""
+"""The instances of two papers, and suites that a player trained on ``TRAIN`` has not seen."""

@@ -1,4 +1,4 @@
-"""The sentences around a domain's story: what rewards are like, the goal, and the form of an answer."""
+"""The sentences around a domain's story: the law of rewards and the form of an answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ANSWERS = {
     "free": "Think freely, then end your reply with a last line\nAction: NAME\nwhere NAME is one of the names above.",
     "action_only": "Reply with one line and nothing else:\nAction: NAME\nwhere NAME is one of the names above.",
 }
-"""Answer style -> how it is asked for."""
+"""Answer style -> the instruction for it."""
 
 
 def law_words(context: Context, game: Mapping[str, Any], drifts: bool = False) -> str:
-    """What a reward stands for and how it varies; the means themselves are told to nobody."""
+    """What a reward stands for and how it varies; no player is told the means."""
     fixed, secret = "fixed ", "which you are not told"
     if drifts:
         fixed, secret = "", "which you are not told and which may change over time"

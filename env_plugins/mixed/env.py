@@ -1,4 +1,4 @@
-"""One training set of several environments: each scenario comes from one of them and is played as its own."""
+"""A set of scenarios from several environments: each scenario is drawn from one of them and played in it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class MixedGenerator:
         self._by_name = {name: _generator(name, options) for name, options in environments.items()}
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """One scenario, a function of ``rng`` alone."""
+        """Draw one scenario, which depends on ``rng`` alone."""
         generators = list(self._by_name.values())
         scenario: Scenario = generators[int(rng.integers(len(generators)))].draw(rng)
         return scenario
 
     def prior(self, scenario: Scenario) -> Any:
-        """That of the scenario's environment; ``AttributeError`` if it has none."""
+        """The prior of the scenario's environment; ``AttributeError`` if it has none."""
         return self._by_name[scenario.env].prior(scenario)
 
     def draw_means(self, scenario: Scenario, rng: np.random.Generator) -> Any:
-        """That of the scenario's environment; ``AttributeError`` if it has none."""
+        """Draw means as the scenario's environment does; ``AttributeError`` if it cannot."""
         return self._by_name[scenario.env].draw_means(scenario, rng)
 
 
@@ -61,7 +61,7 @@ class MixedEnv:
         return self._env.oracle()
 
     def say(self, action: Action) -> Any:
-        """As the scenario's environment says it; ``AttributeError`` if it does not."""
+        """The text of the scenario's environment for ``action``; ``AttributeError`` if it has no ``say``."""
         return self._env.say(action)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""How means move: a path for every arm, and how much it varies."""
+"""How means drift: a path for every arm, and its variation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def gradual(
 
 
 def seasonal(n_arms: int, period: int, low: float, high: float, horizon: int, rng: np.random.Generator) -> np.ndarray:
-    """Sines of one ``period`` that fill [``low``, ``high``], each with its own phase, uniform; shape (T, A)."""
+    """Sines of one ``period`` that fill [``low``, ``high``], each with its own uniform phase; shape (T, A)."""
     angles_T_A = 2 * np.pi * (np.arange(horizon)[:, None] / period + rng.random(n_arms))
     return np.asarray((low + high) / 2 + (high - low) / 2 * np.sin(angles_T_A))
 
@@ -38,10 +38,10 @@ def variation(means_T_A: np.ndarray) -> float:
 
 
 def within_budget(means_T_A: np.ndarray, budget: float, decimals: int) -> np.ndarray:
-    """``means_T_A`` rounded to ``decimals``, shrunk beforehand if its variation is above ``budget``.
+    """``means_T_A`` rounded to ``decimals``, and shrunk before if its variation is above ``budget``.
 
-    Every arm is pulled towards its own average over the rounds by one common factor. So it stays within the range of
-    its path, and V_T, which is linear in the factor, meets the budget up to what rounding takes.
+    Shrinking pulls every arm towards its own average over the rounds by one common factor. So the arm stays within the
+    range of its path, and V_T, which is linear in the factor, is at most the budget and close to it.
     """
     rounded_T_A = np.round(means_T_A, decimals)
     spent, center_A, target = variation(means_T_A), means_T_A.mean(axis=0), budget

@@ -1,4 +1,4 @@
-"""A bandit whose means drift, told in the words of the bandit."""
+"""A bandit whose means drift, told in the words of ``mab``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HINTS = {
     "seasonal": "What every {option} brings on average rises and falls in regular waves.",
     "stationary": "What every {option} brings on average stays the same in this game.",
 }
-"""Kind of drift -> what suggestive framing says about it."""
+"""Kind of drift -> the hint that suggestive framing adds."""
 
 
 class DriftingBanditEnv(BanditEnv):

@@ -1,4 +1,4 @@
-"""The scenario sampler of drifting bandits."""
+"""Draws scenarios of drifting bandits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DriftGenerator(BanditGenerator):
     ``game["means"]``, shape (T, K), and their variation V_T is in ``game["variation"]``.
 
     ``min_gap`` holds for every phase of an abrupt drift and for the start of a gradual one, before a ``budget`` shrinks
-    the drift. Seasonal means fill the range and know neither ``means`` nor ``min_gap``.
+    the drift. Seasonal means fill the range and ignore ``means`` and ``min_gap``.
     """
 
     horizon: Sequence[int] = (30,)
@@ -36,8 +36,8 @@ class DriftGenerator(BanditGenerator):
     period: Sequence[int] = (20,)
     """Seasonal: rounds from one high to the next, to choose from."""
     budget: float | None = None
-    """The most that V_T may be. A game that drifts more is shrunk: every mean is pulled towards its own average over
-    the rounds by one common factor, until V_T meets the budget. None: V_T is what comes out."""
+    """Largest V_T allowed. A game that drifts more is shrunk: every mean is pulled towards its own average over the
+    rounds by one common factor, until V_T meets the budget. None = no limit."""
 
     ENV: ClassVar[str] = "nsmab"
     LISTS: ClassVar[tuple[str, ...]] = (*BanditGenerator.LISTS, "drift", "changes", "period")
@@ -60,11 +60,11 @@ class DriftGenerator(BanditGenerator):
             require(0 <= self.budget <= most, f"budget={self.budget}: means in this range vary between 0 and {most:g}")
 
     def prior(self, scenario: Scenario) -> dict[str, Any]:
-        """As ``BanditGenerator.prior``, of means that drift: a posterior over them takes ``draw_means``."""
+        """As ``BanditGenerator.prior``, for means that drift: their posterior also needs ``draw_means``."""
         return super().prior(scenario) | {"drifts": True}
 
     def draw_means(self, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
-        """Means of another game that every player is told the same of as of ``scenario``, shape (T, A)."""
+        """Draw the means of another game about which players are told the same as about ``scenario``, shape (T, A)."""
         return np.array(self._game(len(scenario.actions), scenario.horizon, scenario.game["law"], rng)["means"])
 
     def _game(self, n_arms: int, horizon: int, law: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class DriftGenerator(BanditGenerator):
     def _path(
         self, kind: str, n_arms: int, horizon: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """The means of every round, shape (T, A), and what else the game tells of the drift."""
+        """The means of every round, shape (T, A), and the other parameters of the drift that the game stores."""
         if kind == "abrupt":
             changes = pick(self.changes, rng)
             return abrupt(lambda: self._means(n_arms, rng), changes, horizon, rng), {"changes": changes}

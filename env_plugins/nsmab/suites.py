@@ -11,7 +11,7 @@ TRAIN: dict[str, Any] = {
     "drift": ["abrupt", "gradual", "seasonal"],
     "contexts": "basic",
 }
-"""A small law to train on (recipes/nsmab_tiny.yaml); the suites below change one thing about it each."""
+"""A small law to train on (recipes/nsmab_tiny.yaml); each suite below changes one thing about it."""
 
 SUITES: dict[str, dict[str, Any]] = {
     "train": TRAIN,
@@ -24,4 +24,4 @@ SUITES: dict[str, dict[str, Any]] = {
     "wider": TRAIN | {"arms": [4, 6, 8]},
     "unseen_law": TRAIN | {"law": ["gaussian"]},
 }
-"""One kind of drift at a time, the control without any, and what a player trained on ``TRAIN`` has not seen."""
+"""Each kind of drift alone, a control without drift, and suites that a player trained on ``TRAIN`` has not seen."""

@@ -1,4 +1,4 @@
-"""The methods: how trajectories are scored, chosen and learnt from. One file each, one line in ``METHODS``."""
+"""The methods: how trajectories are scored, selected and trained on. Each has one file and one line in ``METHODS``."""
 
 from rmft_verl.algo.dpo import DPO
 from rmft_verl.algo.grpo import GRPO

@@ -1,6 +1,6 @@
-"""What each turn of a play is credited with, for updates that reinforce: one small function each, higher is better.
+"""The credits of a trajectory's turns for GRPO, one small function each; higher is better.
 
-The advantage of a turn is its credit against that of the same turn in the other plays of the scenario (GRPO).
+The advantage of a turn compares its credit with that of the same turn in the other rollouts of the scenario.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rmft_verl.players.ucb1 import EXPLORATION
 from rmft_verl.types import Scored
 
 SCALE = 0.5
-"""Standard deviation of the rewards that the bounds of ``ucb`` are for: that of Bernoulli rewards at a mean of 0.5."""
+"""Standard deviation of rewards that ``ucb`` assumes: that of Bernoulli rewards with mean 0.5."""
 
 
 def score(play: Scored) -> np.ndarray:
-    """Minus the score of the whole play in units of uniform play's regret, the same for every turn. Shape (T,).
+    """Minus the score of the trajectory in units of the regret of uniform play, equal for every turn. Shape (T,).
 
     With ``selection.score=regret`` this is minus the normalized regret: 0 is the oracle.
     """
@@ -28,14 +28,14 @@ def score(play: Scored) -> np.ndarray:
 
 
 def reward(play: Scored) -> np.ndarray:
-    """Sum of the rewards drawn from the turn on, in reward units (OG of Chen et al. 2026). Shape (T,)."""
+    """Sum of the drawn rewards from this turn to the end, in reward units (OG of Chen et al. 2026). Shape (T,)."""
     return _from_here_on([turn.reward or 0.0 for turn in play.trajectory.turns])
 
 
 def strategic(play: Scored) -> np.ndarray:
-    """Sum from the turn on of 1 - regret / largest regret of the round, each in [0, 1] (STG of Chen et al. 2026).
+    """Sum of 1 - regret / largest possible regret of a round, from this turn to the end (STG of Chen et al. 2026).
 
-    A round in which all actions are equally good counts 1. Shape (T,).
+    Each term lies in [0, 1]; a round in which all actions are equally good counts 1. Shape (T,).
     """
     expected_T_A = play.trajectory.oracle.expected_T_A
     worst_T, best_T = expected_T_A.min(axis=1), expected_T_A.max(axis=1)
@@ -45,9 +45,9 @@ def strategic(play: Scored) -> np.ndarray:
 
 
 def ucb(play: Scored) -> np.ndarray:
-    """1 where the arm is one that UCB would play now, else 0; this turn alone (ALG of Chen et al. 2026). Shape (T,).
+    """1 if UCB could play the same arm now, else 0; for this turn alone (ALG of Chen et al. 2026). Shape (T,).
 
-    UCB is that of ``players.ucb1`` with rewards of standard deviation ``SCALE``; an untried arm is one it would play.
+    UCB is that of ``players.ucb1`` with rewards of standard deviation ``SCALE``; it plays untried arms first.
     ``ValueError`` for points of the simplex.
     """
     n_arms = len(play.trajectory.scenario.actions)

@@ -1,4 +1,4 @@
-"""An algorithm as the player to imitate: it plays the environment by numbers and says its moves in words.
+"""An algorithm as the player to imitate: it reads numbers and writes its actions as text.
 
 Algorithm distillation (Nie et al. 2024; Chen et al. 2026) is then the loop of this project with another player.
 """
@@ -35,18 +35,18 @@ THOUGHTS = (
     "Looking at the dialogue so far, I choose.",
     "Nobody tells me which one is right, so I choose.",
 )
-"""What the uniform player says before its move where thinking is asked for: the form of a thought without a reason."""
+"""What the uniform player says before its action if it may think first: the form of a thought, without a reason."""
 
 
 WORDS = 1
-"""The stream of randomness of what is said, apart from that of the moves."""
+"""Seed of the random stream for these texts, which is separate from that for the actions."""
 
 
 class Teacher:
-    """Says what ``player`` does, through ``env.say``; what was said is what is played."""
+    """Writes the actions of ``player`` with ``env.say``; the environment then plays what the text says."""
 
     def __init__(self, player: Player, env: Any, words: np.random.Generator, thoughts: Sequence[str] = ("",)) -> None:
-        """``thoughts``: one of them is said first, drawn with ``words`` and not with the randomness of the moves."""
+        """``thoughts``: every reply begins with one, drawn from ``words`` and not from the stream for actions."""
         self.name = player.name
         self._player, self._env, self._words, self._thoughts = player, env, words, thoughts
 
@@ -57,7 +57,7 @@ class Teacher:
 
 
 def teach(env_class: type[Env], name: str, history: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
-    """The plays of the requests by the algorithm ``name``, with what it says; not yet scored."""
+    """Let the algorithm ``name`` play the requests; returns its trajectories with their text, not yet scored."""
     return [_play(env_class, name, history, request) for request in requests]
 
 

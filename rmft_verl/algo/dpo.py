@@ -1,4 +1,4 @@
-"""DPO of low against high regret (Rafailov et al. 2023); the reference is the model that played."""
+"""DPO on pairs of low and high regret (Rafailov et al. 2023); the reference is the model that played."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class DPO(Method):
         return f"the lowest with the highest {ranked(config)}"
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
-        """The lowest of each group with the highest, the second lowest with the second highest, and so on."""
+        """Pair the lowest score of each group with the highest, the second lowest with the second highest, ..."""
         keep = count(config.selection.keep, config.rollout.rollouts)
         found = pairs(scored, keep=keep, by=config.selection.group_by, rng=rng, margin=config.update.margin)
         both = [one.trajectory for pair in found for one in pair]
         return Batch(both, kept=[chosen.place for chosen, _ in found])
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """The cross-entropy of ``sft_term`` counts the tokens of the chosen trajectories alone."""
+        """Count only the tokens of chosen trajectories in the cross-entropy of ``sft_term``."""
         return {"counted": [float(i % 2 == 0) for i in range(len(samples.tokens))]}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
-        """-log sigmoid(margin), averaged over pairs, plus ``sft_term`` of the chosen samples' cross-entropy a token.
+        """-log sigmoid(margin), averaged over pairs, plus ``sft_term`` x cross-entropy per token of the chosen samples.
 
         margin = beta ((log p - log p_old) of the chosen - the same of the rejected), summed over sampled tokens.
         """
@@ -69,9 +69,13 @@ class DPO(Method):
         chosen, rejected = reward[0::2], reward[1::2]
         margin = chosen - rejected
         cross_entropy = -sum(logp.sum() for logp in rows.logprobs[0::2])
-        means = {"accuracy": margin > 0, "margin": margin, "chosen": chosen, "rejected": rejected}
         return Terms(
             per_group=-logsigmoid(margin).sum(),
             per_token=config.update.sft_term * cross_entropy,
-            metrics={f"dpo_{name}": each.sum() for name, each in means.items()},
+            metrics={
+                "update/dpo_accuracy": (margin > 0).sum(),
+                "update/dpo_margin": margin.sum(),
+                "update/dpo_chosen": chosen.sum(),
+                "update/dpo_rejected": rejected.sum(),
+            },
         )

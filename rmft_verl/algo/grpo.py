@@ -1,4 +1,4 @@
-"""GRPO on regret: every valid trajectory, with an advantage a turn against the other rollouts of its scenario.
+"""GRPO on regret: every turn of a valid trajectory has an advantage over the other rollouts of its scenario.
 
 The loss is verl's clipped policy loss, with its options (``verl.actor_rollout_ref.actor``: clip_ratio_high, ...).
 """
@@ -54,7 +54,7 @@ class GRPO(Method):
         return f"all {config.rollout.rollouts} rollouts of a scenario, credited by {credit}"
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
-        """Every trajectory whose scenario has another one, with what its turns are credited with."""
+        """Every trajectory whose scenario has another valid one, with the credit of its turns."""
         members = Counter(one.trajectory.scenario.id for one in scored)
         compared = [one for one in scored if members[one.trajectory.scenario.id] > 1]
         credit = CREDITS[config.update.credit]
@@ -65,11 +65,11 @@ class GRPO(Method):
         )
 
     def temperature(self, config: Config) -> float:
-        """The policy that is reinforced is the one that played."""
+        """The sampling temperature, because the reinforced policy is the one that played."""
         return config.rollout.temperature
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """The advantage of each token: that of its turn on sampled tokens, 0 elsewhere."""
+        """The advantage of each token: that of its turn on reply tokens, 0 elsewhere."""
         advantages = turn_advantages(samples.batch, by_std=verl.algorithm.norm_adv_by_std_in_grpo)
         rows = [token_advantages(play, advantages[i]) for i, play in enumerate(samples.batch.plays)]
         return {"advantages": [rows[i][n] for i, n in zip(samples.play, samples.nth, strict=True)]}
@@ -79,15 +79,19 @@ class GRPO(Method):
 
         value, verls = ppo_loss(actor, rows.output, rows.data)
         size = sum(each.abs().sum() / max(1, len(each)) for each in rows.columns["advantages"])
-        named = {"clip_fraction": verls["actor/pg_clipfrac"], "kl": verls["actor/ppo_kl"], "advantage_abs": size}
+        named = {
+            "update/clip_fraction": verls["actor/pg_clipfrac"],
+            "update/kl": verls["actor/ppo_kl"],
+            "update/advantage_abs": size,
+        }
         if "actor/entropy_loss" in verls:
-            named["entropy"] = verls["actor/entropy_loss"]
+            named["update/entropy"] = verls["actor/entropy_loss"]
         return Terms(shared=value, metrics=named)
 
 
 def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
-    """Advantage of each turn of each trajectory, shape (T,): its credit minus the mean over the t-th turns of the
-    rollouts of its scenario, with ``by_std`` in units of their standard deviation (n - 1 in the denominator).
+    """Advantage of each turn of each trajectory, shape (T,): its credit minus the mean credit of the same turn over the
+    rollouts of its scenario, with ``by_std`` divided by their standard deviation (n - 1 in the denominator).
     """
     groups: dict[str, list[int]] = {}
     for i, play in enumerate(batch.plays):
@@ -106,9 +110,9 @@ def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
 
 
 def token_advantages(play: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
-    """Of each sample of a trajectory, shape (N,): the tokens of the t-th reply have turn t's advantage, all others 0.
+    """Advantages of each sample of a trajectory, shape (N,): that of turn t for tokens of reply t, 0 for all others.
 
-    ``ValueError`` if the trajectory has not one reply a turn.
+    ``ValueError`` unless the trajectory has one reply per turn.
     """
     spans = [(i, span) for i, tokens in enumerate(play.tokens) for span in tokens.reply_spans]
     if len(spans) != len(advantage_T):

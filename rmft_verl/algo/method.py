@@ -1,8 +1,8 @@
-"""What a fine-tuning method is made of. A new one is one file here and one line in ``algo.METHODS``.
+"""The parts of a fine-tuning method. A new method takes one file here and one line in ``algo.METHODS``.
 
     played --Scorer--> scored --choose--> Batch --columns--> rows of verl's batch --loss--> one number
 
-A method is stateless: configuration, randomness and data are arguments. Nothing here imports torch when it is imported.
+A method is stateless: configuration, randomness and data are arguments. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Column = Sequence[Union[float, np.ndarray]]
-"""A value of each sample: a number, or an array with a value of each of its tokens, shape (N,)."""
+"""One value per sample: a number, or an array with one value per token of the sample, shape (N,)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Samples:
 
     tokens: Sequence[Tokens]
     play: Sequence[int]
-    """Of each sample the position of its trajectory in ``batch.plays``."""
+    """For each sample the position of its trajectory in ``batch.plays``."""
     nth: Sequence[int]
-    """Of each sample its number within that trajectory: 0 where a trajectory is one dialogue."""
+    """For each sample its index within that trajectory: 0 if a trajectory is one dialogue."""
     batch: Batch
 
     @classmethod
@@ -43,7 +43,7 @@ class Samples:
         return cls(tokens, [i for i, _ in places], [n for _, n in places], batch)
 
     def take(self, order: Sequence[int]) -> Samples:
-        """Those at the positions ``order``."""
+        """The samples at the positions ``order``."""
         return Samples(
             tokens=[self.tokens[i] for i in order],
             play=[self.play[i] for i in order],
@@ -54,49 +54,49 @@ class Samples:
 
 @dataclass(frozen=True)
 class Rows:
-    """What the loss reads of one micro-batch. Gradients flow through ``logprobs`` alone."""
+    """What the loss reads of one micro-batch. Only ``logprobs`` carries gradients."""
 
     logprobs: list[Tensor]
-    """Of each sample the log-probabilities of its sampled tokens, shape (M,)."""
+    """For each sample the log-probabilities of its sampled tokens, shape (M,)."""
     columns: Mapping[str, Any]
-    """What ``columns`` returned: a number a sample as a tensor (B,), or of each sample the values at its sampled tokens
-    as a list of (M,); with ``needs_old``, ``old``: the log-probabilities under the model that played."""
+    """What ``Method.columns`` returned: numbers as a tensor (B,), arrays as a list with each sample's values at its
+    sampled tokens (M,). With ``needs_old``, ``old`` has the log-probabilities under the model that played."""
     output: Mapping[str, Any]
     data: Any
-    """verl's own form of the same, for losses of verl."""
+    """verl's own form of the same data, for losses of verl."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """A loss as sums over the micro-batch. The sum over micro-batches and GPUs of each, divided by its unit's number in
-    the optimizer step, is added up to the loss of the step.
+    """A loss as sums over the micro-batch. Each sum is added over micro-batches and GPUs and divided by the number of
+    its units in the optimizer step; the results add up to the loss.
     """
 
     per_token: Tensor | float = 0.0
-    """Divided by the number of sampled tokens of the rows that ``columns`` does not set ``counted`` to 0 for."""
+    """Divided by the number of sampled tokens, without rows for which ``columns`` sets ``counted`` to 0."""
     per_group: Tensor | float = 0.0
-    """Divided by the number of groups: of samples, or of pairs where ``together`` is 2."""
+    """Divided by the number of groups: samples, or pairs if ``together`` is 2."""
     shared: Tensor | float = 0.0
-    """Added as it is: a loss that verl has divided already."""
+    """Added unchanged: a loss that verl has already divided."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Sums over groups, logged as ``update/NAME`` divided in the same way; verl's ``Metric`` as it is."""
+    """Key (docs/metrics.md) -> its sum over groups, logged as the mean; a ``Metric`` of verl is logged as it is."""
 
 
 class Method:
-    """Supervised fine-tuning on a selection, unless a subclass says otherwise."""
+    """Base class of the methods. Its defaults suit supervised fine-tuning on a selection."""
 
     together: ClassVar[int] = 1
-    """Consecutive samples that are compared with one another and so stay in one micro-batch."""
+    """Number of consecutive samples that are compared with one another and so stay in one micro-batch."""
     needs_old: ClassVar[bool] = False
     """Whether the loss reads the log-probabilities of the model that played."""
     options: ClassVar[tuple[str, ...]] = ()
-    """Keys of the configuration that belong to this method; others refuse them."""
+    """Configuration keys that belong to this method; other methods refuse them."""
 
     def check(self, config: Config) -> None:
         """Raise ``ConfigError`` for a configuration under which the method cannot run."""
 
     def trained(self, config: Config) -> int:
-        """Trajectories of a scenario that an update trains on, if all are valid."""
+        """Number of trajectories per scenario that an update trains on, if all are valid."""
         return count(config.selection.keep, config.rollout.rollouts)
 
     def plan(self, config: Config) -> str:
@@ -104,15 +104,15 @@ class Method:
         return f"keep {ranked(config)}"
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
-        """What the update trains on, of the valid trajectories of an iteration."""
+        """Choose what the update trains on from the valid trajectories of an iteration."""
         raise NotImplementedError
 
     def temperature(self, config: Config) -> float:
-        """At which log-probabilities are taken."""
+        """Temperature at which log-probabilities are computed."""
         return 1.0
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """What the loss reads of each sample besides its tokens. ``verl``: verl's resolved configuration."""
+        """Values that the loss reads besides the tokens of a sample. ``verl``: verl's resolved configuration."""
         return {}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
@@ -121,13 +121,13 @@ class Method:
 
 
 def ranked(config: Config) -> str:
-    """How many of a scenario's trajectories are chosen, and by what, in words."""
+    """How many of a scenario's trajectories are chosen and by which score, in words."""
     selection, rollouts = config.selection, config.rollout.rollouts
     return f"{count(selection.keep, rollouts)} of {rollouts} by {selection.score} per {selection.group_by}"
 
 
 def need_two(config: Config) -> None:
-    """Refuse a single rollout of a scenario where trajectories are compared."""
+    """Raise ``ConfigError`` if a scenario has only one rollout, because the method compares several."""
     if config.rollout.rollouts < 2:
         raise ConfigError(
             f"update.loss={config.update.loss!r} compares rollouts of a scenario, and rollout.rollouts="

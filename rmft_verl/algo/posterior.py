@@ -1,21 +1,21 @@
-"""Posterior regret: what a play was expected to cost, given only what the player had seen (docs/selection.md).
+"""Posterior regret: the expected regret of a trajectory, given only what the player had seen (docs/selection.md).
 
     sum_t E[ max_a mu_a - mu_{a_t} | h_t ]  +  H ( E[ max_a mu_a | h_T ] - max_a E[ mu_a | h_T ] )
 
 h_t are the actions and rewards before round t; the expectation is over the means, under the posterior that the law of
-the scenarios induces. The first term has the mean of the pseudo-regret over scenarios (the tower property) without the
-luck of the instance: its Rao-Blackwell form. The second, the continuation, is the expected regret of playing the
-arm that looks best for H rounds more; H = 0 leaves it out. All values are in reward units.
+the scenarios induces. The first term is the Rao-Blackwell form of the pseudo-regret: it has the same mean over
+scenarios (the tower property), without the luck of the instance. The second, the continuation, is the expected regret
+of playing the arm that looks best for H more rounds; H = 0 leaves it out. All values are in reward units.
 
-The law comes from the environment: a Generator that can be scored this way has a method
+The law comes from the environment. A Generator that supports this score has a method
 
-    prior(scenario) -> Mapping[str, Any]        keywords of ``Prior``: what a player may know of the means beforehand
+    prior(scenario) -> Mapping[str, Any]        arguments of ``Prior``: what a player may know beforehand
 
-a function of its options and of what every player of ``scenario`` is told (number of actions, reward law and scale). It
-raises ``ValueError`` where its means follow no such law. As it needs nothing but the options, a stored run is scored
-again with the ``env.options`` of its config.yaml. Where means drift, the generator also has
+It depends only on the generator's options and on what every player of ``scenario`` is told (number of actions, reward
+law and scale), and raises ``ValueError`` if its means follow no such law. A stored run can therefore be scored again
+with the ``env.options`` of its config.yaml. If means drift, the generator also has
 
-    draw_means(scenario, rng) -> array (T, A)   expected rewards of another game that every player is told the same of
+    draw_means(scenario, rng) -> array (T, A)   expected rewards of another game about which players are told the same
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ LAWS = ("bernoulli", "gaussian")
 
 @dataclass(frozen=True)
 class Prior:
-    """Independent means, uniform within [``low``, ``high``], given that the best is ``min_gap`` above the second best.
+    """Independent means, uniform in [``low``, ``high``], given that the best is at least ``min_gap`` above the second.
 
     ``ValueError`` for values that describe no such law.
     """
 
     law: str
-    """How rewards lie around a mean: ``bernoulli`` or ``gaussian``."""
+    """Distribution of rewards around their mean: ``bernoulli`` or ``gaussian``."""
     low: float
     high: float
     min_gap: float = 0.0
     noise: float = 0.0
-    """Standard deviation of a Gaussian reward; Bernoulli arms have none."""
+    """Standard deviation of Gaussian rewards; Bernoulli rewards have none to set."""
     drifts: bool = False
     """True if means change over the rounds; then only ``particle_regret`` applies."""
 
@@ -64,10 +64,10 @@ class Prior:
 
 
 def score(trajectory: Trajectory, prior: Prior, further: float = 0.0) -> float | None:
-    """Posterior regret of a play with the continuation over ``further`` rounds; None if its environment failed.
+    """Posterior regret of a trajectory, with the continuation over ``further`` rounds; None if the episode failed.
 
-    As in ``regret``, rounds without an action count as uniform play. ``ValueError`` for games of full information,
-    where the player does not decide what it sees, so there is no luck to remove, and for means that drift.
+    As in ``regret``, rounds without an action count as uniform play. ``ValueError`` for means that drift, and for
+    full-information games, where the player does not decide what it sees, so there is no luck to remove.
     """
     if trajectory.oracle.kind == "none":
         return None
@@ -79,7 +79,7 @@ def score(trajectory: Trajectory, prior: Prior, further: float = 0.0) -> float |
 
 
 def history(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """The arms played, -1 where none was, and the rewards they paid, NaN where none was; each of shape (T,)."""
+    """The arms played (-1 if none) and the rewards that they paid (NaN if none), each of shape (T,)."""
     rewards = [turn.reward for turn in trajectory.turns if turn.action is not None]
     paid = [np.nan if reward is None else reward for reward in rewards]
     actions_T: Sequence[Action | None] = trajectory.actions_T
@@ -92,8 +92,8 @@ def posterior_regret(
 ) -> np.ndarray:
     """Posterior regret with its continuation; shape (...) for ``actions_T`` and ``rewards_T`` of shape (..., T).
 
-    An action of -1 is a round that was not played: it counts as uniform play and pays nothing. A few plays at a
-    time are fastest.
+    An action of -1 is a round that was not played: it counts as uniform play and pays nothing. Batches of a few
+    trajectories are fastest.
     """
     played_T_A = actions_T[..., None] == np.arange(n_actions)
     paid_T_A = np.where(played_T_A, rewards_T[..., None], 0.0)
@@ -105,12 +105,12 @@ def posterior_regret(
 
 
 def beliefs(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """E[max_a mu_a | h], shape (...), and E[mu_a | h], shape (..., A), of histories told by two statistics.
+    """E[max_a mu_a | h], shape (...), and E[mu_a | h], shape (..., A), from two statistics of each history.
 
     ``plays_A``: how often each arm was played; ``sums_A``: the sum of the rewards it paid; both of shape (..., A).
 
-    With f_a the posterior density of arm a without regard to the gap g, F_a its distribution function and
-    M_a(x) = int_{u<x} u f_a(u) du, the law of the means given the gap has, up to the common factor Z,
+    Let f_a be the posterior density of arm a without the condition on the gap g, F_a its distribution function and
+    M_a(x) = int_{u<x} u f_a(u) du. Given the gap, up to the common factor Z,
 
         Z             = sum_a int f_a(y) P_a(y) dy              P_a(y) = prod_{j != a} F_j(y - g)
         Z E[max]      = sum_a int y f_a(y) P_a(y) dy            arm a is best at y, all others at least g below
@@ -119,8 +119,8 @@ def beliefs(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> tuple[np.n
         D_a(y)        = sum_{i != a} f_i(y) prod_{j != i, a} F_j(y - g)
 
     All integrals are Gauss-Legendre sums, exact for the polynomials that Bernoulli densities are; a score of 200 rounds
-    is off by less than 1e-8 (docs/results/posterior_unbiased.md). ``ValueError`` if the rewards contradict the gap, as
-    those of a scenario of this law do with a probability below 1e-9 / P(gap).
+    is off by less than 1e-8 (docs/results/posterior_unbiased.md). ``ValueError`` if the rewards contradict the gap; in
+    scenarios of this law the probability of that is below 1e-9 / P(gap).
     """
     rule = _rule(prior.low, prior.high, prior.min_gap, _nodes(prior, plays_A))
     inner = _log_likelihood(prior, plays_A[..., None], sums_A[..., None], rule.inner_N)
@@ -131,7 +131,7 @@ def beliefs(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> tuple[np.n
     P_A_Q, D_A_Q = _leave_one_out(F_A_Q, f_A_Q)
     leads_A_Q = f_A_Q * P_A_Q
     total = leads_A_Q.sum(axis=(-2, -1))
-    # total over the mass without the gap is P(gap | h), whose inverse has mean 1 / P(gap): too small to be by chance.
+    # total / mass without the gap is P(gap | h). Its inverse has mean 1 / P(gap), so this small a value is not chance.
     if np.any(total < 1e-9 * (f_A_N @ rule.mass_N).prod(axis=-1)):
         raise ValueError(
             f"the rewards contradict min_gap={prior.min_gap}: is this the law the scenario was drawn from?"
@@ -142,21 +142,21 @@ def beliefs(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> tuple[np.n
 
 
 class Estimate(NamedTuple):
-    """A score from particles, and how far it can be trusted."""
+    """A score estimated from particles, and its accuracy."""
 
     score: float
     standard_error: float
     effective: float
-    """The smallest effective number of particles of any round: 1 / sum of squared weights. Below ten or so the standard
-    error is itself not to be trusted: take more paths."""
+    """The smallest effective number of particles of any round: 1 / sum of squared weights. Below about ten the standard
+    error is unreliable too: use more paths."""
 
 
 def score_by_particles(
     trajectory: Trajectory, prior: Prior, paths_P_T_A: np.ndarray, further: float = 0.0
 ) -> Estimate | None:
-    """``score`` where means drift; ``paths_P_T_A`` are draws of the generator's ``draw_means``, shape (P, T, A).
+    """``score`` for means that drift; ``paths_P_T_A`` are draws of the generator's ``draw_means``, shape (P, T, A).
 
-    Plays of one scenario should share their paths: most of the error is then common to them, and cancels in a ranking.
+    Trajectories of one scenario should share their paths: most of their error is then equal and cancels in a ranking.
     """
     if trajectory.oracle.kind == "none":
         return None
@@ -169,8 +169,8 @@ def particle_regret(
 ) -> Estimate:
     """Posterior dynamic regret by importance sampling: paths of the means, weighted by the likelihood of the rewards.
 
-    sum_t E[ max_a mu_t(a) - mu_t(a_t) | h_t ]; the continuation takes the means of the last round. The standard error
-    is the delta method's for self-normalized weights, over all rounds at once (Owen 2013, chapter 9).
+    sum_t E[ max_a mu_t(a) - mu_t(a_t) | h_t ]; the continuation uses the means of the last round. The standard error
+    follows from the delta method for self-normalized weights, over all rounds at once (Owen 2013, chapter 9).
     """
     if paths_P_T_A.shape[1] != len(actions_T):
         raise ValueError(f"paths of {paths_P_T_A.shape[1]} rounds for a horizon of {len(actions_T)}")
@@ -199,13 +199,13 @@ def _refuse_full_information(trajectory: Trajectory) -> None:
 
 
 def _before(values_T: np.ndarray) -> np.ndarray:
-    """Sums over the rounds (the last axis but one) before each of them and after the last, shape (..., T + 1, A)."""
+    """Sums over the rounds (second-to-last axis) before each round and after the last, shape (..., T + 1, A)."""
     zero = np.zeros_like(values_T[..., :1, :], dtype=float)
     return np.concatenate([zero, np.cumsum(values_T, axis=-2)], axis=-2)
 
 
 def _log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Of ``plays`` rewards that add up to ``sums``, up to what does not depend on ``means``; broadcast."""
+    """Log-likelihood of ``plays`` rewards with sum ``sums``, without terms independent of ``means``; broadcasts."""
     if prior.law == "gaussian":
         return np.asarray((sums * means - plays * means**2 / 2) / prior.noise**2)
     inside = np.clip(means, 1e-12, 1 - 1e-12)  # a drifting mean may touch 0 or 1
@@ -213,9 +213,9 @@ def _log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np
 
 
 def _leave_one_out(F_A_Q: np.ndarray, f_A_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every arm a: P_a, the product of F_j over j != a, and D_a, its derivative if f were that of F.
+    """For every arm a: P_a, the product of F_j over j != a, and D_a, its derivative if f_j is that of F_j.
 
-    Products from both ends, because dividing by F_a fails where it is 0.
+    The code multiplies from both ends, because division by F_a fails where F_a is 0.
     """
     n_arms = F_A_Q.shape[-2]
     none = np.ones_like(F_A_Q[..., 0, :]), np.zeros_like(F_A_Q[..., 0, :])
@@ -232,14 +232,14 @@ def _leave_one_out(F_A_Q: np.ndarray, f_A_Q: np.ndarray) -> tuple[np.ndarray, np
 
 
 class _Rule(NamedTuple):
-    """Gauss-Legendre nodes; densities are read at ``inner_N``, the best mean runs over ``outer_Q``."""
+    """Gauss-Legendre nodes: densities are evaluated at ``inner_N``, the best mean is integrated over ``outer_Q``."""
 
     inner_N: np.ndarray
-    """In [low, high]."""
+    """Nodes in [low, high]."""
     mass_N: np.ndarray
-    """Their weights."""
+    """Weights of ``inner_N``."""
     outer_Q: np.ndarray
-    """In [low + gap, high]: where the best mean may lie."""
+    """Nodes in [low + gap, high], where the best mean may lie."""
     weights_Q: np.ndarray
     integrate_N_Q: np.ndarray
     """(values at inner_N) @ integrate_N_Q: their integral from low to each outer node minus the gap."""
@@ -260,10 +260,10 @@ def _rule(low: float, high: float, gap: float, n: int) -> _Rule:
 
 
 def _nodes(prior: Prior, plays_A: np.ndarray) -> int:
-    """How many nodes the longest of the histories needs.
+    """Number of nodes that the longest history needs.
 
-    After n rounds the narrowest posterior is about scale / sqrt(n) wide; the Legendre series of such a bump needs a
-    number of terms that grows like the range over that width. Found by halving the spacing until nothing changed.
+    After n rounds the narrowest posterior is about scale / sqrt(n) wide; the Legendre series of such a peak needs a
+    number of terms in proportion to range / width. The factor was found by halving the spacing until nothing changed.
     """
     scale = prior.noise if prior.law == "gaussian" else 0.5
     rounds = float(plays_A.sum(axis=-1).max())

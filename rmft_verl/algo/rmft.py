@@ -18,18 +18,18 @@ from rmft_verl.types import Batch, Scored
 
 
 class RMFT(Method):
-    """Maximum likelihood of the sampled tokens of what was kept."""
+    """Maximizes the likelihood of the sampled tokens of kept trajectories."""
 
     options = ("selection.threshold", "update.train_on", "update.weighting")
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
-        """The lowest scores of each group."""
+        """Choose the lowest scores of each group."""
         selection, keep = config.selection, count(config.selection.keep, config.rollout.rollouts)
         kept = select(scored, keep=keep, by=selection.group_by, rng=rng, threshold=selection.threshold)
         return Batch([one.trajectory for one in kept], kept=[one.place for one in kept])
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """Where trajectories weigh alike, a sample weighs 1 / (samples of its trajectory), on average 1."""
+        """Unless every token counts alike, a sample's weight is mean / (samples of its trajectory), on average 1."""
         if config.update.weighting == "token":
             return {}
         rows_of = Counter(samples.play)
@@ -37,7 +37,7 @@ class RMFT(Method):
         return {"weight": [mean / rows_of[play] for play in samples.play]}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
-        """-log p, averaged over tokens; or over the tokens of a trajectory, then over trajectories."""
+        """-log p, averaged over tokens; or over the tokens of a sample, then over samples by their weight."""
         if config.update.weighting == "token":
             return Terms(per_token=-sum(logp.sum() for logp in rows.logprobs))
         pairs = zip(rows.columns["weight"], rows.logprobs, strict=True)

@@ -1,4 +1,4 @@
-"""Which plays are trained on: group, rank, keep. Pure functions of data; the config only names them."""
+"""Selects the trajectories to train on: group, rank, keep. All functions are pure; the config only names them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ GROUP_KEYS: dict[str, Callable[[Trajectory], str]] = {
     "instance": lambda trajectory: trajectory.scenario.instance_id,
     "all": lambda trajectory: "all",
 }
-"""What is compared with what: rollouts of one scenario (game and words), of one hidden game, or all of them."""
+"""What is compared: trajectories of one scenario (game and words), of one hidden game, or all of them."""
 
 
 def count(keep: float, rollouts: int) -> int:
-    """k: ``keep`` itself from 1 on, below 1 that share of the ``rollouts`` of a scenario, at least one."""
+    """k: ``keep`` itself if it is 1 or more, else that share of the ``rollouts`` of a scenario, at least one."""
     return int(keep) if keep >= 1 else max(1, round(keep * rollouts))
 
 
 def select(
     scored: Sequence[Scored], *, keep: int, by: str, rng: np.random.Generator, threshold: float | None = None
 ) -> list[Scored]:
-    """The ``keep`` lowest scores of each scenario, ties broken by ``rng``; with the regret as score, Alg. 1 of RMFT.
+    """The lowest scores of each group, ties broken by ``rng``; with regret as the score, Algorithm 1 of RMFT.
 
-    Grouped by scenario each group gives at most ``keep``; a wider group gives ``keep`` for each scenario in it. A group
-    with fewer plays gives what it has; ``threshold`` is the worst score per round that is kept. Keeping few copies
-    luck: see docs/selection.md.
+    A group gives up to ``keep`` trajectories for each scenario in it, or all if it has fewer. ``threshold`` is the
+    highest score per round that is kept. Keeping few trajectories imitates luck: see docs/selection.md.
     """
     kept: list[Scored] = []
     for ranked, n_scenarios in _ranked(scored, by, rng):
@@ -43,10 +42,8 @@ def pairs(
 ) -> list[tuple[Scored, Scored]]:
     """Pairs (chosen, rejected): the best of each group with the worst, the second best with the second worst, ...
 
-    At most ``keep`` a scenario.
-
-    No trajectory is in two pairs. Pairs whose scores are equal, or differ by less than ``margin`` times the regret of
-    uniform play (on the game of the chosen one), are left out.
+    There are at most ``keep`` pairs per scenario, and no trajectory is in two pairs. Pairs whose scores are equal, or
+    differ by less than ``margin`` times the regret of uniform play (on the game of the chosen one), are left out.
     """
     found: list[tuple[Scored, Scored]] = []
     for ranked, n_scenarios in _ranked(scored, by, rng):
@@ -59,7 +56,7 @@ def pairs(
 
 
 def _ranked(scored: Sequence[Scored], by: str, rng: np.random.Generator) -> Iterator[tuple[list[Scored], int]]:
-    """Each group in order of first appearance, its plays lowest score first; and how many scenarios are in it."""
+    """For each group, in order of first appearance: its trajectories, lowest score first, and its scenario count."""
     groups: dict[str, list[Scored]] = {}
     for play in scored:
         groups.setdefault(GROUP_KEYS[by](play.trajectory), []).append(play)

@@ -1,4 +1,4 @@
-"""What the trainer asks of the machinery that samples and trains. verl implements it in ``bridge``."""
+"""The interface of a backend that samples and trains. ``bridge.verl_backend`` implements it with verl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class StaleSamplerError(RunError):
-    """The sampler does not play with the trainer's weights; going on would train on another model's play."""
+    """The sampler does not use the trainer's weights. Going on would train on trajectories of another model."""
 
 
 class Backend(Protocol):
@@ -22,22 +22,22 @@ class Backend(Protocol):
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
-        """Play every request with the current weights, in order. Not yet scored."""
+        """Play every request with the current weights. Return the trajectories in order, not yet scored."""
         ...
 
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """Plays of an algorithm with ``tokens``: what the model would have read and, as its replies, ``Turn.text``."""
+        """Add ``tokens`` to an algorithm's trajectories: what a model would read, with ``Turn.text`` as replies."""
         ...
 
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
-        """Train on the sampled tokens of ``batch``; returns loss, gradient norm, token counts and what the loss adds.
+        """Train on the sampled tokens of ``batch``; returns loss, gradient norm, token counts and the loss's metrics.
 
-        Raises ``RunError`` if the batch is too small for the GPUs or the training is not finite.
+        Raises ``RunError`` if the batch is too small for the GPUs, or if a loss or a gradient norm is not finite.
         """
         ...
 
     def sync(self, version: int) -> dict[str, float]:
-        """Give the sampler the trainer's weights and prove that they arrived; raises ``StaleSamplerError``."""
+        """Give the sampler the trainer's weights. Raises ``StaleSamplerError`` if they did not arrive."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -45,11 +45,11 @@ class Backend(Protocol):
         ...
 
     def save_state(self, directory: Path) -> None:
-        """Write all that the next update and the next sync depend on: weights, optimizer, schedule, generators."""
+        """Write everything that the next update and sync depend on: weights, optimizer, schedule, generators."""
         ...
 
     def load_state(self, directory: Path) -> None:
-        """Go on from what ``save_state`` wrote; the sampler has the weights after the next ``sync``."""
+        """Load what ``save_state`` wrote. The sampler gets the weights at the next ``sync``."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Model shapes: what the memory of a GPU and the size of a weight sync follow from, before anything loads."""
+"""Model shapes, to estimate GPU memory and the size of a weight sync before anything loads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rmft_verl.config import Config, LoraConfig
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model's memory follows from."""
+    """The numbers that a model's memory depends on."""
 
     parameters: int
     hidden: int
@@ -22,7 +22,7 @@ class Shape:
     head_dim: int
     vocabulary: int
     linears: Mapping[str, int]
-    """In each layer: name of a linear map -> the numbers it takes and gives, added up."""
+    """In each layer: name of a linear map -> its input width plus its output width."""
 
     @classmethod
     def from_hf(cls, hf: Mapping[str, Any]) -> Shape:
@@ -40,14 +40,14 @@ class Shape:
         return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary, linears)
 
     def adapters(self, lora: LoraConfig) -> int:
-        """Parameters of the adapters; those of modules that it has not heard of are left out."""
+        """Number of adapter parameters. Modules that are not in ``linears`` are left out."""
         named = lora.target_modules
         sizes = [size for name, size in self.linears.items() if named == "all-linear" or name in named]
         return self.layers * lora.rank * sum(sizes)
 
 
 SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool, int]] = {
-    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied, positions: config.json
+    # hidden, layers, heads, key-value heads, head size, intermediate, vocabulary, tied, positions: all from config.json
     "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 128, 3072, 151936, True, 40960),
     "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 128, 6144, 151936, True, 40960),
     "Qwen/Qwen3-4B": (2560, 36, 32, 8, 128, 9728, 151936, True, 40960),
@@ -60,7 +60,7 @@ SHAPES: dict[str, tuple[int, int, int, int, int, int, int, bool, int]] = {
 
 
 def known_shape(path: str) -> Shape | None:
-    """The shape of a model of the recipes by its hub id, so that a plan needs no download; None for others."""
+    """The shape of a model of the recipes by its hub id, without a download; None for other models."""
     if path not in SHAPES:
         return None
     hidden, layers, heads, kv_heads, head_dim, intermediate, vocabulary, tied, _ = SHAPES[path]
@@ -79,11 +79,11 @@ def known_shape(path: str) -> Shape | None:
 
 
 def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
-    """Memory per GPU by part, in GiB, for training with FSDP2 and Adam: of all weights, or of adapters beside them.
+    """Memory per GPU by part, in GiB, for training all weights, or only adapters, with FSDP2 and Adam.
 
-    Parameters, gradients and Adam's two moments are float32 and sharded; activations assume gradient checkpointing and
-    the float32 logits of one forward pass of ``tokens_per_gpu`` tokens, as if all of them had been sampled. The sampler
-    plays as many dialogues at once as its share leaves room for, ``max_num_seqs`` at most.
+    Parameters, gradients and Adam's two moments are float32 and sharded. Activations assume gradient checkpointing.
+    Logits (bfloat16 and float32) are of one forward pass of ``tokens_per_gpu`` tokens, as if all were sampled. The
+    sampler plays as many dialogues at once as its share has room for, at most ``max_num_seqs``.
     """
     hardware = config.hardware
     world = hardware.nodes * hardware.gpus_per_node
@@ -106,13 +106,13 @@ def memory_gib(shape: Shape, config: Config) -> dict[str, float]:
 
 
 def model_shape(model_path: str) -> Shape | None:
-    """From the model's config.json, or from the table of the recipes' models; None if neither knows it."""
+    """The shape from the model's config.json or the table of the recipes' models; None if it is in neither."""
     file = Path(model_path) / "config.json"
     return Shape.from_hf(json.loads(file.read_text())) if file.is_file() else known_shape(model_path)
 
 
 def model_positions(model_path: str) -> int | None:
-    """Tokens of the longest dialogue that the model can read, from the same places; None if neither knows it."""
+    """Most tokens that the model can read, from the same sources; None if it is in neither."""
     file = Path(model_path) / "config.json"
     if not file.is_file():
         return SHAPES[model_path][-1] if model_path in SHAPES else None

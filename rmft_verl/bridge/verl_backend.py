@@ -1,6 +1,6 @@
 """The backend on verl 0.9: one actor worker group (FSDP2), colocated vLLM servers, verl's agent loop and weight sync.
 
-verl's parts are composed, none of its trainers is inherited.
+It composes verl's parts and inherits none of its trainers.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ from rmft_verl.config import Config
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
 
 PROBE = 8
-"""Dialogues that the canary compares."""
+"""Number of dialogues that the canary compares."""
 
 PROBE_FILE = "probe.npz"
-"""Their name beside the trainer's state, so that the sync after a resumed run is proven as any other."""
+"""Their file beside the trainer's state, so that the first sync of a resumed run is checked too."""
 
 
 class VerlBackend:
-    """Starts verl's workers and servers."""
+    """Starts and uses verl's workers and servers."""
 
     def __init__(
         self, config: Config, verl_config: DictConfig, kind: str, started: runtime.Ray, scratch: Path | None = None
     ) -> None:
-        """``scratch``: where ``update.start=base`` keeps the base while the run lasts, a directory that every node can
-        write to; None = the system's temporary one.
+        """``scratch``: where ``update.start=base`` stores the base during the run. Every node can write to it; None =
+        the system's temporary directory.
         """
         self._config, self._ray = config, started
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
@@ -98,14 +98,13 @@ class VerlBackend:
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
-        started.up()
 
     @told()
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
         workers = self._config.hardware.agent_workers
-        padded = math.ceil(len(requests) / workers) * workers  # verl splits evenly
+        padded = math.ceil(len(requests) / workers) * workers  # verl splits them evenly
         asked = [requests[i % len(requests)] for i in range(padded)]
         batch = DataProto.from_dict(
             non_tensors={
@@ -120,13 +119,13 @@ class VerlBackend:
         sample = partial(self._agents.generate_sequences, batch)
         played = progress.watch(sample, self._counter, on_progress, patience)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
-        if not self._probe:  # the first rollout proves the first sync: nothing had been sampled to prove it on
+        if not self._probe:  # the first rollout checks the first sync, when nothing had been sampled
             self._probe = _spread(_samples(trajectories))
             self._prove(version)
         return trajectories
 
     def _keep_base(self, scratch: Path | None) -> Path:
-        """Save the weights as they are now, with the optimizer's first state; returns the directory."""
+        """Save the current weights and the optimizer's first state; returns the directory."""
         base = Path(tempfile.mkdtemp(prefix="rmft_verl_base_", dir=scratch))
         self._actor.save_checkpoint(str(base), global_step=0)
         shutil.rmtree(base / "huggingface")
@@ -159,7 +158,7 @@ class VerlBackend:
         return steps.outcome(metrics) | counts
 
     def _training_batch(self, samples: Samples) -> TensorDict:
-        """verl's batch of the samples. Asks the model that played for log-probabilities where the method needs them."""
+        """verl's batch of the samples, with log-probabilities of the model that played if the method needs them."""
         config, actor = self._config, self._verl.actor_rollout_ref.actor
         method = METHODS[config.update.loss]
         tokens, temperature = samples.tokens, method.temperature(config)
@@ -184,7 +183,7 @@ class VerlBackend:
         )
 
     def _prove(self, version: int) -> dict[str, float]:
-        """The canary on the probe's sampled tokens; raises ``StaleSamplerError``."""
+        """Run the canary on the probe's sampled tokens; raises ``StaleSamplerError``."""
         trainer = self._trainer_logprobs(self._probe)
         sampler = canary.sampler_logprobs(self._client, self._probe, self._config.rollout.timeout)
         return canary.judge(trainer, sampler, self._before, self._config.canary_tolerance, version)
@@ -194,8 +193,8 @@ class VerlBackend:
         return sampled_logprobs(self._logprobs(probe, 1.0), probe)
 
     def _logprobs(self, samples: Sequence[Tokens], temperature: float) -> list[torch.Tensor]:
-        """verl's row of log-probabilities of each sample under the trainer: position j is of token j + 1."""
-        padded = math.ceil(len(samples) / self._world) * self._world  # verl splits evenly
+        """verl's row of log-probabilities under the trainer for each sample. Position j is of token j + 1."""
+        padded = math.ceil(len(samples) / self._world) * self._world  # verl splits them evenly
         batch = plain_batch([samples[i % len(samples)] for i in range(padded)], temperature)
         log_probs = tu.get(_value(self._actor.compute_log_prob(batch)), "log_probs")
         return list(log_probs.unbind())[: len(samples)]
@@ -239,20 +238,20 @@ def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:
 
 
 def _spread(samples: Sequence[Tokens]) -> list[Tokens]:
-    """``PROBE`` dialogues from all over: those of one scenario often say the same, and a few tokens prove little."""
+    """``PROBE`` evenly spaced dialogues: those of one scenario often say the same, and a few tokens prove little."""
     places = np.linspace(0, len(samples) - 1, min(PROBE, len(samples))).round().astype(int)
     return [samples[place] for place in places]
 
 
 def _objects(values: list[Any]) -> np.ndarray:
-    """A one-dimensional object array, whatever the values are."""
+    """A one-dimensional object array of any values."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def _value(result: Any) -> Any:
-    """What a worker group's call returns, whether verl made the call blocking or not."""
+    """The result of a worker group's call, whether or not verl made the call blocking."""
     if isinstance(result, ray.ObjectRef):
         return ray.get(result)
     return result.get() if type(result).__name__ == "DataProtoFuture" else result

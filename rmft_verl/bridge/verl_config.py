@@ -1,4 +1,4 @@
-"""Our configuration in verl's words: one function from ``Config`` to verl's own, checked against verl's schema."""
+"""Translates our ``Config`` to verl's configuration and checks it against verl's schema."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from rmft_verl.types import Message
 
 AGENT = "rmft"
 
-CPU_EXTENSION = "rmft_verl.bridge.cluster.cpu_sampler.CpuWorkerExtension"
+EXTENSIONS = {
+    "cpu": "rmft_verl.bridge.cluster.cpu_sampler.CpuWorkerExtension",
+    "cuda": "rmft_verl.bridge.cluster.sampler.SamplerExtension",
+}
+"""Kind of device -> the extension of vLLM's workers that receives weights."""
 
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
 def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[str, Any]:
-    """verl's keys that follow from ours. Keys with a leading ``+`` are new to verl's file, not to its code."""
+    """verl's keys that follow from ours. A leading ``+`` marks a key that verl's code knows and its file lacks."""
     hardware, rollout, update = config.hardware, config.rollout, config.update
     on_cpu = kind == "cpu"
     actor, sampler = ACTOR, SAMPLER
@@ -50,6 +54,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,
         f"{sampler}.name": "vllm",
+        f"+{sampler}.engine_kwargs.vllm.worker_extension_cls": EXTENSIONS[kind],
         f"{sampler}.nnodes": hardware.nodes,
         f"{sampler}.n_gpus_per_node": hardware.gpus_per_node,
         f"{sampler}.tensor_model_parallel_size": hardware.tensor_parallel,
@@ -78,8 +83,8 @@ def _optimizer(config: Config) -> dict[str, Any]:
         f"{optim}.lr": update.lr,
         f"{optim}.weight_decay": update.weight_decay,
         f"{optim}.clip_grad": update.max_grad_norm,
-        # verl's scheduler makes one step an update: half a cosine is down at the last, none of it is constant. The
-        # warm-up is ours and counts optimizer steps (``bridge.engine``).
+        # verl's scheduler takes one step per update. Half a cosine falls to 0 over the run, no cosine is constant.
+        # The warm-up is ours and counts optimizer steps (``bridge.training.engine``).
         f"{optim}.lr_scheduler_type": "cosine",
         f"{optim}.num_cycles": 0.5 if update.schedule == "cosine" else 0.0,
         f"{optim}.zero_indexed_step": False,
@@ -96,7 +101,7 @@ def _lora(config: Config) -> dict[str, Any]:
         f"{model}.lora_rank": lora.rank,
         f"{model}.lora_alpha": lora.alpha,
         f"{model}.target_modules": lora.target_modules,
-        f"{model}.lora.merge": True,  # the sampler gets whole weights and needs no LoRA of its own
+        f"{model}.lora.merge": True,  # the sampler gets merged weights and needs no LoRA of its own
         f"+{ACTOR}.checkpoint.save_lora_only": True,
     }
 
@@ -107,11 +112,10 @@ def _on_cpu(config: Config) -> dict[str, Any]:
         f"{SAMPLER}.enforce_eager": True,
         f"{SAMPLER}.free_cache_engine": False,
         f"+{SAMPLER}.enable_sleep_mode": False,
-        # A prompt split over two steps rewinds its seeded generator, which vLLM can do on a GPU only.
+        # For a prompt split over two steps vLLM rewinds the seeded generator, which works on a GPU only.
         f"{SAMPLER}.enable_chunked_prefill": False,
         f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
-        f"+{SAMPLER}.engine_kwargs.vllm.worker_extension_cls": CPU_EXTENSION,
-        # A prompt is computed again from the last whole block on, and vLLM's own blocks are of 128 tokens on a CPU.
+        # vLLM computes a prompt again from its last whole block on. By default a block has 128 tokens on a CPU.
         f"+{SAMPLER}.engine_kwargs.vllm.block_size": 32,
     }
 
@@ -119,11 +123,11 @@ def _on_cpu(config: Config) -> dict[str, Any]:
 def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_template: str = "") -> DictConfig:
     """verl's resolved configuration: its defaults, then ``derived``, then the user's ``verl:`` mapping.
 
-    ``chat_template``: the text of one instead of the model's own; too long for an override.
+    ``chat_template``: replaces the model's own; its text is too long for an override.
 
-    Raises ``ConfigError`` for a key verl does not have.
+    Raises ``ConfigError`` for a key that verl does not have.
     """
-    spec = importlib.util.find_spec("verl")  # found, not imported: a dry run stays light
+    spec = importlib.util.find_spec("verl")  # located, not imported: a dry run stays fast
     assert spec is not None and spec.origin is not None
     overrides = _flatten(derived) + _flatten(raw)
     GlobalHydra.instance().clear()
@@ -140,7 +144,7 @@ def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_templa
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Hydra override strings. ``+`` anywhere in a key moves to the front, where Hydra wants it."""
+    """Hydra override strings. A ``+`` anywhere in a key moves to the front, as Hydra needs it."""
     overrides: list[str] = []
     for key, value in tree.items():
         path = f"{prefix}.{key}" if prefix else str(key)
@@ -190,6 +194,6 @@ def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> 
 
 
 def _seats(hardware: HardwareConfig) -> int:
-    """Dialogues at a time in each rollout worker: twice what the engines run, since one that hears its answer waits."""
+    """Dialogues at a time per rollout worker: twice what the engines run, since those between replies use none."""
     engines = max(1, hardware.nodes * hardware.gpus_per_node // hardware.tensor_parallel)
     return math.ceil(2 * hardware.max_num_seqs * engines / hardware.agent_workers)

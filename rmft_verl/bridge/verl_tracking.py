@@ -13,11 +13,11 @@ from rmft_verl.store.tracking import TrackingError, best_median_worst, render_di
 from rmft_verl.types import Trajectory
 
 OWN = ("wandb", "tracking", "console", "file")
-"""Backends of verl that the project has itself, in a form that can be continued."""
+"""verl's backends that the project implements itself, so that a resumed run continues them."""
 
 
 class VerlTracker:
-    """Metrics and the best, median and worst dialogue through verl's ``Tracking``."""
+    """Logs metrics and the best, median and worst dialogue through verl's ``Tracking``."""
 
     def __init__(
         self, directory: Path, *, project: str, name: str, backends: Sequence[str], config: Mapping[str, Any]

@@ -20,33 +20,33 @@ from rmft_verl.types import Action, Observation, Oracle, RunError, Scenario, Ste
 ENTRY_POINT_GROUP = "rmft_verl.environments"
 
 VERBOSE = "RMFT_VERBOSE"
-"""Environment variable: 1 shows the traceback above the one line of an error."""
+"""Environment variable; 1 shows the traceback above the one-line message of an error."""
 
 
 class EnvLoadError(RunError):
     """An environment plug-in is missing, ambiguous, broken or not conformant. The message says which and what to do.
 
-    What the plug-in itself raised is the ``__cause__``, with its traceback.
+    If the plug-in itself raised an exception, that is the ``__cause__``, with its traceback.
     """
 
 
 class Generator(Protocol):
-    """Draws scenarios. Built with the recipe's ``env.options`` as keyword arguments."""
+    """Draws scenarios. It is built with the recipe's ``env.options`` as keyword arguments."""
 
     def __init__(self, **options: Any) -> None: ...
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """One scenario, a function of ``rng`` alone."""
+        """Draw one scenario, which depends on ``rng`` alone."""
         ...
 
 
 @runtime_checkable
 class Env(Protocol):
-    """One single-use game: one scenario, one play, then discarded."""
+    """The game of one episode: built for one scenario, played once, then discarded."""
 
     name: ClassVar[str]
     Generator: ClassVar[type]
-    """The scenario sampler of this environment (see ``Generator``)."""
+    """The class that draws scenarios of this environment (see ``Generator``)."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None: ...
 
@@ -55,7 +55,7 @@ class Env(Protocol):
         ...
 
     def parse(self, text: str) -> Action | None:
-        """The action a reply names, or None if there is none. Never raises, whatever the text."""
+        """The action that a reply names, or None if it names none. Never raises, whatever the text."""
         ...
 
     def step(self, action: Action) -> StepResult:
@@ -63,7 +63,7 @@ class Env(Protocol):
         ...
 
     def oracle(self) -> Oracle:
-        """The truth. Asked for once, when the play has ended."""
+        """The truth about the game. ``play`` calls it once, when the episode has ended."""
         ...
 
 
@@ -87,7 +87,7 @@ def load_env(name: str, env_dirs: Sequence[str] = ()) -> type[Env]:
 
 
 def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
-    """Every environment name with where it lives: ``pkg.module:Class`` or the path of a drop-in folder or file.
+    """Every environment name and its location: ``pkg.module:Class``, or the path of a drop-in folder or file.
 
     A drop-in is ``DIR/NAME.py`` or ``DIR/NAME/__init__.py``. Raises ``EnvLoadError`` if a directory is missing or
     two plug-ins share one name.
@@ -113,7 +113,7 @@ def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
 
 
 def make_generator(env_class: type[Env], options: Mapping[str, Any]) -> Any:
-    """The plug-in's scenario sampler; raises ``ConfigError`` naming the option it refuses."""
+    """The plug-in's Generator; raises ``ConfigError`` naming the option that it refuses."""
     try:
         return env_class.Generator(**options)
     except (TypeError, ValueError) as error:
@@ -126,10 +126,10 @@ def suites(env_class: type[Env]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def blame(error: BaseException, source: str = "") -> str:
-    """One line for what a plug-in raised: ``FILE:LINE: ValueError: text``, the innermost line of its own code.
+    """One line about an exception of a plug-in: ``FILE:LINE: ValueError: text``, at the innermost line of its own code.
 
-    What the plug-in called is not its own: frames of other folders are passed over. ``source`` stands in if no line of
-    it ran.
+    Frames of other folders are skipped: the plug-in only called that code. ``source`` replaces file and line if none of
+    its lines ran.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
@@ -143,7 +143,7 @@ def blame(error: BaseException, source: str = "") -> str:
 
 
 def _ours(filename: str) -> bool:
-    """Whether a frame belongs to what loads and plays plug-ins."""
+    """Whether a frame belongs to the code that loads and plays plug-ins."""
     return filename.startswith("<") or any(
         Path(filename).is_relative_to(folder)
         for folder in (Path(__file__).parent.parent, Path(importlib.__file__).parent)
@@ -181,7 +181,7 @@ def _load_folder(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     for loaded in [key for key in sys.modules if key.startswith(f"{module_name}.")]:
-        del sys.modules[loaded]  # another folder's, or from before it was mended
+        del sys.modules[loaded]  # left by another folder, or by an earlier version of the file
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)

@@ -1,8 +1,8 @@
-"""How a player meets the past: in a growing dialogue, or in one prompt a round that tells it again.
+"""How a model reads the earlier rounds: in a growing dialogue, or in a new prompt every round that repeats them.
 
-In a dialogue the model's earlier replies, their reasoning included, stay in its context. In the other views only the
-environment's words remain: the model sees no reasoning but the one it is writing, and every round is a training sample
-of its own. Either way training sees the very tokens that sampling saw.
+A dialogue keeps the model's earlier replies, with their reasoning, in the context. The other views keep only the
+environment's text: the model sees none of its earlier reasoning, and every round is a separate training sample. In both
+cases training uses exactly the tokens that were sampled.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from rmft_verl.env import Env
 from rmft_verl.types import Action, Message, Observation, Oracle, Scenario, StepResult
 
 HISTORIES = ("dialogue", "transcript", "summary")
-"""A growing dialogue; one prompt a round with every report so far, or with counts and averages."""
+"""A growing dialogue; a prompt per round with every report so far; a prompt per round with counts and averages."""
 
 
 NOW = "That game was an example. Another one begins.\n"
-"""Before the first words of the game, behind worked examples."""
+"""Text between the worked examples and the first message of the game."""
 
 
 def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message] = ()) -> Env:
-    """``env``, or ``env`` told in one prompt a round, behind ``examples``.
+    """``env`` with the given ``history``, and with ``examples`` before the first message of every dialogue.
 
     ``ValueError`` for a history that is not in ``HISTORIES``.
     """
@@ -37,7 +37,7 @@ def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message]
 
 
 class _Wrapped:
-    """What both views leave to the environment that they wrap."""
+    """Base of both wrappers: passes ``parse`` and ``oracle`` on to the wrapped environment."""
 
     Generator: ClassVar[type] = object
 
@@ -52,7 +52,7 @@ class _Wrapped:
 
 
 class BehindExamples(_Wrapped):
-    """Wraps an environment: where a dialogue begins, messages of other games stand before its own."""
+    """Wraps an environment and puts messages of other games before its own at the start of every dialogue."""
 
     name: ClassVar[str] = "behind_examples"
 
@@ -77,7 +77,7 @@ class BehindExamples(_Wrapped):
 
 
 class SinglePrompt(_Wrapped):
-    """Wraps an environment: every observation is one user message that stands alone."""
+    """Wraps an environment so that every observation is one self-contained user message."""
 
     name: ClassVar[str] = "single_prompt"
 

@@ -1,4 +1,4 @@
-"""The one loop that plays every player: the language model, an algorithm, the oracle."""
+"""The loop in which every player plays: the language model, an algorithm or the oracle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLARIFY = Message("user", "I could not find your choice. Please answer again and
 
 
 class Player(Protocol):
-    """Anything that decides. Single-use: one player per episode."""
+    """Anything that chooses actions. Every episode needs a new player."""
 
     name: str
 
@@ -38,8 +38,9 @@ async def play(
     """Play one episode and return its trajectory, the oracle's truth included.
 
     ``reward_seed`` is the seed ``env`` was built with; ``policy_seed`` also seeds the uniform action that replaces an
-    unparsable reply. An exception inside the environment or the player is data: it ends the episode with
-    ``StopReason.ERROR``, its traceback and no oracle. The only caller of ``env.oracle()``.
+    unparsable reply. An exception in the environment or the player is data: it ends the episode with
+    ``StopReason.ERROR``, its traceback and an oracle of kind ``none``. Only this function and ``check_env`` call
+    ``env.oracle()``.
     """
     fallback = np.random.default_rng([policy_seed, 1])
     turns: list[Turn] = []
@@ -47,7 +48,7 @@ async def play(
     try:
         stop = await _rounds(env, player, turns, on_invalid, fallback)
         oracle = env.oracle()
-    except Exception:  # a bad rollout is data, whatever the plug-in raised
+    except Exception:  # a bad rollout is data, whatever was raised
         stop, error = StopReason.ERROR, traceback.format_exc()
         oracle = Oracle(np.full((scenario.horizon, len(scenario.actions)), np.nan), "none")
     return Trajectory(scenario, player.name, tuple(turns), oracle, stop, reward_seed, policy_seed, error=error)
@@ -98,7 +99,7 @@ def play_now(
     policy_seed: int,
     on_invalid: str = "uniform",
 ) -> Trajectory:
-    """``play`` for callers that are not in an event loop; builds the environment as well."""
+    """``play`` for callers outside an event loop; builds the environment as well."""
     env = env_class(scenario, reward_seed)
     return asyncio.run(
         play(env, player, scenario, reward_seed=reward_seed, policy_seed=policy_seed, on_invalid=on_invalid)

@@ -1,6 +1,6 @@
-"""Regret as pure functions of the oracle and the actions: it can be recomputed years later from the file.
+"""Regret as pure functions of oracle and actions, so it can be recomputed later from the stored file.
 
-An action of None (an episode that ended early) counts as uniform play, so every trajectory has a regret.
+An action of None (the episode ended early) counts as uniform play, so episodes that ended early have a regret too.
 All values are in reward units, summed over the T rounds.
 """
 
@@ -15,7 +15,7 @@ from rmft_verl.types import Action, Oracle, Trajectory
 
 
 def earned(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
-    """Expected reward of what was played at each round, shape (T,)."""
+    """Expected reward of the action of each round, shape (T,)."""
     horizon, n_actions = expected_T_A.shape
     if len(actions_T) != horizon:
         raise ValueError(f"{len(actions_T)} actions for a horizon of {horizon}")
@@ -41,7 +41,7 @@ def dynamic_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None])
     """Cumulative dynamic regret after each round, shape (T,), non-negative and non-decreasing.
 
     sum_t (max_a mu_t(a) - mu_t(a_t)): the comparator follows the drift (Besbes, Gur and Zeevi 2014). The formula is
-    that of pseudo-regret, whose means stand still.
+    that of pseudo-regret, where the means are constant.
     """
     return pseudo_regret(expected_T_A, actions_T)
 
@@ -49,7 +49,7 @@ def dynamic_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None])
 def external_regret(rewards_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
     """External regret after each round against the action that is best up to that round, shape (T,); may be negative.
 
-    max_a sum_{s<=t} R_s(a) - sum_{s<=t} <pi_s, R_s>: the best fixed policy of a simplex is one of its corners
+    max_a sum_{s<=t} R_s(a) - sum_{s<=t} <pi_s, R_s>: the best fixed policy is a corner of the simplex
     (Cesa-Bianchi and Lugosi 2006, chapter 2; Park et al. 2026, section on full information).
     """
     return np.asarray(np.cumsum(rewards_T_A, axis=0).max(axis=1) - np.cumsum(earned(rewards_T_A, actions_T)))
@@ -74,12 +74,12 @@ def regret_curve(oracle: Oracle, actions_T: Sequence[Action | None]) -> np.ndarr
 
 
 def score(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with its regret filled in; left None if the environment failed before it could tell the truth."""
+    """The trajectory with its regret set. The regret stays None if the episode failed and thus has no oracle."""
     if trajectory.oracle.kind not in REGRETS:
         return trajectory
     return dataclasses.replace(trajectory, regret=float(regret_curve(trajectory.oracle, trajectory.actions_T)[-1]))
 
 
 def uniform_regret(oracle: Oracle) -> float:
-    """Expected regret of uniform play on the same game: the 1 of the normalised scale."""
+    """Expected regret of uniform play on the same game; normalized regret is measured in this unit."""
     return float(regret_curve(oracle, (None,) * oracle.expected_T_A.shape[0])[-1])

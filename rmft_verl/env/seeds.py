@@ -1,4 +1,4 @@
-"""Seeds: one stream of randomness per purpose, so that no draw of one shifts those of another."""
+"""Seeds: one random stream per purpose, so that draws for one purpose never shift those for another."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SCENARIO, REWARD, POLICY, SELECTION, UPDATE, HELD_OUT = range(6)
 """Purposes. A stream is seeded by (purpose, run seed, iteration, ...)."""
 
 HELD_OUT_SEED = 0
-"""Not the run's seed: every run of a recipe is measured on the same scenarios and draws, so runs can be paired."""
+"""Independent of the run's seed: all runs of a recipe meet the same scenarios and draws, so runs can be paired."""
 
 
 def stream_seed(purpose: int, *path: int) -> int:
-    """A 32-bit seed of a purpose and a path such as (run seed, iteration, scenario, rollout)."""
+    """A 32-bit seed for a purpose and a path such as (run seed, iteration, scenario, rollout)."""
     return int(np.random.SeedSequence([purpose, *path]).generate_state(1)[0])
 
 
 def episode_seeds(seed: int, scenario_index: int, episode: int) -> tuple[int, int]:
-    """(reward_seed, policy_seed) of one episode of an evaluation: all players that use them meet the same draws."""
+    """(reward_seed, policy_seed) of one evaluation episode: all players that use them meet the same draws."""
     reward_seed, policy_seed = np.random.SeedSequence([seed, scenario_index, episode]).generate_state(2)
     return int(reward_seed), int(policy_seed)
 

@@ -1,4 +1,4 @@
-"""How many tokens the longest dialogue of an environment takes, counted before anything loads."""
+"""Counts the tokens of the longest dialogue of an environment before any model is loaded."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from rmft_verl.env.history import told
 from rmft_verl.types import Message, Observation
 
 CountTokens = Callable[[Sequence[Message], bool], int]
-"""Tokens that messages take, the template's own included; the flag says whether they open the dialogue."""
+"""Counts the tokens of messages, those of the chat template included; the flag is True if they open the dialogue."""
 
 PROBED_SCENARIOS = 64
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Tokens of the longest dialogue seen in ``PROBED_SCENARIOS`` scenarios, replies at their cap."""
+    """Tokens of the longest dialogue in ``PROBED_SCENARIOS`` scenarios, with every reply at its limit."""
 
     prompt_tokens: int
-    """The first message, with a reserve of an eighth."""
+    """The longest first message, plus a reserve of one eighth."""
     observation_tokens: int
-    """All later messages together, with the same reserve."""
+    """All later messages together, plus the same reserve."""
     horizon: int
     reply_tokens: int
     replies: int
-    """Replies in one dialogue: one a round, or 1 where every round has its own prompt."""
+    """Replies in one dialogue: one per round, or 1 if every round has its own prompt."""
 
     @property
     def total(self) -> int:
@@ -38,7 +38,7 @@ class Budget:
 
 
 def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
-    """A stand-in where no tokenizer is at hand: three characters a token and ten for the template."""
+    """Estimate without a tokenizer: one token per three characters, plus ten per message for the template."""
     return sum(math.ceil(len(message.content) / 3) + 10 for message in messages)
 
 
@@ -50,7 +50,7 @@ def measure_budget(
     history: str = "dialogue",
     examples: Sequence[Message] = (),
 ) -> Budget:
-    """Play scenarios of each option set with uniform actions and count what the player would read."""
+    """Play scenarios of each option set with uniform actions, and count the tokens that the player would read."""
     prompt = observations = horizon = 0
     for options in option_sets:
         rng = np.random.default_rng(0)

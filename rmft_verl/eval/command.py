@@ -13,6 +13,7 @@ from typing import Any
 
 from rmft_verl import __version__
 from rmft_verl.eval.algorithms import plays_all
+from rmft_verl.eval.behavior import behavior
 from rmft_verl.eval.cost import estimate
 from rmft_verl.eval.directory import Episode, EvalDir, episode, file_name
 from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
@@ -228,7 +229,7 @@ def _play(jobs: Sequence[Job], directory: EvalDir, screen: Screen) -> None:
 
 
 def write_results(jobs: Sequence[Job], directory: EvalDir) -> EvalTable:
-    """table.txt, table.json, table.csv and each target's figures; returns the table."""
+    """table.txt, table.json, table.csv, behavior.json and each target's figures; returns the table."""
     sets: dict[str, dict[str, list[Trajectory]]] = {}
     for job in jobs:
         sets.setdefault(job.target.name, {})[job.contestant.name] = job.played
@@ -236,6 +237,7 @@ def write_results(jobs: Sequence[Job], directory: EvalDir) -> EvalTable:
     write_text(directory.path / "table.txt", table.text())
     write_text(directory.path / "table.json", json.dumps(table.to_json(), indent=2) + "\n")
     write_text(directory.path / "table.csv", table.csv())
+    write_text(directory.path / "behavior.json", json.dumps(behavior(sets), indent=2) + "\n")
     for target, plays in sets.items():
         if any(scored(trajectories) for trajectories in plays.values()):
             draw_regret_curves(plays, directory.figure(target, "curves"))

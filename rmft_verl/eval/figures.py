@@ -162,7 +162,7 @@ def draw_choices(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
         panel.grid(False)
         panel.spines[["top", "right"]].set_visible(True)
         panel.set_yticks(np.unique(np.linspace(1, ranks, min(ranks, 6)).round().astype(int)))
-        _whole_numbers(panel, most=5)
+        whole_numbers(panel, most=5)
     figure.supxlabel("round", fontsize=10)
     worth = "total reward" if kinds == {"external"} else "true mean"
     figure.supylabel(f"rank by {worth} (1 = best)", fontsize=10)
@@ -241,11 +241,12 @@ def _plain(panel: Axes) -> None:
 
 def from_zero(axes: Axes) -> None:
     """Counts along x, and y from 0, or from the lowest point below it, with room above the highest."""
-    _whole_numbers(axes)
+    whole_numbers(axes)
     axes.set_ylim(min(0.0, 1.08 * axes.dataLim.y0), max(1.08 * axes.dataLim.y1, 0.1))
 
 
-def _whole_numbers(axes: Axes, most: int = 10) -> None:
+def whole_numbers(axes: Axes, most: int = 10) -> None:
+    """Ticks along x at whole numbers, at most ``most``."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=most, integer=True, min_n_ticks=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import SELECTION
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import UNKNOWN, value_or
+from rmft_verl.eval.text import DASH, as_text, plain_table
 from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import reload_config
 from rmft_verl.store.run_dir import RunDir, write_text
@@ -194,32 +194,23 @@ def _row(parts: Sequence[Kept]) -> dict[str, Any]:
 
 def text(rows: dict[str, Any]) -> str:
     """The two rules and the table, for a terminal."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, padding=(0, 0))
     columns = _columns()
-    table.add_column("iteration", no_wrap=True)
-    for header in columns:
-        table.add_column(header, justify="right", no_wrap=True)
+    table = plain_table(["iteration", *columns])
     for row in rows["iterations"]:
         table.add_row(str(row["iteration"]), *(cell(row) for cell in columns.values()))
     table.add_section()
     table.add_row("all", *(cell(rows["total"]) for cell in columns.values()))
-    console = Console(file=io.StringIO(), width=200, color_system=None)
-    for which in ("then", "now"):
-        rule = ", ".join(f"{key}={value}" for key, value in rows[which].items() if value is not None)
-        console.print(f"{which:>4}: {rule}", markup=False)
-    console.print(table)
-    console.print("regret: normalized (0 oracle, 1 uniform), of all plays and of those kept then and now", markup=False)
-    assert isinstance(console.file, io.StringIO)
-    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+    rules = [
+        f"{which:>4}: {', '.join(f'{key}={value}' for key, value in rows[which].items() if value is not None)}"
+        for which in ("then", "now")
+    ]
+    said = "regret: normalized (0 oracle, 1 uniform), of all trajectories and of those kept then and now"
+    return as_text(*rules, table, said)
 
 
 def _columns() -> dict[str, Callable[[dict[str, Any]], str]]:
     def shown(key: str, form: str = ".3f") -> Callable[[dict[str, Any]], str]:
-        return lambda row: "–" if row[key] is None else format(row[key], form)
+        return lambda row: DASH if row[key] is None else format(row[key], form)
 
     columns = {"played": shown("played", "d"), "kept then": shown("kept_then", "d"), "now": shown("kept_now", "d")}
     columns |= {"regret": shown("regret_played")}

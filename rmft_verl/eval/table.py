@@ -14,6 +14,7 @@ import numpy as np
 
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, Interval, value_or
+from rmft_verl.eval.text import DASH, as_text, interval, number, plain_table
 from rmft_verl.types import Trajectory
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 SHORTEST_GROWTH = 10
 """Rounds below which a slope of growth says nothing."""
 
-WIDTH = 200
-"""Room for the text form, whose rows are only as long as they need to be."""
+CAPTION = (
+    "normalized regret: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios\n"
+    "Growth: slope of log regret over log t; * = sublinear by all three signs of docs/metrics.md"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,58 +86,28 @@ class EvalTable:
 
     def text(self) -> str:
         """The table as plain text."""
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
-        console.print(self)
-        assert isinstance(console.file, io.StringIO)
-        return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+        return as_text(self)
 
     def __rich__(self) -> Table:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
-        table = Table(
-            caption="normalized regret: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios\n"
-            "Growth: slope of log regret over log t; * = sublinear by all three signs of docs/metrics.md",
-            caption_justify="left",
-            box=SIMPLE_HEAD,
-            padding=(0, 0),
-        )
         targets = [row.target for row in self.rows]
-        if any(targets):
-            table.add_column("target", no_wrap=True)
-        table.add_column("player", no_wrap=True)
-        for header in _CELLS:
-            table.add_column(header, justify="right", no_wrap=True)
+        names = ["target", "player"] if any(targets) else ["player"]
+        table = plain_table([*names, *_CELLS], caption=CAPTION, caption_justify="left")
+        for column in table.columns[: len(names)]:
+            column.justify = "left"
         for i, row in enumerate(self.rows):
             if i and row.target != targets[i - 1]:
                 table.add_section()
-            names = ([row.target] if any(targets) else []) + [row.player]
-            table.add_row(*names, *(cell(row) for cell in _CELLS.values()))
-        return table
+            table.add_row(*([row.target] if any(targets) else []), row.player, *(cell(row) for cell in _CELLS.values()))
+        return table  # type: ignore[no-any-return]
 
 
 def _number(name: str, form: str) -> Callable[[EvalRow], str]:
-    """The cell of a column; a dash where there is no number."""
-
-    def cell(row: EvalRow) -> str:
-        value = vars(row)[name]
-        return "–" if np.isnan(value) else format(round(value, 4) + 0.0, form)  # no -0.00
-
-    return cell
-
-
-def _normalized(row: EvalRow) -> str:
-    value, low, high = row.normalized_regret
-    if np.isnan(value):
-        return "–"
-    return f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+    return lambda row: number(vars(row)[name], form)
 
 
 def _growth(row: EvalRow) -> str:
     if np.isnan(row.growth_slope):
-        return "– "
+        return f"{DASH} "
     return f"{round(row.growth_slope, 2) + 0.0:.2f}" + ("*" if row.sublinear else " ")
 
 
@@ -147,7 +120,7 @@ def _episodes(row: EvalRow) -> str:
 
 _CELLS: dict[str, Callable[[EvalRow], str]] = {
     "regret": _number("regret", ".2f"),
-    "normalized [95 %]": _normalized,
+    "normalized [95 %]": lambda row: interval(*row.normalized_regret),
     "SuffFail": _number("suffix_failure", ".2f"),
     "K×MinFrac": _number("min_fraction", ".2f"),
     "GreedyFrac": _number("greedy_fraction", ".2f"),

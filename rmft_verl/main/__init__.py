@@ -1,4 +1,4 @@
-"""``python -m rmft_verl.main recipe=NAME key=value ...``: parse first, import what is heavy after."""
+"""``python -m rmft_verl.main recipe=NAME key=value ...``. It parses first and imports heavy packages later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rmft_verl.types import RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 what cannot run (one line says why), 128 + its number a signal, 1 anything else."""
+    """Exit status: 0 = done, 2 = a ``RunError`` (one line says why), 128 + n = signal n, 1 = anything else."""
     from rmft_verl.config import NUMERIC
     from rmft_verl.setup.recipe import load_config
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def complain(program: str, error: RunError) -> int:
-    """Show an error as one line, below its traceback if ``RMFT_VERBOSE`` is 1; returns the exit status."""
+    """Print an error as one line, after its traceback if ``RMFT_VERBOSE`` is 1; returns the exit status."""
     if os.environ.get(VERBOSE) == "1":
         traceback.print_exception(error)
     print(f"{program}: {error}", file=sys.stderr)

@@ -17,7 +17,7 @@ from rmft_verl.types import RunError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 an input that cannot be used (one line says why), 1 if a run of ``compare`` failed."""
+    """Exit status: 0 = done, 2 = a ``RunError`` (one line says why), 1 = a run of ``compare`` failed."""
     options = _parser().parse_args(arguments)
     try:
         return options.call(options) or 0

@@ -1,4 +1,4 @@
-"""``rmft-verl doctor``: does this machine have what a run needs? Versions, plug-ins, GPUs, memory, disk, sampling."""
+"""``rmft-verl doctor`` checks versions, plug-ins, GPUs, memory, disk and sampling for a run on this machine."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from rmft_verl.types import RolloutRequest, RunError, Trajectory
 GIB = 1 << 30
 
 LEAST_GIB = {"memory": 8.0, "disk": 10.0, "shared memory": 2.0}
-"""Below these the smallest recipe does not run, or not for long."""
+"""With less, the smallest recipe does not run, or not for long."""
 
 
 SECONDS = 10
-"""How long the check of sampling plays."""
+"""Seconds that the sampling check plays."""
 
 FEWEST = 8
-"""Plays of its first batch; each further one has twice as many, so that a slow machine is asked for little."""
+"""Trajectories in its first batch. Each further batch has twice as many, so that a slow machine plays few."""
 
 
 class Finding(NamedTuple):
@@ -44,9 +44,9 @@ class Finding(NamedTuple):
 
 
 def examine(env_dirs: Sequence[str], root: Path, sample: Sequence[str] | None = None) -> int:
-    """Print what was found; returns the number of problems. ``root``: where runs are going to be written.
+    """Print the findings; returns the number of problems. ``root``: where runs will be written.
 
-    ``sample``: ``key=value ...`` of a model that is to play and to be synced as well.
+    ``sample``: ``key=value ...`` of a model that plays and is synced too; None = none.
     """
     from rmft_verl.bridge.cluster import runtime
 
@@ -64,9 +64,9 @@ def examine(env_dirs: Sequence[str], root: Path, sample: Sequence[str] | None = 
 
 
 def sampling(arguments: Sequence[str]) -> Iterator[Finding]:
-    """Start verl and vLLM, sync, play for ``SECONDS`` and sync again: does it play, how fast, with the right weights?
+    """Start verl and vLLM, sync, play for ``SECONDS`` and sync again. Reports validity, speed and the canary.
 
-    ``arguments``: ``key=value ...`` over ``recipe=mab_tiny``.
+    ``arguments``: ``key=value ...``; the recipe is ``mab_tiny`` unless they name one.
     """
     recipe = [] if any(argument.startswith("recipe=") for argument in arguments) else ["recipe=mab_tiny"]
     try:
@@ -77,7 +77,7 @@ def sampling(arguments: Sequence[str]) -> Iterator[Finding]:
                 yield from _sampled(config, backend)
             finally:
                 backend.close()
-    except Exception as error:  # whatever verl, vLLM or Ray raise is what was asked for
+    except Exception as error:  # any error of verl, vLLM or Ray is a finding
         yield Finding(False, f"sampling: {type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
 
@@ -100,7 +100,10 @@ def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
 
 
 def versions(distribution: str, extra: str) -> Iterator[Finding]:
-    """What a distribution with an extra requires beside what is installed; of its own extras, what they require."""
+    """Compare the requirements of a distribution and its extra with what is installed.
+
+    Of the extras that it requires in turn, only problems are reported.
+    """
     for text in requires(distribution) or ():
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
@@ -119,7 +122,7 @@ def versions(distribution: str, extra: str) -> Iterator[Finding]:
 
 
 def plug_ins(env_dirs: Sequence[str]) -> Iterator[Finding]:
-    """Every environment, with the reason of those that do not load."""
+    """Every environment; for one that does not load, the reason."""
     try:
         names = find_envs(env_dirs)
     except RunError as error:
@@ -134,7 +137,7 @@ def plug_ins(env_dirs: Sequence[str]) -> Iterator[Finding]:
 
 
 def room(root: Path) -> Iterator[Finding]:
-    """Free memory and free space where runs, Ray's session and Ray's object store lie."""
+    """Free memory, and free space for runs, Ray's session and Ray's object store."""
     free = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines()}
     yield _room("memory", "available", free["MemAvailable"], f"{os.cpu_count()} cores")
     existing = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())

@@ -21,7 +21,7 @@ from rmft_verl.eval.options import generator_options
 from rmft_verl.types import Scenario
 
 OWN_DIR = "my_envs"
-"""Where ``envs new`` writes and where the other commands look besides, if it is there and --env-dir is not given."""
+"""Where ``envs new`` writes. The other commands look there too if it exists and --env-dir is not given."""
 
 SHOWN_ROUNDS = 2
 
@@ -143,7 +143,7 @@ def _example(env_class: type[Env], given: Mapping[str, Any], seed: int) -> Itera
     from rmft_verl.players.scripted import Scripted
 
     scenario, reward_seed, policy_seed = _drawn(env_class, given, seed)
-    at_random = Scripted([""] * scenario.horizon)  # a reply without an action is replaced by uniform play
+    at_random = Scripted([""] * scenario.horizon)  # a uniform action replaces a reply without an action
     game = play_now(env_class, at_random, scenario, reward_seed=reward_seed, policy_seed=policy_seed)
     if game.error:
         raise EnvLoadError(f"the example broke off: {game.error.strip().splitlines()[-1]}. Run envs check.")
@@ -162,7 +162,7 @@ def _example(env_class: type[Env], given: Mapping[str, Any], seed: int) -> Itera
 
 
 def option_rows(generator: type) -> Iterator[tuple[str, str, str]]:
-    """(name, default, what its docstring says) of each option, in the order of the constructor."""
+    """(name, default, docstring) of each option, in the order of the constructor."""
     texts: dict[str, str] = {}
     for parent in reversed(generator.__mro__[:-1]):
         texts |= _field_docs(parent)
@@ -181,7 +181,7 @@ def option_rows(generator: type) -> Iterator[tuple[str, str, str]]:
 
 
 def _field_docs(generator: type) -> dict[str, str]:
-    """Field -> the string below it, of a dataclass whose source is at hand."""
+    """Field -> its docstring, for a dataclass whose source is available."""
     if not dataclasses.is_dataclass(generator):
         return {}
     try:
@@ -198,13 +198,13 @@ def _field_docs(generator: type) -> dict[str, str]:
 
 
 def _about(env_class: type[Env]) -> str:
-    """The first line that says what it is: of the class, or of its module."""
+    """The first line of the docstring of the class, or else of its module."""
     text = env_class.__doc__ or sys.modules[env_class.__module__].__doc__ or ""
     return (text.strip().splitlines() or [""])[0]
 
 
 def _chosen(env_class: type[Env], options: argparse.Namespace) -> dict[str, Any]:
-    """The suite's options, those of --option merged over them."""
+    """The suite's options, with those of --option merged over them."""
     known = suites(env_class)
     if options.suite is not None and options.suite not in known:
         raise ConfigError(f"--suite {options.suite}: {env_class.name} has {', '.join(known) or 'no suites'}.")
@@ -212,7 +212,7 @@ def _chosen(env_class: type[Env], options: argparse.Namespace) -> dict[str, Any]
 
 
 def _drawn(env_class: type[Env], given: Mapping[str, Any], seed: int) -> tuple[Scenario, int, int]:
-    """A scenario with the seeds of its rewards and of those who play it."""
+    """A scenario with its reward seed and its policy seed."""
     scenario_seed, reward_seed, policy_seed = (int(n) for n in np.random.SeedSequence(seed).generate_state(3))
     scenario: Scenario = make_generator(env_class, given).draw(np.random.default_rng(scenario_seed))
     return scenario, reward_seed, policy_seed

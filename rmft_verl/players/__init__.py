@@ -1,6 +1,6 @@
-"""Players that read numbers instead of words: what a language model is compared with.
+"""Players that read numbers instead of text. Language models are compared with them.
 
-Each is single-use (one per episode) and learns the rules of the game from ``Observation.spec``. Adding one is one file,
+A player is used for one episode and reads the rules of the game from ``Observation.spec``. A new player takes one file,
 one line in ``BANDIT`` or ``FULL_INFORMATION`` and one test.
 """
 
@@ -43,7 +43,7 @@ BANDIT: dict[str, Callable[[np.random.Generator], Player]] = {
     "discounted_ucb": DiscountedUCB,
     "restarted_exp3": RestartedEXP3,
 }
-"""Players of arms, of which only the reward of the one pulled is revealed."""
+"""Players of bandits, where only the reward of the pulled arm is revealed."""
 
 FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
     "ftl": FTL,
@@ -51,17 +51,17 @@ FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
     "ftrl_l2": FTRLL2,
     "ftpl": FTPL,
 }
-"""Players of points of the simplex, for games that reveal all rewards."""
+"""Players that choose points of the simplex, for games that reveal all rewards."""
 
 PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {"uniform": Uniform, **BANDIT, **FULL_INFORMATION}
-"""Players that need nothing but a generator. ``OraclePlayer`` and ``Scripted`` are built by hand."""
+"""Players that need only a random generator. ``OraclePlayer`` and ``Scripted`` need other arguments."""
 
 LAWS = {"thompson": thompson.LAWS, "exp3": UNIT_LAWS, "restarted_exp3": UNIT_LAWS}
-"""The reward laws of the players that do not play all of them."""
+"""Reward laws of the players that do not support all of them."""
 
 
 def can_play(name: str, spec: GameSpec) -> bool:
-    """Whether the player ``name`` of ``PLAYERS`` plays such games; where it does not, ``act`` raises ``ValueError``."""
+    """Whether the player ``name`` of ``PLAYERS`` supports such games; if not, ``act`` raises ``ValueError``."""
     if name in (BANDIT if spec.full_information else FULL_INFORMATION):
         return False
     return name not in LAWS or spec.reward_law in LAWS[name]

@@ -1,9 +1,9 @@
-"""A model behind an OpenAI-compatible endpoint: one chat request a round, the dialogue as the environment tells it.
+"""A model behind an OpenAI-compatible endpoint: one chat request per round, with the environment's dialogue.
 
-The openai client repeats a request after 408, 409, 429, 5xx, a timeout or a lost connection, up to ``RETRIES`` times,
-at growing intervals or when the server's Retry-After says; after a body that is no chat completion it is repeated here,
-as often. What still fails is an ``EndpointError``: data of its episode. The key comes from an environment variable and
-is taken out of every message.
+The openai client repeats a request up to ``RETRIES`` times after status 408, 409, 429 or 5xx, a timeout or a lost
+connection. It waits for growing intervals or as long as the server's Retry-After says. This module repeats a request as
+often if the body is no chat completion. A request that still fails raises ``EndpointError``, which is recorded as data
+of its episode. The key comes from an environment variable and is removed from every message.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from urllib.parse import urlsplit
 from rmft_verl.types import Observation, Reply, RunError
 
 PREFIX = "api:"
-"""A player of this name is a model behind an endpoint: ``api:MODEL``."""
+"""Prefix of a player that is a model behind an endpoint: ``api:MODEL``."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 
 NO_KEY = "no-key-was-set"
-"""Sent to a server of one's own where no key is set: such servers seldom ask, the client always sends one."""
+"""Sent to other endpoints than OpenAI's if no key is set: the client must send one, but they seldom check it."""
 
 RETRIES = 8
-"""Repetitions of a request: with the client's waits, which end at 8 seconds, about 40 seconds of patience."""
+"""Repetitions of a request. The client's waits grow to 8 seconds, so this takes about 40 seconds in all."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
-"""Seconds before a useless body is asked for again; each wait is twice the one before."""
+"""Seconds of waiting before a request is repeated because of its body; each wait is twice the previous one."""
 
 
 class EndpointError(Exception):
-    """A request that failed for good. It ends its episode and no other."""
+    """A request that failed for good. It ends its own episode only."""
 
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """Which endpoint, and how it is asked."""
+    """Address of an endpoint and settings of the requests."""
 
     model: str
     base_url: str = ""
-    """Empty: ``OPENAI_BASE_URL``, or OpenAI's own."""
+    """Empty = ``OPENAI_BASE_URL`` if it is set, else OpenAI's address."""
     api_key_env: str = DEFAULT_KEY
     concurrency: int = 8
     """Episodes played at once."""
     max_tokens: int = 512
-    """Most tokens of one reply; a reply that reaches it is cut."""
+    """Maximum tokens of one reply; a reply that reaches it is cut."""
     temperature: float | None = None
-    """None: not sent, so the endpoint's default holds."""
+    """None = not sent, so the endpoint's default applies."""
     timeout: float = 120.0
     """Seconds of silence after which a request is given up."""
 
@@ -62,12 +62,12 @@ class ApiSettings:
 
     @property
     def shown_url(self) -> str:
-        """The address without user, password and query: what may stand in a file."""
+        """The address without user, password and query, which may be written to files."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def key(self) -> str:
-        """The key. ``RunError`` if there is none where OpenAI itself or a variable of the user's choice needs one."""
+        """The key, or ``NO_KEY``. ``RunError`` if none is set, but OpenAI or a variable chosen by the user needs one."""
         if key := os.environ.get(self.api_key_env, ""):
             return key
         if self.api_key_env == DEFAULT_KEY and self.url != OPENAI_URL:
@@ -78,7 +78,7 @@ class ApiSettings:
         )
 
     def check(self) -> None:
-        """``RunError`` if this cannot work, before anything is sent."""
+        """Raise ``RunError`` if these settings cannot work, before anything is sent."""
         if importlib.util.find_spec("openai") is None:
             raise RunError(f"{PREFIX}{self.model} needs the openai package: pip install 'rmft_verl[api]'")
         if not self.model:
@@ -90,14 +90,14 @@ class ApiSettings:
 
 @dataclass
 class Usage:
-    """What an endpoint has counted."""
+    """Answered requests, and the tokens that the endpoint counted for them."""
 
     requests: int = 0
     prompt_tokens: int = 0
     reply_tokens: int = 0
 
     def dollars(self, price_in: float, price_out: float) -> float:
-        """Prices are in dollars per million tokens."""
+        """Cost in dollars, from prices in dollars per million tokens."""
         return (self.prompt_tokens * price_in + self.reply_tokens * price_out) / 1e6
 
 
@@ -113,20 +113,20 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             api_key=self._key, base_url=settings.url, max_retries=RETRIES, timeout=settings.timeout
         )
-        # OpenAI's newer models refuse max_tokens, most other servers know nothing else.
+        # OpenAI's newer models refuse max_tokens; most other servers know only that name.
         cap = "max_completion_tokens" if settings.url == OPENAI_URL else "max_tokens"
         self._options: dict[str, Any] = {"model": settings.model, cap: settings.max_tokens}
         if settings.temperature is not None:
             self._options["temperature"] = settings.temperature
         self.usage = Usage()
         self.refused = ""
-        """Set when the endpoint refused the key or the model: no request can succeed."""
+        """The error message if the endpoint refused the key or the model, so that no request can succeed."""
 
     async def close(self) -> None:
         await self._client.close()
 
     def take_usage(self) -> Usage:
-        """What has been counted since the last call."""
+        """The usage since the last call."""
         taken, self.usage = self.usage, Usage()
         return taken
 
@@ -165,7 +165,7 @@ class Endpoint:
         return bytes(response.content)
 
     def _read(self, body: bytes) -> Reply | None:
-        """None if the body is no chat completion."""
+        """The reply in ``body``; None if the body is no chat completion."""
         try:
             answer = json.loads(body)
             choice = answer["choices"][0]
@@ -183,13 +183,13 @@ class Endpoint:
         return Reply(text=text.encode("utf-8", "replace").decode(), cut=reason == "length")
 
     def _error(self, text: str) -> EndpointError:
-        """One line without the key, should the server have repeated it."""
+        """The error as one line. The key is removed in case the server repeated it."""
         line = " ".join(text.split())[:500].replace(self._key, "***")
         return EndpointError(f"{self._settings.shown_url}: {line}")
 
 
 class ApiPlayer:
-    """The player of one episode: sends the whole dialogue every round, its own replies in it."""
+    """The player of one episode. It sends the whole dialogue every round, its own replies included."""
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
         self.name = f"{PREFIX}{model}"

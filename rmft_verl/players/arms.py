@@ -1,6 +1,6 @@
-"""What a bandit algorithm remembers: how often each arm was pulled and what it paid.
+"""The memory of bandit algorithms: how often each arm was pulled and what it paid.
 
-Plain floats and lists: with the few arms of these games they are several times faster than arrays.
+It uses plain floats and lists, which are several times faster than arrays for so few arms.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNIT_LAWS = ("bernoulli", "bounded")
 
 
 def pulled(observation: Observation) -> tuple[int, float] | None:
-    """Arm and reward of the round before; None in the first round. ``ValueError`` where actions are not arms."""
+    """Arm and reward of the previous round; None in the first round. ``ValueError`` if actions are not arms."""
     arm, feedback_A = observation.last_action, observation.feedback_A
     if observation.spec.full_information or isinstance(arm, tuple):
         raise ValueError("this player plays bandits; the game reveals all rewards (full_information=True)")
@@ -31,7 +31,7 @@ class Arms:
         self.sums_A: list[float] = []
 
     def see(self, observation: Observation) -> None:
-        """Take in the round before. ``ValueError`` where actions are not arms."""
+        """Record the previous round. ``ValueError`` if actions are not arms."""
         last = pulled(observation)
         if last is None:
             self.clear(observation.spec.n_actions)
@@ -48,11 +48,11 @@ class Arms:
 
     @property
     def means_A(self) -> list[float]:
-        """Empirical mean of each arm, infinite where never pulled: whoever maximizes tries every arm first."""
+        """Empirical mean of each arm, infinite if it was never pulled, so that every arm is tried first."""
         return [total / n if n else math.inf for total, n in zip(self.sums_A, self.counts_A, strict=True)]
 
     def upper_bounds_A(self, width: float, numerator: float) -> list[float]:
-        """mean_a + width sqrt(numerator / n_a), infinite where never pulled."""
+        """mean_a + width sqrt(numerator / n_a); infinite for arms that were never pulled."""
         sqrt = math.sqrt
         return [
             total / n + width * sqrt(numerator / n) if n else math.inf

@@ -10,21 +10,21 @@ from rmft_verl.players.arms import Arms, argmax, pulled
 from rmft_verl.types import Observation, Reply
 
 EXPLORATION = 0.6
-"""xi of the bonus; the theory needs more than 1/2."""
+"""The constant xi of the bonus; the theory needs more than 1/2."""
 
 
 def discount(horizon: int) -> float:
-    """What a round is worth one round later: 1 - 1 / (4 sqrt(T)), the published choice for one change of the means."""
+    """Discount factor per round: 1 - 1 / (4 sqrt(T)), the published choice for one change of the means."""
     return 1 - 1 / (4 * math.sqrt(horizon))
 
 
 class DiscountedUCB:
-    """argmax_a mean_a + 4 sd sqrt(xi log(n) / n_a), means and counts discounted, n the sum of the n_a, ties at random.
+    """Pulls argmax_a mean_a + 4 sd sqrt(xi log(n) / n_a) with discounted means and counts; n is the sum of the n_a.
 
-    D-UCB of Garivier and Moulines 2011. The number of changes and the drift budget are unknown to it: the
-    factor is ``discount``. Untried arms come first. The reward bound B of the paper is 2 sd with
-    ``GameSpec.reward_scale``: 1 for Bernoulli rewards. The bonus is wide: at short horizons it explores nearly
-    uniformly.
+    This is D-UCB of Garivier and Moulines 2011. It does not know the number of changes or the drift budget: the factor
+    is ``discount``. Untried arms come first; ties are broken at random. The reward bound B of the paper is 2 sd, where
+    sd is ``GameSpec.reward_scale``: B is 1 for Bernoulli rewards. The bonus is so wide that at short horizons the
+    player explores nearly uniformly.
     """
 
     name = "discounted_ucb"

@@ -1,4 +1,4 @@
-"""Greedy, but now and then an arm at random."""
+"""Greedy play with occasional random arms."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from rmft_verl.players.arms import Arms, argmax
 from rmft_verl.types import Observation, Reply
 
 EPSILON = 0.1
-"""Share of the rounds that explore: the common choice (Sutton and Barto 2018, section 2.3)."""
+"""Share of rounds that explore; the common choice (Sutton and Barto 2018, section 2.3)."""
 
 
 class EpsGreedy:
-    """A uniform arm with probability ``EPSILON``, else that of best empirical mean, untried first, ties at random.
+    """Pulls a uniform arm with probability ``EPSILON``, else the arm with the best empirical mean.
 
-    Its regret is linear, because it never stops exploring; Auer et al. 2002 (section 2) shrink epsilon to mend that.
+    Untried arms come first; ties are broken at random. Its regret is linear, because it never stops exploring;
+    Auer et al. 2002 (section 2) shrink epsilon to avoid that.
     """
 
     name = "eps_greedy"

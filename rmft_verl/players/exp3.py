@@ -20,9 +20,9 @@ def exploration(n_rounds: int, n_actions: int) -> float:
 class EXP3:
     """Pulls arm a with chance p_a = (1 - gamma) w_a / sum w + gamma / K, then multiplies w_a by exp(gamma r / (p_a K)).
 
-    Auer, Cesa-Bianchi, Freund and Schapire 2002 (section 3), gamma as in their corollary 3.2 with the T of the game,
-    where the expected external regret is at most 2 sqrt((e - 1) T K log K). ``ValueError`` for reward laws that leave
-    [0, 1]: the weights would have no bound.
+    Auer, Cesa-Bianchi, Freund and Schapire 2002 (section 3), with gamma as in their corollary 3.2 for the T of the
+    game: the expected external regret is at most 2 sqrt((e - 1) T K log K). ``ValueError`` for reward laws that leave
+    [0, 1], because the weights would be unbounded.
     """
 
     name = "exp3"
@@ -33,7 +33,7 @@ class EXP3:
         self._shares_A: list[float] = []
 
     def run_length(self, spec: GameSpec) -> int:
-        """Rounds between two fresh starts: all of them."""
+        """Rounds between two restarts: the whole game."""
         return spec.horizon
 
     async def act(self, observation: Observation) -> Reply:

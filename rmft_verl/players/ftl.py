@@ -12,9 +12,9 @@ TIE = 1e-9
 
 
 class FTL:
-    """All on the action with the largest reward sum; leaders that tie share evenly, as all do in the first round.
+    """Puts all weight on the action with the largest reward sum; tied leaders share it evenly, as all do in round 1.
 
-    Without regularization the regret is linear where the leader changes every round (Cesa-Bianchi and Lugosi 2006,
+    Without regularization the regret is linear if the leader changes every round (Cesa-Bianchi and Lugosi 2006,
     section 3.2).
     """
 

@@ -1,4 +1,4 @@
-"""Follow the perturbed leader: the noise does what a regularizer does."""
+"""Follow the perturbed leader: noise takes the place of a regularizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rmft_verl.players.totals import Totals, mixed
 from rmft_verl.types import Observation, Reply
 
 DRAWS = 1000
-"""Perturbations a round: each share is off by at most 1/63 in standard deviation."""
+"""Perturbations per round; the standard deviation of each share is at most 1/63."""
 
 
 def noise(horizon: int) -> float:
@@ -19,10 +19,10 @@ def noise(horizon: int) -> float:
 
 
 class FTPL:
-    """The share of each action: how often it leads when Gaussian noise is added to the past reward sums, in 1000 draws.
+    """Gives each action the share of 1000 draws in which it leads, with Gaussian noise added to past reward sums.
 
-    An action of these games is a distribution, so the policy is the expectation over the noise, estimated, and not the
-    leader of one draw; the noise is drawn anew every round. The expected external regret of the exact expectation is
+    An action of these games is a distribution, so the policy is an estimate of the expectation over the noise, not the
+    leader of one draw. The noise is drawn anew every round. The expected external regret of the exact expectation is
     at most sqrt(2 T log K) for rewards in [0, 1] (Abernethy et al. 2014).
     """
 

@@ -1,4 +1,4 @@
-"""Follow the best empirical mean: what a player without exploration achieves."""
+"""Greedy play: the arm with the best empirical mean, without exploration."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rmft_verl.types import Observation, Reply
 
 
 class Greedy:
-    """One pull of each arm in random order, then the arm of best empirical mean, ties at random.
+    """Pulls each arm once in random order, then the arm with the best empirical mean; ties are broken at random.
 
-    The Greedy baseline of Krishnamurthy et al. 2024 (experimental setup).
+    This is the Greedy baseline of Krishnamurthy et al. 2024 (experimental setup).
     """
 
     name = "greedy"

@@ -1,4 +1,4 @@
-"""Hedge: exponential weights, the leader followed with a grain of salt."""
+"""Hedge: exponential weights on past reward sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rate(horizon: int, n_actions: int) -> float:
 
 
 class Hedge:
-    """The policy proportional to exp(rate x past reward sums): FTRL with the negative entropy as its regularizer.
+    """Plays the policy proportional to exp(rate x past reward sums): FTRL with negative entropy as the regularizer.
 
     Its external regret is at most sqrt(T log K / 2) for rewards in [0, 1], on every sequence (Cesa-Bianchi and Lugosi
     2006, theorem 2.2).

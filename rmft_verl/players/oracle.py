@@ -1,4 +1,4 @@
-"""The player that knows the truth: the 0 of normalized regret."""
+"""The player that knows the truth; its normalized regret is 0."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rmft_verl.types import Observation, Oracle, Reply
 
 
 class OraclePlayer:
-    """Plays what regret compares with, the truth of the game given.
+    """Knows the truth of the game and plays the actions that regret compares with.
 
-    External regret: the action that is best over all rounds. Pseudo-regret and dynamic regret: the action of highest
-    expected reward in each round. In full-information games it plays the corner of the simplex. Against an adversary
-    that answers the player, the truth of one play is not that of the next, and there is no such player.
+    External regret: the action that is best over all rounds. Pseudo-regret and dynamic regret: the action with the
+    highest expected reward in each round. In full-information games it plays the corner of the simplex. If an
+    adversary reacts to the player, the truth differs between episodes and there is no such player.
     """
 
     name = "oracle"

@@ -1,4 +1,4 @@
-"""A player that was told what to do, for tests and for looking at an environment."""
+"""A player that follows a script, for tests and for inspecting an environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rmft_verl.types import Action, Observation, Reply
 
 
 class Scripted:
-    """Answers with each text or action of ``script`` in turn; when there is none left it has no room for a reply."""
+    """Answers with each text or action of ``script`` in turn; when none is left, the reply is ``exhausted``."""
 
     name = "scripted"
 

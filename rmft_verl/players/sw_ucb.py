@@ -11,20 +11,20 @@ from rmft_verl.players.arms import Arms, argmax, pulled
 from rmft_verl.types import Observation, Reply
 
 EXPLORATION = 0.6
-"""xi of the bonus; the theory needs more than 1/2."""
+"""The constant xi of the bonus; the theory needs more than 1/2."""
 
 
 def window(horizon: int) -> int:
-    """Rounds remembered: 2 sqrt(T log T), the published choice for one change of the means, rounded up."""
+    """Length of the window in rounds: 2 sqrt(T log T), the published choice for one change of the means, rounded up."""
     return max(1, math.ceil(2 * math.sqrt(horizon * math.log(horizon))))
 
 
 class SlidingWindowUCB:
-    """argmax_a mean_a + 2 sd sqrt(xi log(min(t, tau)) / n_a) over the last tau rounds, ties at random.
+    """Pulls argmax_a mean_a + 2 sd sqrt(xi log(min(t, tau)) / n_a), with means and counts of the last tau rounds.
 
-    SW-UCB of Garivier and Moulines 2011. The number of changes and the drift budget are unknown to it: tau
-    is ``window``. Arms not pulled within the window come first. The reward bound B of the paper is 2 sd with
-    ``GameSpec.reward_scale``: 1 for Bernoulli rewards.
+    This is SW-UCB of Garivier and Moulines 2011. It does not know the number of changes or the drift budget: tau is
+    ``window``. Arms not pulled within the window come first; ties are broken at random. The reward bound B of the paper
+    is 2 sd, where sd is ``GameSpec.reward_scale``: B is 1 for Bernoulli rewards.
     """
 
     name = "sw_ucb"

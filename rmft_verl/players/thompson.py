@@ -13,14 +13,14 @@ LAWS = (*UNIT_LAWS, "gaussian", "heavy_tailed")
 
 
 class Thompson:
-    """Posterior sampling (Thompson 1933), ties at random. ``ValueError`` for reward laws not in ``LAWS``.
+    """Posterior sampling (Thompson 1933); ties are broken at random. ``ValueError`` for reward laws not in ``LAWS``.
 
-    ``bernoulli``: independent Beta(1, 1) priors, as in Krishnamurthy et al. 2024. ``bounded``: the same after a coin of
-    chance r has turned each reward r into 0 or 1 (Agrawal and Goyal 2012, algorithm 2). ``gaussian``: known standard
-    deviation ``GameSpec.reward_scale`` and the limit of an ever wider normal prior, so the posterior of an arm is
-    N(mean_a, sd^2 / n_a) once it was pulled, and every arm is pulled once first, in random order: unlike a wide but
-    proper prior, this does not depend on where the rewards lie. ``heavy_tailed``: as if they were Gaussian, which they
-    are not: the posterior is too sure of itself after an outlier.
+    ``bernoulli``: independent Beta(1, 1) priors, as in Krishnamurthy et al. 2024. ``bounded``: the same, after each
+    reward r is replaced by a draw of 0 or 1 with mean r (Agrawal and Goyal 2012, algorithm 2). ``gaussian``: known
+    standard deviation ``GameSpec.reward_scale`` and the limit of an ever wider normal prior. The posterior of an arm
+    that was pulled is N(mean_a, sd^2 / n_a), and every arm is first pulled once, in random order. Unlike a wide but
+    proper prior, this does not depend on the level of the rewards. ``heavy_tailed``: treated as Gaussian, so the
+    posterior is too narrow after an outlier.
     """
 
     name = "thompson"

@@ -1,4 +1,4 @@
-"""What a full-information algorithm remembers: what every action would have earned so far."""
+"""The memory of full-information algorithms: what every action would have earned so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Totals:
         self.sums_A = np.zeros(0)
 
     def see(self, observation: Observation) -> None:
-        """Take in the round before. ``ValueError`` where only the reward of the arm played is revealed."""
+        """Add the rewards of the previous round. ``ValueError`` if only the reward of the arm played is revealed."""
         spec = observation.spec
         if not spec.full_information:
             raise ValueError(

@@ -8,16 +8,16 @@ from rmft_verl.players.arms import Arms, argmax
 from rmft_verl.types import Observation, Reply
 
 EXPLORATION = 1.0
-"""C of the bonus, the value of the published baseline."""
+"""The constant C of the bonus, as in the published baseline."""
 
 
 class UCB1:
-    """argmax_a mean_a + 2 sd sqrt(C / n_a), untried arms first in random order, ties at random.
+    """Pulls argmax_a mean_a + 2 sd sqrt(C / n_a), but untried arms first; ties are broken at random.
 
-    The UCB baseline of Krishnamurthy et al. 2024 (experimental setup): a constant C where Auer et al. 2002 have
+    The UCB baseline of Krishnamurthy et al. 2024 (experimental setup) has a constant C where Auer et al. 2002 have
     2 log t (``ucb1_auer``). ``sd`` is ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, which makes the rule the
-    published one. The bonus does not grow, so an unlucky arm may be dropped for good: good at short horizons, without
-    a logarithmic bound at long ones.
+    published one. The bonus does not grow, so an unlucky arm may never be pulled again: this is good at short
+    horizons, but has no logarithmic bound at long ones.
     """
 
     name = "ucb1"

@@ -1,4 +1,4 @@
-"""Uniform play: the 1 of normalized regret."""
+"""Uniform play; its expected normalized regret is 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rmft_verl.types import Observation, Reply
 
 
 class Uniform:
-    """Pulls an arm at random, whatever it has seen; in full-information games the center of the simplex."""
+    """Always pulls a uniformly random arm; in full-information games it plays the center of the simplex."""
 
     name = "uniform"
 

@@ -1,4 +1,4 @@
-"""Values and combinations that cannot run, refused before anything loads: one line with key, value and remedy."""
+"""Refuses what cannot run before anything loads, in one line with key, value and remedy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check(config: Config) -> None:
 
 
 def _check_numeric(config: Config) -> None:
-    """Which losses, scores and players belong to models on numbers, and which to models on words."""
+    """Refuse keys for models on words if the model reads numbers, and keys for models on numbers otherwise."""
     loss, path = config.update.loss, config.model.path
     if not path.startswith(NUMERIC):
         if loss in NUMERIC_LOSSES[1:]:
@@ -136,7 +136,7 @@ def _check_selection(config: Config) -> None:
 
 
 def _check_options(config: Config) -> None:
-    """Options of one loss that another would ignore."""
+    """Refuse options of one loss that another would ignore."""
     for loss, method in METHODS.items():
         for key in method.options if loss != config.update.loss else ():
             value = _get(config, key)
@@ -164,7 +164,7 @@ def _check_update(config: Config) -> None:
 
 
 def _check_lora(config: Config) -> None:
-    """The adapter's modules, and verl's own keys, which would train an adapter that nothing here saves or merges."""
+    """Refuse unknown forms of the modules, and verl's own LoRA keys: nothing here saves or merges their adapter."""
     named = config.model.lora.target_modules
     listed = isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)
     if named != "all-linear" and not listed:
@@ -179,7 +179,7 @@ def _check_lora(config: Config) -> None:
 
 
 def samples_per_scenario(config: Config) -> int:
-    """Plays of a scenario that an update trains on, if all are valid."""
+    """Trajectories of a scenario that an update trains on, if all are valid."""
     method = METHODS.get(config.update.loss)
     return method.trained(config) if method else config.rollout.rollouts
 

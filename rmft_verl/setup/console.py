@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar per phase, a line per iteration, the closing table."""
+"""Terminal output: a progress bar per phase, a line per iteration, the closing table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HEADER = "iter       held-out [95 %]  played    kept  invalid  SuffFail  seconds
 
 
 class Screen:
-    """Writes to the terminal; on a pipe the bars are left out and the lines stay."""
+    """Writes to the terminal, or lines without bars to a pipe."""
 
     def __init__(self, console: Console | None = None) -> None:
-        width = None if sys.stdout.isatty() else 120  # a pipe has no width of its own; the closing table needs this
+        width = None if sys.stdout.isatty() else 120  # a pipe has no width; the closing table needs 120
         self.console = console or Console(highlight=False, soft_wrap=True, width=width)
 
     @contextmanager
@@ -40,7 +40,7 @@ class Screen:
             yield advance
 
     def iteration(self, n: int, row: dict[str, float]) -> None:
-        """One line: normalized regret (0 oracle, 1 uniform) held out, played and kept, and where the time went."""
+        """Print one line: normalized regret (0 oracle, 1 uniform) held out, played and kept, and the times."""
         if n == 0:
             self.console.print(f"Normalized regret: 0 = oracle, 1 = uniform play.\n{HEADER}")
         held_out = "-"
@@ -59,5 +59,5 @@ class Screen:
 
 
 def _number(row: dict[str, float], key: str, form: str) -> str:
-    """``-`` for what does not exist."""
+    """The formatted value, or ``-`` if it is missing or NaN."""
     return "-" if math.isnan(row.get(key, math.nan)) else format(row[key], form)

@@ -1,4 +1,4 @@
-"""Do the environment and the method fit each other? Asked on drawn scenarios, before anything loads."""
+"""Checks on drawn scenarios, before anything loads, that the environment and the configuration fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rmft_verl.types import GameSpec, Scenario
 
 
 def check_fit(config: Config, env_class: type[Env]) -> None:
-    """Raise ``ConfigError`` where the score needs a prior, or the player or the credit a game, that is not there."""
+    """Raise ``ConfigError`` if the environment lacks what the score, credit, player or rollout needs."""
     generator, rng = make_generator(env_class, config.env.options), np.random.default_rng(0)
     drawn: list[Scenario] = [generator.draw(rng) for _ in range(PROBED_SCENARIOS)]
     games = [(scenario, env_class(scenario, 0).reset().spec) for scenario in drawn]
@@ -101,9 +101,9 @@ def check_budget(budget: Budget, config: Config) -> None:
 
 
 def check_positions(positions: int | None, config: Config) -> None:
-    """Raise ``ConfigError`` if ``model.context`` is more than the model has ``positions`` for; None is not known.
+    """Raise ``ConfigError`` if ``model.context`` exceeds the model's ``positions``; None = unknown, not checked.
 
-    What verl is told of the model's own configuration (``override_config``, such as a longer rope) is left to verl.
+    If ``verl:`` overrides the model's own configuration (``override_config``, such as a longer rope), verl decides.
     """
     told: Any = config.verl
     for key in ("actor_rollout_ref", "model", "override_config"):

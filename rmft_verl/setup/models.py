@@ -1,4 +1,4 @@
-"""Which model a run begins with: the names ``tiny:NAME`` and ``smollm2``, a directory, a hub id, a warmed model."""
+"""Finds the model that a run begins with: ``tiny:NAME``, ``smollm2``, a directory, a hub id or a warmed model."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from rmft_verl.setup import smollm2
 from rmft_verl.setup.warmup import warmed
 
 TINY = ("mab", "trio")
-"""The shipped models (``labs.tiny``): ``mab`` speaks that environment's dialogues, ``trio`` those of all three."""
+"""The shipped models (``labs.tiny``): ``mab`` knows that environment's dialogues, ``trio`` those of all three."""
 
 
 def tiny_path(name: str) -> Path:
-    """Directory of a shipped model, in Hugging Face layout; ``ValueError`` listing the known ones."""
+    """Directory of a shipped model, in Hugging Face layout. Raises ``ValueError`` with the known names."""
     if name not in TINY:
         raise ValueError(f"no tiny model is called {name!r}: choose from {', '.join(TINY)}.")
     return Path(__file__).resolve().parent.parent / "labs" / "tiny" / name
 
 
 def base_model(config: Config) -> str:
-    """What a run begins with: the model as it was warmed up, where it has been, else ``model.path`` resolved."""
+    """The model that a run begins with: the warmed model if it exists, else ``model.path`` resolved."""
     if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
         return str(warmed(config).resolve())
     return resolve_model(config.model.path)
 
 
 def chat_template(config: Config) -> str:
-    """The text of ``model.chat_template_file``; empty if none is named. Raises ``ConfigError`` if it is not there."""
+    """The text of ``model.chat_template_file``; empty if none is named. Raises ``ConfigError`` if it cannot be read."""
     name = config.model.chat_template_file
     if not name:
         return ""
@@ -38,9 +38,9 @@ def chat_template(config: Config) -> str:
 
 
 def resolve_model(path: str) -> str:
-    """The directory of a model that ``tiny:NAME`` or ``smollm2`` names, or of a local one; a hub id stays as it is.
+    """The directory of ``tiny:NAME``, ``smollm2`` or a local model; a hub id stays as it is.
 
-    Raises ``ConfigError`` if something that looks like a directory is not one with a model in it.
+    Raises ``ConfigError`` for an unknown or missing model, or a path that looks like a directory without a model.
     """
     if path.startswith("tiny:"):
         try:

@@ -1,4 +1,4 @@
-"""``dry_run=true``: what a run would do, and what it takes."""
+"""``dry_run=true``: what a run would do, and what it needs."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _adapters(shape: Shape, config: Config) -> str:
 
 
 def _disk_line(parameters: int, config: Config) -> str:
-    """The states to go on from: weights, Adam's two moments and the weights as a directory, all in float32."""
+    """Disk space of checkpoints: weights, Adam's two moments and the exported weights, all in float32."""
     gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
     most = kept + 1 + config.checkpoint.best
     return (

@@ -1,4 +1,4 @@
-"""Everything that can be known, and refused, before a GPU is touched: model, context budget, verl's configuration."""
+"""Resolves and checks a run before it touches a GPU: model, context budget, verl's configuration."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Prepared:
     """verl's keys that follow from the configuration."""
     verl_config: DictConfig
     environment: dict[str, str]
-    """Variables that every process of the run needs; set in this one already."""
+    """Variables that every process of the run needs; already set in this one."""
     examples: Sequence[Message] = ()
-    """Before the first message of every dialogue."""
+    """Messages before the first message of every dialogue."""
 
 
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
-    """Resolve and check the whole configuration; raises ``RunError`` subclasses with one-line remedies.
+    """Resolve and check the whole configuration; raises ``RunError`` with a one-line remedy.
 
-    ``option_sets``: options of the environment's generator whose dialogues must fit; empty = the configuration's own,
-    for training and held out.
+    ``option_sets``: options of the environment's generator whose dialogues must fit the context; empty = those of the
+    configuration, for training and held out.
     """
     from rmft_verl.bridge.cluster import runtime
     from rmft_verl.bridge.verl_config import compose_verl, derive
@@ -75,7 +75,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
 
 
 def _planned_device(config: Config) -> str:
-    """The device a dry run plans for: what the recipe names; ``auto`` plans for this machine."""
+    """The device that a dry run plans for: the configured one, or this machine's for ``auto``."""
     if config.hardware.device != "auto":
         return config.hardware.device
     from rmft_verl.bridge.cluster import runtime

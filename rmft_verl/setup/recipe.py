@@ -16,7 +16,7 @@ from rmft_verl.setup.config_checks import check
 
 
 def recipe_dirs() -> list[Path]:
-    """Where recipes are looked for, first match wins: ``./recipes``, then the packaged ones."""
+    """Directories of recipes, the first match wins: ``./recipes``, then the packaged ones."""
     package = Path(str(files("rmft_verl")))
     packaged = package / "recipes"
     return [Path("recipes"), packaged if packaged.is_dir() else package.parent / "recipes"]
@@ -31,9 +31,9 @@ def find_recipes() -> dict[str, Path]:
 
 
 def load_config(arguments: Sequence[str]) -> Config:
-    """The configuration that ``recipe=NAME key=value ...`` stands for; ``NAME+METHOD`` lays one recipe over another.
+    """The configuration of ``recipe=NAME key=value ...``; ``NAME+METHOD`` merges the second recipe over the first.
 
-    ``resume=RUN`` or ``fork=RUN`` without a recipe stands for the configuration that the run was started with.
+    ``resume=RUN`` or ``fork=RUN`` without a recipe uses the configuration that the run was started with.
 
     Raises ``ConfigError`` for an unknown recipe or key, a value of the wrong type, or a combination that cannot run.
     """
@@ -50,7 +50,7 @@ def load_config(arguments: Sequence[str]) -> Config:
 
 
 def reload_config(path: Path, arguments: Sequence[str]) -> Config:
-    """The configuration that a run has written, with ``key=value ...`` over it; raises as ``load_config``."""
+    """The configuration that a run has written, with ``key=value ...`` merged over it; raises as ``load_config``."""
     return _merged([_read(path), _parsed(arguments)])
 
 
@@ -106,7 +106,7 @@ def _first_line(error: Exception) -> str:
 
 
 def known_keys() -> dict[str, bool]:
-    """Dotted key -> whether anything may stand below it (an open mapping)."""
+    """Dotted key -> whether it is an open mapping, which may hold any key."""
     keys: dict[str, bool] = {}
 
     def walk(node: Any, prefix: str) -> None:
@@ -139,7 +139,7 @@ def _refuse_unknown(layer: DictConfig) -> None:
 
 
 def _refuse_kind(key: str, value: Any, keys: dict[str, bool]) -> None:
-    """Refuse one value for a group of keys, and a word for a list: OmegaConf says neither the key nor the remedy."""
+    """Refuse a plain value for a group of keys or a list: OmegaConf names neither the key nor the remedy."""
     default: Any = Config()
     for part in key.split("."):
         default = getattr(default, part, None)

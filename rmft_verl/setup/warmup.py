@@ -1,7 +1,7 @@
 """The warm-up of a model that cannot name an action yet: a run of the same loop whose player is uniform.
 
-It is imitated in the environment's words, so that the form is learnt and no strategy. The warmed model is the base of
-every run with the same model, environment and warm-up under one ``root``, whatever its method and seed.
+The model imitates that player in the environment's words, so it learns the form of an answer and no strategy. It is the
+base of every run with the same model, environment and warm-up under one ``root``, whatever their method and seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PLAYER = "uniform"
 
 
 def warmup_config(config: Config) -> Config:
-    """The run that warms the model of ``config`` up: one update on one play of each of its scenarios."""
+    """The run that warms up the model of ``config``: one update on one trajectory of each scenario."""
     warmup, rollout = config.warmup, config.rollout
     warm = Config(
         iterations=1,
@@ -50,6 +50,6 @@ def warmup_config(config: Config) -> Config:
 
 
 def warmed(config: Config) -> Path:
-    """The directory of the warmed model, there or not."""
+    """The directory of the warmed model, whether it exists or not."""
     warm = warmup_config(config)
     return Path(warm.root).expanduser() / warm.name / "checkpoints" / "final"

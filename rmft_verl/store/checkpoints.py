@@ -1,6 +1,6 @@
-"""Directories of weights: written whole or not at all, each file with its checksum, the old ones removed.
+"""Directories of weights. They are written whole or not at all, with checksums, and old ones are removed.
 
-checkpoints/step_NNN   what the trainer needs to go on after update NNN      checkpoints/final   the trained model
+checkpoints/step_NNN   the trainer's state after update NNN      checkpoints/final   the trained model
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 from rmft_verl.store.run_dir import RunDirError, sync, write_text
 
 MANIFEST = "sha256.json"
-"""File of a checkpoint that holds the size and the SHA-256 of every other one."""
+"""File with the size and the SHA-256 of every other file of a checkpoint."""
 
 CHUNK = 1 << 22
-"""Bytes that are hashed at a time."""
+"""Bytes hashed at a time."""
 
 
 def step(checkpoints: Path, n: int) -> Path:
-    """Where the trainer's state after ``n`` updates lies."""
+    """The directory of the trainer's state after ``n`` updates."""
     return checkpoints / f"step_{n:03d}"
 
 
 def steps(checkpoints: Path) -> list[int]:
-    """The updates after which the trainer's state is on file, in order."""
+    """The updates after which the trainer's state is on disk, in order."""
     found = (path.name.removeprefix("step_") for path in checkpoints.glob("step_*") if path.is_dir())
     return sorted(int(number) for number in found if number.isdecimal())
 
 
 def write_directory(path: Path, write: Callable[[Path], None]) -> None:
-    """Have ``write`` fill a directory beside ``path``, add the manifest, and put it in the place of ``path``."""
+    """Let ``write`` fill a directory beside ``path``, add the manifest, and replace ``path`` by it."""
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     write(partial)
@@ -50,7 +50,7 @@ def write_directory(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def verify(path: Path, remedy: str) -> None:
-    """Raise ``RunDirError``, naming the file and ending in ``remedy``, if a file of the directory is damaged."""
+    """Raise ``RunDirError`` if a file of the directory is damaged. It names the file and ends in ``remedy``."""
     try:
         entries = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         files = [path / name for name in entries]
@@ -67,20 +67,20 @@ def verify(path: Path, remedy: str) -> None:
 
 
 def verify_final(path: Path) -> None:
-    """As ``verify`` for the trained model of a run; one made before there were manifests passes."""
+    """``verify`` for the trained model of a run. A model without a manifest, from an older version, passes."""
     if (path / MANIFEST).exists():
         verify(path, f"restore it, or remove it (rm -r {path}) and start the run again, which writes it anew")
 
 
 def prune(checkpoints: Path, keep: int, spared: int | None = None) -> None:
-    """Remove all but the last ``keep`` states of the trainer and the one after update ``spared``."""
+    """Remove all states of the trainer but the last ``keep`` and the one after update ``spared``."""
     for n in steps(checkpoints)[:-keep]:
         if n != spared:
             remove(step(checkpoints, n))
 
 
 def remove(path: Path) -> None:
-    """Remove a directory, if it is there, so that no half of it is left under its name."""
+    """Remove a directory if it exists. A crash leaves no half of it under its name."""
     if path.exists():
         leaving = path.with_name(path.name + ".old.partial")
         shutil.rmtree(leaving, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A new run that begins where another one stood, under a configuration that differs from its."""
+"""Begins a new run from the state of another run, with a different configuration."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rmft_verl.store.trajectory_file import kept_file
 from rmft_verl.types import RunError
 
 KEPT = ("env", "env_dirs", "model", "eval")
-"""What a fork cannot change: its rows and held-out plays continue those of the run that it comes from."""
+"""Keys that a fork cannot change: its rows and held-out trajectories continue those of its source."""
 
 
 def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
-    """Fill ``new`` with what ``source`` has of its last complete iteration that has a state of the trainer on file, and
-    of those before; returns the state that goes with it.
+    """Copy the iterations of ``source`` into ``new``, up to the last complete one with a trainer state on disk. Returns
+    the matching run state.
 
-    Raises ``RunError`` if there is none, if none would follow or a key of ``KEPT`` differs, ``RunDirError`` if that
-    state is damaged.
+    Raises ``RunError`` if there is no such iteration, none would follow it, or a key of ``KEPT`` differs, and
+    ``RunDirError`` if the trainer state is damaged.
     """
     found = differences(stored_config(source.path), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:

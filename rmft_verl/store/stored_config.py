@@ -1,4 +1,4 @@
-"""The configuration that a run directory holds, beside the one that is asked for now."""
+"""Compares the configuration of a run directory with the one that is asked for now."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
 NOT_COMPARED = ("recipe", "name", "root", "resume", "fork", "dry_run", "tracking", "checkpoint", "rollout.timeout")
-"""Keys that change no number of a run."""
+"""Keys that do not change a run's numbers."""
 
 ABSENT = "(no such key)"
 
 
 def stored_config(path: Path) -> dict[str, Any]:
-    """A run's config.yaml as it stands there, whatever keys it has: the flat form of ``flat``."""
+    """A run's config.yaml with whatever keys it has, in the form of ``flat``."""
     try:
         return flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
-    except Exception as error:  # YAML's and OmegaConf's
+    except Exception as error:  # errors of YAML and OmegaConf
         raise RunError(f"{path / 'config.yaml'} cannot be read ({str(error).splitlines()[0]}): restore it") from error
 
 
@@ -33,13 +33,13 @@ def on_numbers(path: Path) -> bool:
 
 
 def refuse_numbers(path: Path) -> None:
-    """Raise ``RunError`` for a run whose model reads numbers: it can neither be exported nor play by words."""
+    """Raise ``RunError`` for a run whose model reads numbers: it cannot be exported or play in words."""
     if on_numbers(path):
         raise RunError(f"the model of {path} reads numbers, not words: what it does stands in {path / 'report'}")
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted keys; an empty mapping has none."""
+    """Nested mappings as one mapping with dotted keys. An empty mapping has no key."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -47,7 +47,7 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
-    """``key=stored, now asked`` for every key that matters. A key younger than the run stood at its default."""
+    """``key=stored, now asked`` for every compared key that differs. A key newer than the run had its default."""
     now, default = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (asked, Config()))
     before = {**default, **stored}
     keys = [key for key in {**before, **now} if not {key, key.split(".")[0]} & set(NOT_COMPARED)]
@@ -58,8 +58,8 @@ def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
 def check_same(run: RunDir, asked: Config) -> None:
     """Raise ``RunError`` with the difference if a run was started with another configuration.
 
-    ``iterations`` may be more than before: the run goes on after its last one. Other versions of the packages are a
-    warning.
+    ``iterations`` may be larger than before: the run then continues after its last one. Other package versions only
+    cause a warning.
     """
     stored = stored_config(run.path)
     longer = asked.iterations > stored.get("iterations", asked.iterations)

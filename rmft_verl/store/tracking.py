@@ -1,4 +1,4 @@
-"""Following a run: metrics.jsonl always, Weights & Biases and others beside it.
+"""Trackers of a run: always metrics.jsonl, and optionally Weights & Biases and others.
 
     trackers = Trackers(FileTracker(run.metrics), start_wandb(...)) ; trackers.log(metrics, step) ; trackers.close()
 
@@ -18,32 +18,32 @@ from typing import Any, Protocol
 from rmft_verl.types import RunError, Trajectory, Turn
 
 MOST_SHOWN = 20_000
-"""Characters of a reply that a tracker gets; the files have all of it."""
+"""Most characters of a reply that a tracker gets; the files have all of it."""
 
 
 def warn(text: str) -> None:
-    """One line for the person at the terminal. Not through logging, whose levels Ray, verl and vLLM all change."""
+    """Print one line to stderr, without logging, whose levels Ray, verl and vLLM all change."""
     print(f"rmft_verl: warning: {text}", file=sys.stderr, flush=True)
 
 
 class TrackingError(RunError):
-    """A tracker that cannot start, or a metrics file that cannot be read. One line, with the remedy."""
+    """A tracker cannot start, or a metrics file cannot be read. The message is one line with the remedy."""
 
 
 class Tracker(Protocol):
-    """Something that follows a run. ``step`` counts iterations: what a model with ``step`` updates does."""
+    """Records the progress of a run. ``step`` is the iteration."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None: ...
 
     def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """Show a few of the iteration's dialogues, as far as the tracker can."""
+        """Show a few of the iteration's dialogues, if the tracker can."""
         ...
 
     def close(self) -> None: ...
 
 
 class Trackers:
-    """Several trackers as one. ``files`` must work; of the others a failure is only reported."""
+    """Several trackers as one. Errors of ``files`` are raised; errors of the others are only reported."""
 
     def __init__(self, files: Tracker, *others: Tracker) -> None:
         self._trackers = (files, *(_Forgiving(other) for other in others))
@@ -62,7 +62,7 @@ class Trackers:
 
 
 class _Forgiving:
-    """A tracker whose failures are reported once and never raised: a run of days must outlive a lost connection."""
+    """Reports a tracker's first failure and raises none: a run of days must survive a lost connection."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -80,7 +80,7 @@ class _Forgiving:
     def _try(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # whatever a third party's client raises
+        except Exception as error:  # a third party's client may raise anything
             if not self._warned:
                 name = type(self._tracker).__name__
                 warn(f"{name} failed ({type(error).__name__}: {error}); the run goes on without it")
@@ -88,10 +88,10 @@ class _Forgiving:
 
 
 class FileTracker:
-    """One JSON object a line: ``iteration`` and the metrics, every key seen so far in every row.
+    """Writes one JSON object per line: ``iteration`` and the metrics, with every key seen so far in every row.
 
     A missing or non-finite value is ``null``, so that the file is strict JSON. Each row is synced to disk. A row that
-    a crash left half-written is dropped when the file is opened again.
+    a crash left half written is dropped when the file is opened again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,7 +136,7 @@ def read_metrics(path: Path) -> list[dict[str, float | None]]:
 
 
 class WandbTracker:
-    """Metrics and dialogues at Weights & Biases. ``run`` is what ``wandb.init`` returned."""
+    """Logs metrics and dialogues to Weights & Biases. ``run`` is what ``wandb.init`` returned."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -144,11 +144,11 @@ class WandbTracker:
         run.define_metric("*", step_metric="iteration")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """The end of W&B's step: its own count is the iteration too, so that a run that is continued counts on."""
+        """End W&B's step. That step equals the iteration, so that a resumed run counts on."""
         self._run.log({"iteration": step, **metrics}, step=step, commit=True)
 
     def log_dialogues(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """A fresh table under a key of its own: W&B shows only the first rows of one that grows."""
+        """Log a new table under its own key: W&B shows only the first rows of a table that grows."""
         import wandb
 
         columns = ["which", "regret", "scenario", "player", "stop", "dialogue"]
@@ -169,8 +169,8 @@ def start_wandb(
 ) -> WandbTracker:
     """Start (or, with the same ``run_id``, continue) a W&B run whose local files lie under ``directory``/wandb.
 
-    ``mode`` is ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online. Without a login both online
-    modes become offline, with one warning and no question. Raises ``TrackingError`` if W&B cannot start.
+    ``mode`` is ``online``, ``offline`` or ``auto``: what ``WANDB_MODE`` says, else online. Without a login online
+    becomes offline, with one warning and no question. Raises ``TrackingError`` if W&B cannot start.
     """
     try:
         import wandb
@@ -215,9 +215,9 @@ def best_median_worst(trajectories: Sequence[Trajectory]) -> list[tuple[str, Tra
 
 
 def render_dialogue(trajectory: Trajectory) -> str:
-    """The dialogue as plain text for people, every message under its role, with what each reply did and earned.
+    """The dialogue as plain text: every message under its role, and the action and reward of each reply.
 
-    Replies are indented and what does not print is escaped: no reply looks like a message or an outcome.
+    Replies are indented and unprintable characters escaped, so that no reply looks like a message or an outcome.
     """
     names = trajectory.scenario.actions
     blocks: list[str] = []

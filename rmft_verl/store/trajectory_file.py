@@ -1,10 +1,10 @@
-"""Trajectories as parquet: one row a trajectory, readable columns, exact round trip.
+"""Trajectories as parquet: one row per trajectory, readable columns, exact round trip.
 
 Columns: phase, iteration; scenario_id, env, context, player, policy_version, reward_seed, policy_seed,
-stop_reason, valid, regret; one entry a turn in actions (arm indices) or policies (points of the simplex), rewards and
-turns (JSON: messages, text, parsed, cut); scenario (JSON); error; oracle_kind, expected_shape, expected_T_A (flat);
-token_ids_N, token_mask_N, token_logprobs_N (all samples of the play, one after another), with sample_lengths and
-prompt_lengths (one entry a sample; none for players that verl does not sample).
+stop_reason, valid, regret; one entry per turn in actions (arm indices) or policies (points of the simplex), rewards
+and turns (JSON: messages, text, parsed, cut); scenario (JSON); error; oracle_kind, expected_shape, expected_T_A (flat);
+token_ids_N, token_mask_N, token_logprobs_N (all samples of the trajectory, concatenated), with sample_lengths and
+prompt_lengths (one entry per sample; none for players that verl does not sample).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from rmft_verl.store.run_dir import RunDirError, replacing, write_text
 from rmft_verl.types import Action, Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
 FORMAT, OLDEST = 3, 2
-"""Version of the files, in their metadata, and the oldest that is read; 2 has a column ``kept``."""
+"""File version, stored in the metadata, and the oldest that is read. Version 2 has a column ``kept``."""
 
 ARRAYS = ("expected_T_A", "token_ids_N", "token_mask_N", "token_logprobs_N")
 """Columns read straight into numpy."""
 
 CHECKSUM = b"rmft_verl.sha256"
-"""Where the metadata hold the checksum of what is read: parquet's own would cover its pages only."""
+"""Metadata key of the checksum of the values: parquet's own would cover its pages only."""
 
 TURN = ("messages", "text", "parsed", "cut")
-"""What the JSON of one turn holds; its action and reward have columns of their own."""
+"""Keys of the JSON of one turn; its action and reward have columns of their own."""
 
 
 def write_trajectories(path: Path, trajectories: Sequence[Trajectory], *, phase: str, iteration: int) -> None:
-    """Write one row a trajectory; ``read_trajectories`` gives back equal ones.
+    """Write one row per trajectory; ``read_trajectories`` returns equal ones.
 
-    Dialogues are ASCII JSON, which keeps even lone surrogates exactly; in ``player`` and ``error``, plain text columns,
-    a lone surrogate becomes its ``\\udcXX`` escape, because parquet text must be valid UTF-8.
+    Dialogues are ASCII JSON, which keeps even lone surrogates exactly. In the plain text columns ``player`` and
+    ``error`` a lone surrogate becomes its ``\\udcXX`` escape, because parquet text must be valid UTF-8.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -50,17 +50,17 @@ def write_trajectories(path: Path, trajectories: Sequence[Trajectory], *, phase:
 
 
 def kept_file(path: Path) -> Path:
-    """Where it stands which trajectories of the file ``path`` were kept for training."""
+    """The file that says which trajectories of the file ``path`` were kept for training."""
     return path.with_suffix(".kept.json")
 
 
 def write_kept(path: Path, kept: Sequence[int]) -> None:
-    """Write which trajectories of the file ``path`` were kept for training, by position."""
+    """Write the positions of the trajectories of the file ``path`` that were kept for training."""
     write_text(kept_file(path), json.dumps(sorted(kept)) + "\n")
 
 
 def read_kept(path: Path) -> list[int] | None:
-    """The positions of the trajectories that were kept, in order; None if nothing says so."""
+    """The positions of the kept trajectories, in order; None if they are not recorded."""
     beside = kept_file(path)
     try:
         if beside.exists():
@@ -72,12 +72,12 @@ def read_kept(path: Path) -> list[int] | None:
 
 
 def read_trajectories(path: Path) -> list[Trajectory]:
-    """The trajectories of a file, in the order written. Raises ``RunDirError``, naming it, if it is damaged."""
+    """The trajectories of a file, in the order written. Raises ``RunDirError`` with its path if it is damaged."""
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[list[Trajectory], list[bool | None]]:
-    """The trajectories and, in a file of format 2, which were kept."""
+    """The trajectories, and whether each was kept; None if the format is not 2."""
     import pyarrow.parquet as pq
 
     try:
@@ -99,13 +99,13 @@ def _read(path: Path) -> tuple[list[Trajectory], list[bool | None]]:
         return read, [row.get("kept") for row in rows]
     except RunDirError:
         raise
-    except Exception as error:  # what damage makes pyarrow raise is anything
+    except Exception as error:  # pyarrow may raise anything for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunDirError(f"{path} cannot be read as trajectories ({reason}): restore it or remove it") from error
 
 
 def _checksum(table: Any) -> bytes:
-    """SHA-256 of the values of a table, however they are laid out."""
+    """SHA-256 of the values of a table, whatever their layout."""
     import pyarrow.compute as pc
 
     digest = hashlib.sha256(repr(table.drop_columns(list(ARRAYS)).to_pylist()).encode())
@@ -189,7 +189,7 @@ def _utf8(text: str) -> str:
 
 
 def _to_arrays(column: Any) -> list[np.ndarray | None]:
-    """One numpy array (a copy, writable) a row of a list column; None where the row is null."""
+    """One writable numpy array, a copy, per row of a list column; None where the row is null."""
     return [None if row.values is None else np.array(row.values.to_numpy(zero_copy_only=False)) for row in column]
 
 

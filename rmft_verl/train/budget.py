@@ -1,4 +1,4 @@
-"""How many scenarios an iteration plays, so that runs whose plays differ in length sample as many tokens."""
+"""Sets the number of scenarios of an iteration, so that runs with shorter or longer trajectories sample equally much."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rmft_verl.config import RolloutConfig
 
 
 def affordable(rollout: RolloutConfig, rows: Sequence[Mapping[str, float]]) -> int:
-    """Scenarios of the iteration after ``rows`` (metrics of the base and of every iteration so far), at least 1.
+    """Number of scenarios of the next iteration, at least 1. ``rows``: metrics of the base and of all iterations so far.
 
-    With ``rollout.tokens`` as many as bring the tokens sampled so far to that number an iteration, if plays stay as
-    long as they were in the last one.
+    With ``rollout.tokens`` the sampled tokens reach that number per iteration on average, if trajectories stay as long
+    as in the last iteration.
     """
     if not rollout.tokens or len(rows) < 2:
         return rollout.scenarios

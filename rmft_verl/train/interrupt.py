@@ -1,4 +1,4 @@
-"""What stops a run from outside, and what a person is told then: signals, a full disk, a crash."""
+"""Handles signals, a full disk and crashes, and tells the user how to resume the run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ROOM = 1 << 20
-"""A disk with fewer free bytes is full, whatever the exception says that a library made of it."""
+"""A disk with fewer free bytes counts as full, whatever exception a library has raised."""
 
 
 class RunStoppedError(Exception):
-    """A run that a signal has stopped. One line, which says how to go on."""
+    """A signal has stopped the run. The message is one line that says how to resume it."""
 
     def __init__(self, number: int, run: Path) -> None:
         self.number = number
@@ -32,16 +32,16 @@ class RunStoppedError(Exception):
 
 
 def resume_command(run: Path) -> str:
-    """What to type to go on with a run."""
+    """The command that resumes a run."""
     return f"{Path(sys.executable).name} -m rmft_verl.main resume={shlex.quote(str(run))}"
 
 
 class Signals:
-    """Turns the signals that stop a process into ``KeyboardInterrupt``, which Ray passes on, until the block ends."""
+    """Turns SIGINT and SIGTERM into ``KeyboardInterrupt``, which Ray passes on, until the block ends."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The first one."""
+        """The first signal received."""
 
     def __enter__(self) -> Signals:
         self._before = [signal.signal(number, self._note) for number in STOPPING]
@@ -60,7 +60,7 @@ class Signals:
 
 @contextmanager
 def resumable(run: Path, signals: Signals) -> Iterator[None]:
-    """Say how to go on with a run that stops in this block.
+    """Tell the user how to resume a run that stops in this block.
 
     Raises ``RunStoppedError`` for a signal and ``RunError`` for a full disk; any other error is passed on.
     """
@@ -81,13 +81,13 @@ def resumable(run: Path, signals: Signals) -> Iterator[None]:
 def _disk_is_full(error: BaseException | None, run: Path) -> bool:
     while error is not None:
         if isinstance(error, OSError) and (error.errno in FULL or os.strerror(errno.ENOSPC) in str(error)):
-            return True  # Ray's copy of a worker's error has its text, not its number
+            return True  # Ray's copy of a worker's error has its text, not its errno
         error = error.__cause__ or error.__context__
     return shutil.disk_usage(run).free < ROOM
 
 
 def _used(run: Path) -> str:
-    """How much each part of a run takes, the largest first."""
+    """Sizes of the four largest parts of a run, the largest first."""
     parts = [path for folder in (run, run / "checkpoints") for path in folder.iterdir() if path.name != "checkpoints"]
     sizes = sorted(((_size(path), path.relative_to(run).as_posix()) for path in parts), reverse=True)
     return ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes[:4])

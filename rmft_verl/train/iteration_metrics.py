@@ -1,4 +1,4 @@
-"""What one iteration says: the rows of metrics.jsonl, by metric name (docs/metrics.md)."""
+"""The metrics of one iteration, a row of metrics.jsonl (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, Scored, Trajectory
 
 MANY_INVALID = 0.2
-"""Share of the plays above which the form of the answers is what has to be mended first."""
+"""Above this share of invalid trajectories the form of the answers has to be mended first."""
 
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
-"""Exploration has collapsed when suffix failures have risen by more, or K x MinFrac is less than this share of it."""
+"""Exploration has collapsed if suffix failures rise by more, or K x MinFrac falls below this share of its first value."""
 
 
 def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
-    """What an evaluation says; where several environments are mixed, of each of them as well.
+    """Metrics of an evaluation. If several environments are mixed, they include the regret in each.
 
-    ``row``: the iteration's other metrics, if it had any: how much better its kept plays looked than the model plays.
+    ``row``: the iteration's other metrics. With kept trajectories in it, the result includes how much better those
+    looked than the model plays (``heldout/optimism_gap``).
     """
     regret = value_or(NO_INTERVAL, metrics.normalized_regret_interval, played)
     kept = row.get("kept/normalized_regret")
@@ -42,7 +43,7 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
 
 
 def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
-    """What the training rollouts say before selection."""
+    """Metrics of the training rollouts before selection."""
     sampled = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
     return {
         "rollout/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, played),
@@ -58,7 +59,7 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
 
 
 def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequence[Scored]) -> dict[str, float]:
-    """What selection did to the plays it could choose from; ``places`` are those of ``kept`` among all plays."""
+    """Metrics of the selection; ``places`` are the positions of ``kept`` among all trajectories."""
     score = {one.place: one.score for one in scored}
     return {
         "rollout/score": float(np.mean([play.score for play in scored])),
@@ -71,15 +72,15 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
 
 
 def credit_metrics(batch: Batch) -> dict[str, float]:
-    """What the update reinforces, as the mean over all turns; nothing where plays have no credit."""
+    """The mean credit over all turns that the update reinforces; empty if trajectories have no credit."""
     return {"rollout/credit": float(np.concatenate(batch.credit).mean())} if len(batch.credit) else {}
 
 
 def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
-    """One line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
+    """One line of warning if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
     failures, explored = "rollout/suffix_failure", "rollout/min_fraction"
     more, less = row[failures] - first[failures], row[explored] / first[explored] if first[explored] > 0 else 1.0
-    if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, where no arms are pulled, warns of nothing
+    if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, in games without arms, gives no warning
         return ""
     return (
         f"exploration collapses: suffix failures {first[failures]:.2f} -> {row[failures]:.2f}, K x MinFrac "
@@ -89,7 +90,7 @@ def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
 
 
 def unreadable(played: Sequence[Trajectory]) -> str:
-    """What to do, below three replies, if more than ``MANY_INVALID`` of the plays are invalid; else empty."""
+    """Three failed replies and remedies, if more than ``MANY_INVALID`` of the trajectories are invalid; else empty."""
     share = float(np.mean([not trajectory.valid for trajectory in played]))
     failed = [turn for trajectory in played for turn in trajectory.turns if not turn.parsed or turn.cut]
     if share <= MANY_INVALID or not failed:

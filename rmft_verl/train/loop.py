@@ -1,4 +1,4 @@
-"""The loop of every run, on words and on numbers. A phase that is on file is not done again."""
+"""The loop of every run, on words and on numbers. A phase whose result is on disk is not done again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.tracking import Tracker
 
 Row = dict[str, float]
-"""What one iteration says: metric -> value (docs/metrics.md)."""
+"""The metrics of one iteration: name -> value (docs/metrics.md)."""
 
 Watch = Callable[[str, int], AbstractContextManager[OnProgress]]
-"""Shows a phase (its name, the number of episodes) to a person while it lasts."""
+"""Shows a phase (its name, its number of episodes) to the user while it lasts."""
 
 
 class Model(Protocol):
@@ -39,7 +39,7 @@ def unwatched(phase: str, episodes: int) -> AbstractContextManager[OnProgress]:
 
 
 class Loop:
-    """One run. A subclass says what an iteration learns from and how the model is measured."""
+    """One run. A subclass defines what an iteration learns from and how the model is measured."""
 
     def __init__(self, config: Config, model: Model, run: RunDir, tracker: Tracker, watch: Watch = unwatched) -> None:
         self._config, self._model, self._run, self._tracker, self._watch = config, model, run, tracker, watch
@@ -47,18 +47,18 @@ class Loop:
         self._row: Row = {}
 
     def learn(self, n: int) -> None:
-        """The n-th update, on rollouts of the model with one update less."""
+        """Do the n-th update, on rollouts of the model with n - 1 updates."""
         raise NotImplementedError
 
     def sync(self, n: int) -> None:
-        """Let the model with ``n`` updates be the one that plays."""
+        """Give the weights after ``n`` updates to the sampler, if the model has one."""
 
     def measure(self, n: int) -> Row:
-        """What the held-out scenarios say of the model with ``n`` updates."""
+        """Held-out metrics of the model with ``n`` updates."""
         raise NotImplementedError
 
     def train(self, report: Callable[[int, Row], None]) -> None:
-        """Run every iteration that the run has not finished; iteration 0 measures the base."""
+        """Run every iteration that is not finished. Iteration 0 measures the base."""
         start = self._record.restore(self._model)
         self._row = self._record.row(start)
         self._measure(start, report)

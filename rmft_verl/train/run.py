@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def run(config: Config) -> Path:
-    """Train as configured, or go on with the run that is there; returns its directory.
+    """Train as configured, or resume the existing run; returns its directory.
 
     Nothing is written before everything has been checked.
     """
@@ -59,9 +59,9 @@ def run(config: Config) -> Path:
 
 @contextlib.contextmanager
 def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunDir]:
-    """The directory of the run, new (with ``fork``, filled from that run) or ``found``, held until the block ends.
+    """The directory of the run, locked until the block ends: ``found``, or a new one, filled from ``fork`` if set.
 
-    A signal or an error within the block leaves a state to go on from, and says how.
+    A signal or an error in the block leaves a state to resume from, and the user is told how.
     """
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
     fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
@@ -72,7 +72,7 @@ def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunD
             screen.console.print(f"begins after iteration {directory.read_state().iteration} of {config.fork}")
         if found is not None:
             directory.sweep()
-            (directory.report / "table.json").unlink(missing_ok=True)  # of fewer iterations
+            (directory.report / "table.json").unlink(missing_ok=True)  # it is of fewer iterations
             write_text(directory.config, text)
             state = directory.read_state()
             screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
@@ -84,7 +84,7 @@ def _name(config: Config) -> str:
 
 
 def find_run(config: Config) -> RunDir | None:
-    """The run that is to go on, None if a new one starts; raises ``RunError`` if it had another configuration."""
+    """The run to resume, or None for a new one. Raises ``RunError`` if the run had another configuration."""
     path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
     if not config.resume and not (path / "state.json").exists():
         return None
@@ -94,7 +94,7 @@ def find_run(config: Config) -> RunDir | None:
 
 
 def is_trained(directory: RunDir, config: Config) -> bool:
-    """Whether nothing is left to train: the report is there, or all it takes."""
+    """Whether nothing is left to train: the report exists, or all that it needs."""
     state = directory.read_state()
     if state.completed < config.iterations:
         return False
@@ -117,7 +117,7 @@ def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
 
 
 def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Screen) -> None:
-    """The report, unless it is there, and what a person is told in the end."""
+    """Write the report unless it exists, and print the result."""
     if (directory.report / "table.json").exists():
         screen.console.print(f"{directory.path} has finished: its {config.iterations} iterations are done")
         screen.console.print((directory.report / "table.txt").read_text(encoding="utf-8"), markup=False)
@@ -129,7 +129,7 @@ def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Scr
 
 
 def change_in_words(base: list[Trajectory], trained: list[Trajectory]) -> str:
-    """Of the normalized regret: relative, or, where that of the base is not above 0, the plain difference."""
+    """Change of the normalized regret: relative, or the difference if the base's regret is not above 0."""
     try:
         relative = normalized_regret(base) > 0
         value, low, high = (relative_change if relative else absolute_change)(base, trained)
@@ -171,7 +171,7 @@ def start_trackers(config: Config, directory: RunDir) -> Tracker:
 
 
 def report_run(path: Path) -> str:
-    """Make the report of a run again from its files; returns the table as text."""
+    """Write the report of a run again from its files; returns the table as text."""
     directory = RunDir.open(path)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
     assert isinstance(config, Config)
@@ -180,7 +180,7 @@ def report_run(path: Path) -> str:
 
 
 def _held_out(directory: RunDir) -> tuple[list[Trajectory], list[Trajectory]]:
-    """The held-out plays of the base and of the model that was measured last."""
+    """The held-out trajectories of the base and of the model that was measured last."""
     versions = directory.recorded("eval")
     if not versions:
         raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
@@ -191,7 +191,7 @@ def _held_out(directory: RunDir) -> tuple[list[Trajectory], list[Trajectory]]:
 def _write_report(
     config: Config, env_class: type[Env], directory: RunDir, base: list[Trajectory], trained: list[Trajectory]
 ) -> EvalTable:
-    """Base and trained beside the reference players, on the same held-out scenarios and draws."""
+    """Write base, trained and the reference players, on the same held-out scenarios and draws."""
     held_out = held_out_scenarios(config, env_class)
     names = references(env_class, held_out, (play.oracle.kind for play in scored(trained)))
     played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)

@@ -1,10 +1,10 @@
-"""Iterative regret-minimization fine-tuning (Park, Chen, Ozdaglar, Zhang 2026, Algorithm 1), readable in one sitting.
+"""Iterative regret-minimization fine-tuning (Park, Chen, Ozdaglar, Zhang 2026, Algorithm 1).
 
 for each iteration:
     draw M scenarios and play L trajectories in each with the current model     rollout
     compute each trajectory's regret, now that the game is over                 score
     keep the k lowest-regret valid trajectories of each scenario                select
-    train on the very tokens that were sampled in them                          update
+    train on the exact tokens that were sampled in them                         update
     the new model replaces the old one                                          sync
     measure it on held-out scenarios                                            evaluate
 """
@@ -49,7 +49,7 @@ from rmft_verl.types import Batch, RolloutRequest, RunError, Trajectory
 
 
 class Trainer(Loop):
-    """A language model, an environment and a method, from a ``Backend`` to a run directory."""
+    """Trains a language model in an environment with a method, from a ``Backend`` to a run directory."""
 
     def __init__(
         self, config: Config, env_class: type[Env], backend: Backend, run: RunDir, tracker: Tracker, watch: Watch
@@ -83,7 +83,7 @@ class Trainer(Loop):
         return held_out_metrics(played, self._row)
 
     def _rollout(self, n: int) -> list[Trajectory]:
-        """L trajectories in each of M fresh scenarios, scored."""
+        """Play L trajectories in each of M new scenarios and compute their regret."""
         rollout = self._config.rollout
         draw = np.random.default_rng([SCENARIO, self._config.seed, n])
         number = affordable(rollout, self._record.rows(n))
@@ -106,7 +106,7 @@ class Trainer(Loop):
             return [score(trajectory) for trajectory in played]
 
     def _select(self, played: Sequence[Trajectory], n: int) -> Batch:
-        """What the update trains on: a function of the plays, the configuration and the seed."""
+        """What the update trains on: a function of the trajectories, the configuration and the seed."""
         rng = np.random.default_rng([SELECTION, self._config.seed, n])
         with self._phase("score"):
             scored = self._score(played, rng)
@@ -127,7 +127,7 @@ class Trainer(Loop):
         return batch
 
     def _evaluate(self, n: int) -> list[Trajectory]:
-        """The model with ``n`` updates on the held-out scenarios, with the draws every other player gets."""
+        """Play the held-out scenarios with the model with ``n`` updates, on the same draws as every other player."""
         config = self._config.eval
         requests = [
             RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, episode), temperature=config.temperature)

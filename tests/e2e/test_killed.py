@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from real_run import SMALL, Tree, fingerprints, litter, state
+from real_run import SMALL, Tree, environment, fingerprints, litter, state
 
 from rmft_verl.store.trajectory_file import read_trajectories
 
@@ -42,7 +42,7 @@ def test_a_run_killed_in_its_second_update_goes_on(tmp_path: Path) -> None:
     assert {"eval_000.parquet", "train_001.parquet", "eval_001.parquet", "train_002.parquet"} == set(before)
     played = read_trajectories(run / "trajectories" / "train_002.parquet")
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "going on after phase 'rollout' of iteration 2" in done.stdout
     assert not litter() - before_all  # of the process that was killed neither
@@ -58,5 +58,5 @@ def test_a_run_killed_in_its_second_update_goes_on(tmp_path: Path) -> None:
     assert state(run) == (2, "save") and (run / "report" / "table.json").exists()
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["final", "step_001", "step_002"]
 
-    said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment())
     assert said.returncode == 0 and "has finished: its 2 iterations are done" in said.stdout

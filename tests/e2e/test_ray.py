@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from real_run import Tree, is_local, listening, litter
+from real_run import TMP, Tree, is_local, listening, litter
 
 from rmft_verl.bridge.cluster import scratch
 
@@ -15,6 +16,8 @@ pytestmark = pytest.mark.e2e
 CHILD = """
 import signal, os, time
 from multiprocessing import shared_memory
+from rmft_verl.bridge.cluster.private import note_shared_memory
+note_shared_memory()
 shared = shared_memory.SharedMemory(create=True, size=1000)
 print("up", flush=True)
 os.kill(os.getpid(), signal.SIGSTOP)
@@ -34,8 +37,7 @@ class Worker:
         return self.child.stdout.readline()
 worker = Worker.remote()
 assert ray.get(worker.start.remote()) == b"up\\n"
-started.up()
-print("noted", flush=True)
+print("up", flush=True)
 while not Path(sys.argv[1]).exists():
     time.sleep(0.1)
 started.stop()
@@ -50,7 +52,7 @@ def test_ray_listens_on_loopback_and_leaves_nothing(
     before, log, end = litter(), tmp_path / "log", tmp_path / "end"
     tree = Tree(log, [str(end)], ("-c", PROGRAM))
     try:
-        while "noted" not in log.read_text():
+        while "up" not in log.read_text():
             assert tree.process.poll() is None, log.read_text()
             time.sleep(0.1)
         found = listening(tree.pids())
@@ -65,5 +67,6 @@ def test_ray_listens_on_loopback_and_leaves_nothing(
         tree.kill()
     if killed:
         assert shared < litter() - before
+        monkeypatch.setattr(tempfile, "tempdir", str(TMP))
         scratch.sweep()
     assert not litter() - before

@@ -53,7 +53,8 @@ class Campaign:
         self.out, self.iterations = out, iterations
         self._program = (str(FAKE),) if fake else ("-m", "rmft_verl.main")
         self.kills: list[Kill] = []
-        self._litter = litter()
+        self._shared = not fake  # the fake backend makes no shared memory; others on the machine do
+        self._litter = litter(self._shared)
         self.failures: list[str] = []
 
     def start(self, name: str, iterations: int | None = None) -> Tree:
@@ -76,7 +77,7 @@ class Campaign:
         tree = self.start(name, iterations)
         self.check(tree.process.wait() == 0, f"{name} ended with {tree.process.returncode}: {tree.log}")
         self.check(not (left := tree.gone()), f"{name} left processes: {left}")
-        self.check(not (lies := litter() - self._litter), f"{name} left {sorted(lies)}")
+        self.check(not (lies := litter(self._shared) - self._litter), f"{name} left {sorted(lies)}")
         return time.monotonic() - begun
 
     def killed_at(self, name: str, edge: tuple[int, str]) -> None:

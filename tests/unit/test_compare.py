@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from made_runs import SMALL, as_model, make_run
@@ -15,8 +16,7 @@ from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval.algorithms import play_requests
-from rmft_verl.eval.compare import command, runs
-from rmft_verl.eval.compare import curves
+from rmft_verl.eval.compare import command, curves, runs
 from rmft_verl.eval.compare.arms import Arm, make_arms
 from rmft_verl.eval.directory import EvalDir
 from rmft_verl.eval.players import MODEL, base_model
@@ -140,7 +140,7 @@ def test_what_is_missing_is_trained_once_seed_by_seed(
     assert compare(tmp_path, *ARMS) == 0
     assert trainer.trained == ["lowest_seed0", "random_seed0", "lowest_seed1", "random_seed1"]
     names = ["course.md", "numbers.json", "table.csv", "table.md", "table.txt"]
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, "runs"])
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted([*names, "runs.zip"])
     said = capsys.readouterr().out
     assert (tmp_path / "report" / "table.txt").read_text(encoding="utf-8") in said
     (tmp_path / "random_seed1" / "report" / "table.json").unlink()  # cut off before it was done
@@ -150,32 +150,53 @@ def test_what_is_missing_is_trained_once_seed_by_seed(
     assert row["seeds"] == [0, 1, 2] and len(row["against_base"]["by_seed"]) == 3
 
 
+def unpacked(archive: Path, folder: Path) -> Path:
+    with ZipFile(archive) as file:
+        file.extractall(folder)
+    return folder
+
+
 def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Trainer) -> None:
     assert compare(tmp_path, *ARMS) == 0
-    evidence, again = tmp_path / "report" / "runs", tmp_path / "again"
+    archive, again = tmp_path / "report" / "runs.zip", tmp_path / "again"
+    evidence = unpacked(archive, tmp_path / "looked_at")
     assert not any(play.turns[0].text for path in evidence.rglob("eval_*") for play in read_trajectories(path))
     assert str(tmp_path) not in "".join(path.read_text() for path in evidence.rglob("*.yaml"))
-    arguments = [*ARMS, "--root", str(evidence), "--out", str(again), "--seeds", "0", "1", "--report-only"]
+    before = archive.read_bytes()
+    arguments = [
+        *ARMS,
+        "--root",
+        str(archive.with_suffix("")),
+        "--out",
+        str(again),
+        "--seeds",
+        "0",
+        "1",
+        "--report-only",
+    ]
     assert main(["compare", *arguments]) == 0
     for name in ("table.txt", "numbers.json"):
         assert (again / name).read_text() == (tmp_path / "report" / name).read_text()
-    before = sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file())
-    assert main(["compare", *arguments[:-1], "--out", str(evidence.parent)]) == 0
+    assert main(["compare", *arguments[:-1], "--out", str(archive.parent)]) == 0
     assert len(trainer.trained) == 4, "evidence is a finished run"
-    assert sorted((path, path.read_bytes()) for path in evidence.rglob("*.*") if path.is_file()) == before
+    assert archive.read_bytes() == before and not archive.with_suffix("").exists()
 
 
 def test_evidence_takes_the_place_of_other_evidence_but_not_of_a_run(tmp_path: Path, trainer: Trainer) -> None:
     long = make_run(tmp_path / "long", ["recipe=mab_tiny", *SMALL, "iterations=3"], ("uniform", "greedy"))
     short = make_run(tmp_path / "short", ["recipe=mab_tiny", *SMALL, "iterations=1"], ("uniform", "ucb1"))
-    out = ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    for run in (long, short):
-        assert main(["compare", "--run", "a", str(run.path), *out]) == 0
-    small = RunDir.open(tmp_path / "out" / "runs" / "a_seed0")
+    out, root = tmp_path / "out", ["--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    for label, run in (("a", long), ("b", short), ("a", short)):
+        assert main(["compare", "--run", label, str(run.path), *root]) == 0
+    found = unpacked(out / "runs.zip", tmp_path / "looked_at")
+    assert sorted(path.name for path in found.iterdir()) == ["a_seed0", "b_seed0"]
+    small = RunDir.open(found / "a_seed0")
     assert (small.recorded("eval"), small.recorded("train")) == ([0, 1], [1])
-    (small.checkpoints / "final").mkdir(parents=True)
-    before = small.metrics.read_bytes()
-    assert main(["compare", "--run", "a", str(long.path), *out]) == 0 and small.metrics.read_bytes() == before
+    shutil.copytree(short.path, out / "runs" / "a_seed0")
+    (out / "runs" / "a_seed0" / "checkpoints" / "final").mkdir(parents=True, exist_ok=True)
+    before = (out / "runs" / "a_seed0" / "metrics.jsonl").read_bytes()
+    assert main(["compare", "--run", "a", str(long.path), *root]) == 0
+    assert (out / "runs" / "a_seed0" / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_recipe_alone_is_an_arm_that_has_its_name(tmp_path: Path, trainer: Trainer) -> None:
@@ -402,7 +423,7 @@ def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewher
         "| b | 0.900* | 0.300* |  |\n"
         "| c | 0.900* |  | 0.400* |\n"
         "\n"
-        f"{course.LEGEND}\n"
+        f"{curves.LEGEND}\n"
     )
 
 

@@ -252,10 +252,10 @@ def test_rounding_is_no_scale() -> None:
 def test_mean_curves_count_each_scenario_once() -> None:
     often = [toy_trajectory(TWO, [0, 0])] * 3  # 1, 2
     once = toy_trajectory(TWO, [1, 0], context="other")  # 0, 1
-    assert metrics.mean_regret_curve([*often, once]) == pytest.approx([0.5, 1.5])
-    assert metrics.mean_regret_curve([told(TOLD, ALONG)]) == pytest.approx([0, -1, -1])
+    assert metrics.regret_band([*often, once]).value_T == pytest.approx([0.5, 1.5])
+    assert metrics.regret_band([told(TOLD, ALONG)]).value_T == pytest.approx([0, -1, -1])
     with pytest.raises(ValueError, match="horizons 2, 3"):
-        metrics.mean_regret_curve([once, toy_trajectory(TWO, [0, 0, 0])])
+        metrics.regret_band([once, toy_trajectory(TWO, [0, 0, 0])])
 
 
 def test_the_band_is_the_interval_of_each_round() -> None:

@@ -6,6 +6,7 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval import metrics
+from rmft_verl.eval.metrics.comparison import cumulative_reward
 from rmft_verl.types import Trajectory
 
 
@@ -39,7 +40,7 @@ def test_without_variance_any_difference_counts() -> None:
 
 
 def test_a_round_not_played_earns_what_uniform_play_would() -> None:
-    assert metrics.cumulative_reward(toy_trajectory([0.0, 1.0], [1], [1.0], horizon=4)) == pytest.approx(1 + 3 * 0.5)
+    assert cumulative_reward(toy_trajectory([0.0, 1.0], [1], [1.0], horizon=4)) == pytest.approx(1 + 3 * 0.5)
 
 
 def test_too_little_to_compare_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""A CPU platform for verl 0.9, which ships cuda, npu and rocm. verl loads it through the entry points ``verl.plugins``.
+"""A CPU platform for verl 0.9, which ships only cuda, npu and rocm. verl loads it by the entry point ``verl.plugins``.
 
 Nothing outside this file changes unless ``VERL_PLATFORM=cpu`` (set by ``runtime.prepare``), so a GPU run is untouched.
 """
@@ -21,7 +21,7 @@ from verl.plugin.platform.platform_manager import PlatformRegistry
 
 
 def _device_module() -> Any:
-    """The part of ``torch.cuda`` that verl calls, for a CPU; ``torch.cpu`` lacks most of it."""
+    """A CPU version of the ``torch.cuda`` functions that verl calls; ``torch.cpu`` lacks most of them."""
     module: Any = types.ModuleType("rmft_verl_cpu_device")
 
     def nothing(*args: Any, **kwargs: Any) -> None:

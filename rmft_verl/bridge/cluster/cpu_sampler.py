@@ -1,4 +1,4 @@
-"""vLLM worker extension for CPUs, named in ``rollout.engine_kwargs.vllm.worker_extension_cls``."""
+"""A vLLM worker extension for CPUs. verl finds it by ``rollout.engine_kwargs.vllm.worker_extension_cls``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import Any
 
 import torch
 import vllm.model_executor.layers.utils as layer_utils
-from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+
+from rmft_verl.bridge.cluster.sampler import SamplerExtension
 
 _pack = layer_utils.dispatch_cpu_unquantized_gemm
 
 
 def _pack_a_copy(layer: Any, remove_weight: bool) -> None:
-    # vLLM's CPU backend multiplies with a packed copy of each weight and drops the original, so that verl's in-place
-    # weight sync would change nothing and the sampler would stay on the old weights without an error.
+    # vLLM's CPU backend multiplies with a packed copy of each weight and drops the original. verl's weight sync works
+    # in place, so without the original it would change nothing, and the sampler would keep the old weights silently.
     _pack(layer, remove_weight=False)
 
 
@@ -25,15 +26,15 @@ _forward = TopKTopPSampler.forward_cpu
 
 
 def draw(logits: torch.Tensor, generators: dict[int, torch.Generator]) -> torch.Tensor:
-    """One token a row of ``logits`` by the inverse of its distribution function, from one number of its generator.
+    """Sample one token per row of ``logits`` by inverse transform, with one random number from the row's generator.
 
-    vLLM draws a number for every token of the vocabulary, twice; with one seed a request nothing of that is parallel.
+    vLLM draws a number for every token of the vocabulary, twice. With one seed per request it cannot do so in parallel.
     """
     chances = logits.softmax(dim=-1, dtype=torch.float32).cumsum(dim=-1, dtype=torch.float64)
     numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in range(len(logits))]
     whole = chances[:, -1]
     below = torch.minimum(torch.stack(numbers) * whole, torch.nextafter(whole, torch.zeros_like(whole)))
-    # The first token above the number, so never one without a chance.
+    # The first token whose cumulative probability exceeds the number, so never a token of probability 0.
     return torch.searchsorted(chances, below[:, None], right=True)[:, 0]
 
 
@@ -52,8 +53,8 @@ def _draw_seeded(
 TopKTopPSampler.forward_cpu = _draw_seeded
 
 
-class CpuWorkerExtension(vLLMColocateWorkerExtension):
-    """verl's weight receiver with the device it expects somebody else to have set, and weights packed anew."""
+class CpuWorkerExtension(SamplerExtension):
+    """verl's weight receiver. It also sets the device, which verl assumes to be set, and packs the new weights."""
 
     def update_weights_from_ipc(self, *args: Any, **kwargs: Any) -> Any:
         self.device = torch.device("cpu")

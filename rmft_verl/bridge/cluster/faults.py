@@ -1,4 +1,4 @@
-"""A process of the run that dies, or a sampler that falls silent: one line instead of Ray's pages."""
+"""Reports a dead process of the run or a sampler that hangs in one line, instead of Ray's pages."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DEATHS = (
     exceptions.LocalRayletDiedError,
 )
 ENGINE = "EngineDeadError"
-"""What vLLM raises when the process of its engine is gone; a worker's copy of the error has the name, not the class."""
+"""The error that vLLM raises when its engine process is gone. A worker's copy of it has the name, not the class."""
 
 DEAD = 503
-"""What vLLM's /health answers when its engine is gone."""
+"""HTTP status of vLLM's /health when its engine is gone."""
 
 DIRECT = build_opener(ProxyHandler({}))
-"""To the run's own servers, whatever proxy the environment names."""
+"""Opens URLs of the run's own servers without any proxy that the environment names."""
 
 
 def death(error: BaseException) -> str:
-    """What has died, in a line, if ``error`` says that a process of the run has; else empty."""
+    """One line that says what has died, if ``error`` means that a process of the run has; else empty."""
     if isinstance(error, DEATHS):
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if isinstance(error, exceptions.RayTaskError):
@@ -41,7 +41,7 @@ def death(error: BaseException) -> str:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Raise ``RunError`` for the death of a process of the run; other errors pass."""
+    """Raise ``RunError`` if a process of the run dies in this block; other errors pass."""
     try:
         yield
     except Exception as error:
@@ -51,7 +51,7 @@ def told() -> Iterator[None]:
 
 
 def died(what: str) -> RunError:
-    """The error of a run that has lost a process."""
+    """The ``RunError`` of a run that has lost a process."""
     return RunError(
         f"a process of the run has died ({what}). The system kills the largest one when memory runs out: see "
         "dmesg, and lower hardware.gpu_memory, hardware.max_num_seqs or hardware.tokens_per_gpu"
@@ -59,9 +59,10 @@ def died(what: str) -> RunError:
 
 
 def sampler_lives(addresses: Sequence[str], patience: float = 5.0) -> None:
-    """Raise ``RunError`` if a server of vLLM says that its engine is gone, or is gone itself; a busy one is alive.
+    """Raise ``RunError`` if a vLLM server is gone or says that its engine is gone.
 
-    During a weight sync nothing else would say so: the trainer waits for the engine to take the next tensors.
+    A server that does not answer within ``patience`` seconds is busy and counts as alive. During a weight sync nothing
+    else reports a dead engine: the trainer waits for it to take the next tensors.
     """
     for address in addresses:
         try:
@@ -79,7 +80,7 @@ def sampler_lives(addresses: Sequence[str], patience: float = 5.0) -> None:
 
 
 def silence(what: str, seconds: float) -> RunError:
-    """The error of a sampler that does not answer."""
+    """The ``RunError`` of a sampler that does not answer."""
     return RunError(
         f"{what}: no reply within rollout.timeout={seconds:g} s, the sampler hangs. Start again to go on; raise "
         "rollout.timeout if a single reply may take so long"

@@ -1,4 +1,4 @@
-"""What verl, vLLM and Ray need on this machine, set before they are imported. A user sets no environment variable."""
+"""Sets what verl, vLLM and Ray need before they are imported. A user sets no environment variable."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rmft_verl.types import RunError
 LOOPBACK = "127.0.0.1"
 
 GRACE = 10.0
-"""Seconds that processes of Ray's workers get to end by themselves."""
+"""Seconds that the processes of Ray's workers get to end by themselves before they are killed."""
 
 PINNED = {"verl": ("0.9.1", "0.10")}
 """Distribution -> lowest version, first version that is too new."""
 
 
 def installed() -> None:
-    """Raise ``RunError`` with the install command if verl is missing or of another generation."""
+    """Raise ``RunError`` with the install command if verl is missing or not in ``PINNED``, or trl does not fit."""
     for name, (low, high) in PINNED.items():
         if importlib.util.find_spec(name) is None:
             raise RunError(f"{name} is not installed: pip install 'rmft_verl[gpu]', or 'rmft_verl[cpu]' without a GPU")
@@ -37,7 +37,7 @@ def installed() -> None:
 
 
 def _trl_fits() -> None:
-    """verl imports ``trl.experimental.ppo`` where trl is installed; later releases have none, and its workers die."""
+    """Refuse a trl without ``trl.experimental.ppo``: verl imports it if trl is installed, and its workers would die."""
     try:
         files = importlib.metadata.files("trl") or []
     except importlib.metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ def _tuple(version: str) -> tuple[int, ...]:
 
 
 def device(hardware: HardwareConfig) -> str:
-    """``cuda`` or ``cpu``: the device this run uses. Raises ``RunError`` if the GPUs asked for are not here."""
+    """The device that this run uses, ``cuda`` or ``cpu``. Raises ``RunError`` if GPUs are asked for and missing."""
     import torch
 
     count = torch.cuda.device_count() if hardware.device != "cpu" else 0
@@ -79,12 +79,12 @@ def gpus() -> list[str]:
 
 
 KERNELS = "128"
-"""Matrix products on a CPU whose compiled kernel is kept, in two caches of torch. Every number of tokens has one of its
-own, of 0.6 MiB: with torch's 1024 memory grows for tens of iterations."""
+"""Entries of torch's two caches of compiled matrix products on a CPU. Every number of tokens adds one of 0.6 MiB: with
+torch's 1024 entries memory grows for tens of iterations."""
 
 
 def cores() -> int:
-    """Cores that this process may use, fewer than the machine's under taskset or in a container of some kinds."""
+    """Cores that this process may use: fewer than the machine's under taskset and in some containers."""
     return len(os.sched_getaffinity(0))
 
 
@@ -99,23 +99,23 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
     }
     if nodes == 1 and "RAY_ADDRESS" not in os.environ:
         environment |= {
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # not only there: Ray takes the loopback address for its node's
-            "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen where Ray does
-            "RAY_task_events_report_interval_ms": "0",  # a record of 100,000 tasks for a dashboard that is off
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray use the loopback address, on Linux too
+            "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen on the same address
+            "RAY_task_events_report_interval_ms": "0",  # 0 = off: it records 100,000 tasks for a dashboard that is off
         }
     if kind == "cpu":
         threads = str(cores())
         environment |= {
-            "VERL_PLATFORM": "cpu",  # chosen from verl's registry; ours registers it (cpu_platform)
-            "VERL_ENGINE_DEVICE": "cuda",  # the FSDP engine is registered for cuda; the class itself is device-blind
+            "VERL_PLATFORM": "cpu",  # selects the platform that cpu_platform registers with verl
+            "VERL_ENGINE_DEVICE": "cuda",  # verl registers the FSDP engine for cuda only; it runs on any device
             "VLLM_TARGET_DEVICE": "cpu",
             "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the trainer shares the cores
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # no pinning: the trainer shares the cores
             "OMP_NUM_THREADS": threads,
             "LRU_CACHE_CAPACITY": KERNELS,
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": KERNELS,
             "TORCHDYNAMO_DISABLE": "1",  # compiling vLLM's small helpers with gcc costs more than a short run gains
-            "RAY_worker_niceness": "0",  # Ray's default of 15 starves the run beside anything else on the cores
+            "RAY_worker_niceness": "0",  # Ray's default of 15 starves the run if anything else uses the cores
         }
     os.environ.update(environment)
     _torchvision_loads()
@@ -123,7 +123,7 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
 
 
 def _torchvision_loads() -> None:
-    """A torchvision built for another torch makes every transformers model unimportable; say so in one line."""
+    """Raise ``RunError`` if torchvision was built for another torch: no transformers model could be imported."""
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
@@ -138,7 +138,7 @@ def _torchvision_loads() -> None:
 
 
 class Ray:
-    """Ray on this machine for one backend, or a place in the cluster of ``RAY_ADDRESS``."""
+    """Ray on this machine for one backend, or a connection to the cluster of ``RAY_ADDRESS``."""
 
     def __init__(self, kind: str, environment: dict[str, str], hardware: HardwareConfig) -> None:
         import ray
@@ -146,14 +146,13 @@ class Ray:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         self._scratch = None if "RAY_ADDRESS" in os.environ else Scratch()
         if self._scratch is not None:
-            environment = environment | {"TMPDIR": str(self._scratch.path)}
+            environment = environment | self._scratch.environment
             options |= {"include_dashboard": False, "_temp_dir": str(self._scratch.path / "ray")}
             if hardware.nodes == 1:
                 options |= {"_node_ip_address": LOOPBACK}
             if kind == "cpu":
-                # A logical GPU per worker, and CPUs enough for verl's idle helper actors.
+                # One logical GPU per worker, and enough CPUs for verl's idle helper actors.
                 options |= {"num_cpus": max(16, cores()), "num_gpus": hardware.gpus_per_node}
-            self._scratch.watch(lambda: [process.pid for process in _started()])
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options, runtime_env={"env_vars": environment})
@@ -165,16 +164,11 @@ class Ray:
                     f"for {cores()} cores). Start again when it is less so"
                 ) from error
             raise
-        if callable(handler):  # Ray takes SIGTERM for itself; a run has its own way to end
+        if callable(handler):  # Ray replaces the handler of SIGTERM; put the run's own back
             signal.signal(signal.SIGTERM, handler)
 
-    def up(self) -> None:
-        """All workers have started: what a kill would leave of them is on file when this returns."""
-        if self._scratch is not None:
-            self._scratch.noted()
-
     def stop(self) -> None:
-        """Shut Ray down, and end what its workers have started even if it hangs."""
+        """Shut Ray down. Kill processes of its workers that hang for more than ``GRACE`` seconds."""
         import psutil
         import ray
 
@@ -189,18 +183,18 @@ class Ray:
 
 
 def _started() -> list[Any]:
-    """What the raylet of this process has started, down to vLLM's engine."""
+    """All processes that the raylet of this process has started, down to vLLM's engine."""
     import psutil
 
     found: list[Any] = []
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # it ends meanwhile
+        with suppress(psutil.NoSuchProcess):  # the child has ended meanwhile
             found += child.children(recursive=True) if child.name() == "raylet" else []
     return found
 
 
 def plugin_loaded(kind: str) -> None:
-    """Check that verl took our CPU platform: verl hides the errors of its plug-ins."""
+    """Raise ``RunError`` if verl did not load our CPU platform: verl hides the errors of its plug-ins."""
     if kind != "cpu":
         return
     from verl.plugin.platform import get_platform

@@ -1,4 +1,4 @@
-"""verl's multi-turn rollout as a player: each episode is ``play(env, player)`` inside verl's agent loop."""
+"""Plays trajectories inside verl's agent loop: each episode is one call of ``play(env, player)``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rmft_verl.types import Message, RolloutRequest, Scenario
 
 
 class Meter:
-    """What this process has sampled, told to the counter at the end of an episode and at most once a second before."""
+    """Reports what this process samples to the counter: after each episode, and at most once a second before."""
 
     def __init__(self) -> None:
         self._counter = ray.get_actor(progress.NAME)
@@ -51,7 +51,7 @@ def _meter() -> Meter:
 
 
 class WatchedClient:
-    """The client of one episode: tells the meter what comes, and keeps the error if the sampler is lost."""
+    """The sampler client of one episode. It reports tokens to the meter and keeps the error if the sampler dies."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -69,7 +69,7 @@ class WatchedClient:
 
 @lru_cache(maxsize=1)
 def _template(tokenizer: Any, kwargs: str) -> ChatTemplate:
-    """One for all episodes of a worker, which serves one model: it remembers the messages it has rendered."""
+    """One template for all episodes of a worker, which serves one model. It caches rendered messages."""
     return ChatTemplate(tokenizer, json.loads(kwargs))
 
 
@@ -80,14 +80,14 @@ def _env_class(name: str, env_dirs: tuple[str, ...]) -> type[Env]:
 
 @lru_cache(maxsize=1)
 def _seats(number: int) -> asyncio.Semaphore:
-    """Of this process: how many dialogues it plays at a time. More would push each other out of vLLM's prefix cache,
+    """Limits how many dialogues this process plays at a time. More would evict one another from vLLM's prefix cache,
     and every turn would compute its whole dialogue anew.
     """
     return asyncio.Semaphore(number)
 
 
 class RMFTAgentLoop(AgentLoopBase):
-    """Plays one request. Named in the agent-loop file that ``verl_config`` writes, with the arguments below."""
+    """Plays one request. The agent-loop file of ``verl_config`` names this class and the arguments below."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class RMFTAgentLoop(AgentLoopBase):
         self._seats = _seats(seats)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> AgentLoopOutput:
-        """``row``: ``request`` (a RolloutRequest) and ``version``; the trajectory rides in ``extra_fields``."""
+        """``row`` has ``request`` (a RolloutRequest) and ``version``; ``extra_fields`` returns the trajectory."""
         async with self._seats:
             return await self._play(sampling_params, row)
 
@@ -122,7 +122,7 @@ class RMFTAgentLoop(AgentLoopBase):
         template = _template(self.tokenizer, json.dumps(dict(self.apply_chat_template_kwargs)))
         params = sampling_params | {
             "detokenize": False,
-            "stop_token_ids": [template.end],  # a family may close a turn with a token that ends no sequence
+            "stop_token_ids": [template.end],  # in some models this is not the end-of-sequence token
             "output_kind": RequestOutputKind.FINAL_ONLY,  # no message per token between vLLM's processes
             "temperature": request.temperature,
         }
@@ -140,13 +140,13 @@ class RMFTAgentLoop(AgentLoopBase):
             on_invalid=self._on_invalid,
         )
         self.server_manager.end(player.session)
-        if client.lost is not None:  # no fault of this play: nothing of the phase can go on
+        if client.lost is not None:  # not this episode's fault: the whole phase must stop
             raise client.lost
         samples = player.samples()
         trajectory = dataclasses.replace(trajectory, tokens=samples, policy_version=int(row["version"]))
         _meter().episode()
         return AgentLoopOutput(
-            prompt_ids=[0],  # verl pads and counts a token of each; training reads the trajectory
+            prompt_ids=[0],  # verl needs a token of each to pad and count; training reads the trajectory
             response_ids=[0],
             response_mask=[1],
             num_turns=2 * len(trajectory.turns),

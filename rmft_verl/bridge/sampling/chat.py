@@ -1,4 +1,4 @@
-"""The model's chat template, and how long a dialogue gets with it, before anything else loads."""
+"""Loads the model's chat template and counts the tokens of a dialogue, before anything else loads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ REMEDY = "name a Jinja template that fits the model in model.chat_template_file"
 
 
 def load_template(model_path: str, text: str, arguments: Mapping[str, Any]) -> ChatTemplate:
-    """The chat template ``text``, or where that is empty the model's own, with its keyword ``arguments``.
+    """The chat template ``text``, or the model's own if ``text`` is empty, with its keyword ``arguments``.
 
-    Raises ``ConfigError`` if there is none, or if it cannot tell a dialogue of user and assistant.
+    Raises ``ConfigError`` if there is no template, or if it cannot render a dialogue of user and assistant.
     """
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     if text:
@@ -35,7 +35,7 @@ def load_template(model_path: str, text: str, arguments: Mapping[str, Any]) -> C
 
 
 def token_counter(template: ChatTemplate) -> CountTokens:
-    """Counts the tokens that messages add to a dialogue, through the very code that renders them in a rollout."""
+    """A function that counts the tokens that messages add to a dialogue, with the code that renders rollouts."""
 
     def count(messages: Sequence[Message], opening: bool) -> int:
         return len(template.opening(messages)) if opening else len(template.later(messages[0], ended=True))

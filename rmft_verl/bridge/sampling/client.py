@@ -1,4 +1,4 @@
-"""verl's client of the sampler, asking the load balancer once a dialogue instead of once a reply."""
+"""verl's sampler client, which here asks the load balancer once per dialogue instead of once per reply."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from verl.workers.rollout.llm_server import LLMServerClient
 
 
 class DialogueClient(LLMServerClient):
-    """A dialogue stays on the server that holds its prefix anyway; this saves two of three messages between processes
-    for every reply. Call ``end`` when a dialogue is over, so that the balancer counts it no longer.
+    """Keeps a dialogue on one server, which holds its prefix anyway. This saves two of three messages between processes
+    for every reply. Call ``end`` when a dialogue is over, so that the balancer no longer counts it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -22,7 +22,7 @@ class DialogueClient(LLMServerClient):
         return self._server_of[request_id]
 
     def _release_server(self, server_id: str, request_id: str | None = None) -> None:
-        """Nothing yet: the dialogue goes on."""
+        """Do nothing: the dialogue goes on until ``end``."""
 
     def end(self, request_id: str) -> None:
         """Release the dialogue's server, if it ever had one."""

@@ -1,4 +1,4 @@
-"""A dialogue as token ids: rendered once, then only appended to. What was sampled is never tokenized again."""
+"""A dialogue as token ids. It is rendered once and only appended to; sampled tokens are never tokenized again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from rmft_verl.types import Message, Tokens
 
 REPLY = "rmft-reply-marker"
-"""Stands for a reply where the template is asked what it puts behind one."""
+"""Placeholder for a reply, to find the text that the template puts after one."""
 
 
 class ChatTemplate:
-    """The model's own chat template, asked for token ids.
+    """Renders messages to token ids with the model's own chat template.
 
-    verl's continuous-token builders need a system role and know the boundary between turns by model family; here the
-    boundary is read off the template itself, so that any template of alternating user and assistant turns works.
+    verl's continuous-token builders need a system role and know the boundary between turns per model family. This class
+    reads the boundary from the template itself, so any template of alternating user and assistant turns works.
     """
 
     def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
@@ -33,26 +33,27 @@ class ChatTemplate:
         self.end = specials[first]
         """The token that ends a reply."""
         self.control = frozenset(index for index, token in tokenizer.added_tokens_decoder.items() if token.special)
-        """Tokens that stand for no words: within a reply they would begin or end a turn."""
+        """Special tokens, which stand for no words. Within a reply they would begin or end a turn."""
 
     def opening(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of the first messages and of the opening of the first reply."""
+        """Ids of the first messages and of the generation prompt of the first reply."""
         return self._ids(self._render([message._asdict() for message in messages]))
 
     def later(self, message: Message, ended: bool) -> list[int]:
-        """Ids between a reply and the next one: the rest of the reply's closing (all of it unless it ``ended`` with the
-        closing token itself), the message, the opening of the next reply. Equal messages are rendered once.
+        """Ids between a reply and the next one: the end of the reply, the message and the next generation prompt.
+
+        ``ended``: the reply has sampled its end token, which is then not added. Equal messages are rendered once.
         """
         if message.content not in self._later:
             self._later[message.content] = self._ids(self._behind_reply(message.content)[len(self._end_text) :])
         return ([] if ended else self._ids(self._end_text)) + self._later[message.content]
 
     def reply(self, text: str) -> list[int]:
-        """Ids of a reply that says ``text`` and ends: for words that were not sampled."""
+        """Ids of a reply that was not sampled: ``text`` and the end token."""
         return [*self._ids(text), self.end]
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """The words of a part of a reply, without special tokens, as an environment reads them."""
+        """The text of a part of a reply as an environment reads it, without special tokens."""
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def _behind_reply(self, content: str) -> str:
@@ -70,7 +71,7 @@ class ChatTemplate:
 
 
 class Dialogue:
-    """The growing ids and mask of one episode."""
+    """The growing ids and mask of one dialogue."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
@@ -79,7 +80,7 @@ class Dialogue:
         self.mask: list[int] = []
 
     def observe(self, messages: Sequence[Message]) -> None:
-        """Append what the environment said, with the opening of the next reply."""
+        """Append the environment's messages and the generation prompt of the next reply."""
         if not self.ids:
             new = self._template.opening(messages)
             self._prompt_length = len(new)
@@ -91,7 +92,7 @@ class Dialogue:
         self.mask = self.mask + [0] * len(new)
 
     def reply(self, token_ids: Sequence[int], forced: bool = False) -> None:
-        """Append what the model sampled, unchanged, or what it was ``forced`` to say."""
+        """Append the tokens that the model sampled, unchanged, or tokens that it was ``forced`` to say."""
         self.ids = [*self.ids, *token_ids]
         self.mask = self.mask + [2 if forced else 1] * len(token_ids)
 

@@ -1,4 +1,4 @@
-"""The language model as a player: what it is given and what it samples, token for token."""
+"""The language model as a player. It keeps the exact tokens that the model reads and samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rmft_verl.types import Observation, Reply, Tokens, content_hash
 
 
 class ModelPlayer:
-    """The language model behind verl's sampler. The player of one episode."""
+    """Plays one episode with the language model behind verl's sampler."""
 
     name = "model"
 
@@ -25,8 +25,8 @@ class ModelPlayer:
         limits: tuple[int, int],
         line: AnswerLine | None = None,
     ) -> None:
-        """``limits``: tokens of a dialogue and of a reply. ``line``: what the last line of a reply may be; None = it is
-        sampled as everything else.
+        """``limits``: most tokens of a dialogue and of a reply. ``line``: the allowed last lines of a reply; None = any
+        line may be sampled.
         """
         self._client = client
         self._tokenizer = tokenizer
@@ -55,7 +55,7 @@ class ModelPlayer:
         return self._read(ids, room)
 
     async def _structured(self, line: AnswerLine, room: int) -> Reply:
-        """Reasoning, then a line of the answer's form, unless the reply ends in one by itself."""
+        """Sample reasoning and then an answer line, unless the reply already contains an answer."""
         if self._context - len(self.dialogue.ids) < line.longest:
             return Reply(exhausted=True)
         thought: list[int] = []
@@ -67,13 +67,13 @@ class ModelPlayer:
                 self.dialogue.reply(thought)
                 return reply
             stop = (n for n, token in enumerate(thought) if token in self.template.control)
-            thought = thought[: next(stop, len(thought))]  # where it would have ended its turn
+            thought = thought[: next(stop, len(thought))]  # cut where its turn would end
         self.dialogue.reply(thought)
         before = self.template.text(thought)
         return Reply(text=before + self.template.text(await self._say(line.choices(before))))
 
     async def _say(self, choices: list[list[int]]) -> list[int]:
-        """One of the choices, token by token: sampled where some differ, given where they do not."""
+        """Sample one of the choices token by token. A token without an alternative is forced."""
         said: list[int] = []
         while options := going_on(choices, said):
             free = len(options) > 1
@@ -91,16 +91,16 @@ class ModelPlayer:
         return list(output.token_ids)
 
     def _read(self, ids: list[int], room: int) -> Reply:
-        """What a reply of at most ``room`` sampled tokens says."""
+        """The ``Reply`` of the sampled tokens ``ids``, at most ``room`` of them."""
         ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
         control = not self.template.control.isdisjoint(ids[:-1])
         return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=not control), cut=not ended, control=control)
 
     def samples(self) -> tuple[Tokens, ...]:
-        """Every dialogue in which something was sampled."""
+        """Tokens of every dialogue that contains a reply."""
         return tuple(dialogue.tokens() for dialogue in (*self._ended, self.dialogue) if any(dialogue.mask))
 
     def _turn_seed(self) -> int:
-        """A seed of its own for every request, so that the draw does not depend on what else is being sampled."""
+        """A new seed for every request, so that the draw does not depend on what else is being sampled."""
         self._replies += 1
         return int(content_hash([self._seed, self._replies])[:8], 16)

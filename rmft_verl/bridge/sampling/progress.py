@@ -1,4 +1,4 @@
-"""A counter that verl's rollout processes add to and the driver reads: a person can watch, and silence is noticed."""
+"""A counter that verl's rollout processes add to and the driver reads, to show progress and to notice a hang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rmft_verl.bridge.cluster.faults import silence
 
 NAME = "rmft_verl_progress"
 CHECK = 2.0
-"""Seconds between two looks at what works."""
+"""Seconds between two calls of ``check`` in ``within``."""
 Result = TypeVar("Result")
 
 
@@ -32,22 +32,22 @@ class Counter:
         self._tokens += tokens
 
     def take(self) -> tuple[int, int]:
-        """What has come since the last call."""
+        """What has been added since the last call."""
         taken = self._episodes, self._tokens
         self._episodes = self._tokens = 0
         return taken
 
 
 def start() -> Any:
-    """The counter's handle; its actor is found by name from every rollout process."""
+    """Start the counter and return its handle. Every rollout process finds its actor by name."""
     return ray.remote(Counter).options(name=NAME, num_cpus=0).remote()
 
 
 def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None, patience: float) -> Result:
     """Run ``work`` and report the counter every half second until it is done.
 
-    Raises ``RunError`` if nothing comes for ``patience`` seconds. Neither silence nor an interrupt of this thread waits
-    for ``work``, which ends with the process.
+    Raises ``RunError`` if nothing is added for ``patience`` seconds. Neither this error nor an interrupt of this thread
+    waits for ``work``, which ends with the process.
     """
     future = _begun(work)
     heard = time.monotonic()
@@ -67,9 +67,9 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
 
 
 def within(work: Callable[[], Result], what: str, patience: float, check: Callable[[], None] | None = None) -> Result:
-    """The result of ``work``; raises ``RunError`` if it is not there after ``patience`` seconds.
+    """The result of ``work``; raises ``RunError`` if it takes more than ``patience`` seconds.
 
-    ``check`` is called every ``CHECK`` seconds meanwhile and raises if ``work`` will never end.
+    Every ``CHECK`` seconds it calls ``check``, which raises if ``work`` will never end.
     """
     future = _begun(work)
     end = time.monotonic() + patience
@@ -82,7 +82,7 @@ def within(work: Callable[[], Result], what: str, patience: float, check: Callab
 
 
 def _begun(work: Callable[[], Result]) -> Future[Result]:
-    """``work`` in a thread that ends with the process."""
+    """Run ``work`` in a thread that ends with the process."""
     future: Future[Result] = Future()
 
     def fill() -> None:

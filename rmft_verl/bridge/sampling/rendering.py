@@ -1,4 +1,4 @@
-"""Plays of an algorithm as the dialogues of a model that plays so: words in, token ids and mask out."""
+"""Turns trajectories of an algorithm into dialogues of a model that plays the same: token ids and mask."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rmft_verl.types import Tokens, Trajectory
 
 
 def render(trajectory: Trajectory, template: ChatTemplate, history: str) -> Trajectory:
-    """``trajectory`` with ``tokens``, each turn's ``text`` being a whole reply: its words and the end token.
+    """``trajectory`` with ``tokens``. Each turn's ``text`` becomes a whole reply: its words and the end token.
 
-    One sample of the whole play, or one a turn unless ``history`` is ``dialogue``. Nothing was sampled here, so this is
-    the one place where words become the ids that are trained on. ``ValueError`` for a turn without words.
+    The trajectory is one sample if ``history`` is ``dialogue``, else one sample per turn. Nothing was sampled, so only
+    here words are tokenized for training. Raises ``ValueError`` for a turn without words.
     """
     samples: list[Tokens] = []
     dialogue = Dialogue(template)

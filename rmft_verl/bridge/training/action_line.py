@@ -1,4 +1,4 @@
-"""Which sampled tokens say the action: those of a reply's last line. Found by decoding what was sampled."""
+"""Finds the sampled tokens that say the action, those of a reply's last line, by decoding what was sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rmft_verl.types import Tokens
 
 
 def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
-    """``tokens`` whose mask marks, of each reply, only tokens within the last line that is not blank, and the end."""
+    """``tokens`` with a mask of only the sampled tokens in each reply's last line that is not blank, and its end."""
     mask_N = np.zeros_like(tokens.mask_N)
     for start, end in tokens.reply_spans:
         mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template) * tokens.sampled_N[start:end]
@@ -20,10 +20,10 @@ def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
 
 
 def _marks(ids: Sequence[int], template: ChatTemplate) -> np.ndarray:
-    """1 on the last line and the end token of one reply.
+    """True on the last line and the end token of one reply. Shape (N,).
 
-    A token that also holds something before the line does not belong to it: it may say the reasoning. Searched from the
-    end, where the line is, by prefixes: the characters of a token by itself may depend on the tokens before it.
+    A token that also holds text before the line is excluded, since it may hold reasoning. The search starts at the end,
+    where the line is, and decodes prefixes, since a token's characters may depend on the tokens before it.
     """
     ended = ids[-1] == template.end or template.text(ids[-1:]) == ""
     body = ids[:-1] if ended else ids

@@ -1,4 +1,4 @@
-"""Sampled dialogues as verl training batches. The ids and the mask are the sampler's own, unchanged."""
+"""Makes verl's training batches from sampled dialogues. The ids and the mask are the sampler's own, unchanged."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def training_batch(
     temperature: float = 1.0,
     entropy: bool = False,
 ) -> TensorDict:
-    """One row a sample, jagged, and the configuration, from which the worker knows its loss. The response is all that
+    """One jagged row per sample, and the configuration, which tells the worker its loss. The response is all that
     follows the first prompt.
 
     ``loss_mask`` marks the tokens that verl counts for means, ``sampled_mask`` those whose log-probabilities the loss
-    reads. A column with a value a token lies along the response, as do ``old_log_probs``.
+    reads. Columns with one value per token are aligned with the response, as is ``old_log_probs``.
 
-    ``old``: verl's row of a sample under the model that played, shape (N,), whose position j is of token j + 1.
+    ``old``: log-probabilities of each sample under the model that played, shape (N,). Position j is of token j + 1.
     """
     starts = [tokens.prompt_length for tokens in samples]
     rows = _rows(samples)
@@ -55,12 +55,12 @@ def training_batch(
         else:
             rows[name] = torch.tensor(values, dtype=torch.float32)
     rows |= {key: _jagged(values) for key, values in responses.items()}
-    names = ",".join(columns)  # verl spreads a list over the rows
+    names = ",".join(columns)  # a string, as verl spreads a list over the rows
     return _batch(rows, config=config, temperature=temperature, calculate_entropy=entropy, columns=names)
 
 
 def plain_batch(samples: Sequence[Tokens], temperature: float) -> TensorDict:
-    """Rows to ask for log-probabilities of, without a loss."""
+    """A batch without a loss, to compute log-probabilities."""
     return _batch(_rows(samples), temperature=temperature, compute_loss=False)
 
 
@@ -83,7 +83,7 @@ def _jagged(rows: list[torch.Tensor]) -> torch.Tensor:
 def sampled_logprobs(rows: Sequence[torch.Tensor], samples: Sequence[Tokens]) -> list[torch.Tensor]:
     """Log-probabilities of the sampled tokens of each sample, from verl's rows.
 
-    verl's row i, position j is the log-probability of token j + 1.
+    Position j of verl's row i is the log-probability of token j + 1.
     """
     masks = [torch.tensor(tokens.sampled_N) for tokens in samples]
     return [row[:-1][mask[1:]].float() for row, mask in zip(rows, masks, strict=True)]

@@ -1,4 +1,4 @@
-"""Does the sampler play with the trainer's weights? Asked after every sync, on dialogues that were really sampled."""
+"""Checks after every sync, on dialogues that were really sampled, that the sampler uses the trainer's weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rmft_verl.bridge.cluster.faults import silence
 from rmft_verl.types import Tokens
 
 STALE = 0.5
-"""A sampler that received nothing is nearer to the old weights than to the new by more than this factor."""
+"""The sampler is stale if its distance to the old weights is less than this share of that to the new ones."""
 
 
 def sampler_logprobs(client: Any, probe: Sequence[Tokens], patience: float) -> list[torch.Tensor]:
     """The sampler's log-probability of every sampled token of each dialogue, at temperature 1.
 
-    Raises ``RunError`` if it has not answered after ``patience`` seconds.
+    Raises ``RunError`` if the sampler has not answered after ``patience`` seconds.
     """
 
     async def ask(tokens: Tokens) -> torch.Tensor:
@@ -56,11 +56,11 @@ def judge(
     tolerance: float,
     version: int,
 ) -> dict[str, float]:
-    """Mean absolute differences, nats per token; raises ``StaleSamplerError`` if the sampler is not the trainer.
+    """Mean absolute differences in nats per token. Raises ``StaleSamplerError`` if sampler and trainer do not match.
 
-    The two may differ by at most ``tolerance`` (their kernels round differently). ``before`` is the trainer before the
-    update: a sampler less than half as far from it as from the trainer is stale. (After an update that moves less than
-    rounding does, a fresh sampler is about as far from either.)
+    The two may differ by at most ``tolerance``, since their kernels round differently. ``before`` is the trainer before
+    the update: a sampler less than half as far from it as from the trainer is stale. (After an update that moves less
+    than rounding does, a fresh sampler is about as far from either.)
     """
     now, seen = torch.cat(list(trainer)), torch.cat(list(sampler))
     gap = (now - seen).abs().mean().item()
@@ -84,7 +84,7 @@ def judge(
 
 
 def write_probe(path: Path, probe: Sequence[Tokens], before: Sequence[torch.Tensor] | None) -> None:
-    """Keep the dialogues of the next proof, and the trainer's log-probabilities before the update."""
+    """Write the dialogues of the next check and the trainer's log-probabilities before the update."""
     arrays: dict[str, np.ndarray] = {"prompts": np.array([tokens.prompt_length for tokens in probe], dtype=np.int64)}
     for i, tokens in enumerate(probe):
         arrays |= {f"ids_{i}": tokens.ids_N, f"mask_{i}": tokens.mask_N}

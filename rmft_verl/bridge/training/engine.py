@@ -1,8 +1,8 @@
-"""verl's FSDP engine, with logits only where a loss or a log-probability is asked for and a warm-up counted in steps.
+"""verl's FSDP engine with two changes: logits only at tokens that need them, and a warm-up counted in optimizer steps.
 
-A dialogue is mostly prompts: of its tokens a fifth or less was sampled, and with answer lines alone one in forty. The
-logits of the others (a row of the vocabulary each, in several copies) are what an update needs most of its memory and
-much of its time for, and nothing reads them.
+Most tokens of a dialogue are prompts: a fifth or less was sampled, and one in forty if replies are answer lines alone.
+The logits of the others (a row of the vocabulary each, in several copies) would take most of an update's memory and
+much of its time, and nothing reads them.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
+
 
 class DialogueEngine(FSDPEngineWithLMHead):
-    """Its ``log_probs`` and ``entropy`` have verl's shapes, and are 0 where the next token is not marked.
+    """Returns ``log_probs`` and ``entropy`` in verl's shapes, with 0 where the next token is not marked.
 
-    Marked are the tokens of ``sampled_mask``, or of ``loss_mask`` where a batch has no such entry. Left to verl, with
-    logits everywhere: sequence parallelism, fused kernels, outputs other than these two, and batches with no mark.
+    ``sampled_mask`` marks tokens, or ``loss_mask`` in a batch without it. verl's own code computes all logits for
+    sequence parallelism, fused kernels, outputs other than these two, and batches without a marked token.
     """
 
     optimizer_config: Any
     _marked_B_S: torch.Tensor | None = None
-    """Positions of the micro-batch under way whose logits are wanted, in the shape of the model's ``input_ids``."""
+    """Positions of the current micro-batch whose logits are needed, in the shape of the model's ``input_ids``."""
 
     def initialize(self) -> None:
         super().initialize()
         self.watch(self.module)
 
     def watch(self, module: Any) -> RemovableHandle:
-        """Let the output head of ``module`` see the marked positions only."""
+        """Make the output head of ``module`` see only the marked positions."""
         return module.get_output_embeddings().register_forward_pre_hook(self._pick)
 
     def _build_lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
-        """verl's scheduler, without its warm-up: it makes one step an update, which is many optimizer steps."""
+        """verl's scheduler without its warm-up: it takes one step per update, which is many optimizer steps."""
         self._rise = self.optimizer_config.lr_warmup_steps
         self.optimizer_config = dataclasses.replace(self.optimizer_config, lr_warmup_steps=0)
         return super()._build_lr_scheduler(optimizer)
 
     def optimizer_step(self) -> float:
-        """verl's step; the first ``lr_warmup_steps`` of a run at 1/n, 2/n, ... of the rate, by Adam's own count."""
+        """verl's step. The first n = ``lr_warmup_steps`` steps by Adam's count use 1/n, 2/n, ... of the rate."""
         states = list(self.optimizer.state.values())
         taken = int(states[0]["step"]) if states else 0
         share = min(1.0, (taken + 1) / self._rise) if self._rise else 1.0
@@ -108,21 +110,21 @@ class DialogueEngine(FSDPEngineWithLMHead):
 
 
 def _next(micro_batch: TensorDict) -> torch.Tensor:
-    """Whether the token after each one is marked, rows end to end. Shape (N,); the first of a row never is."""
-    key = "sampled_mask" if "sampled_mask" in micro_batch else "loss_mask"  # the latter without a loss
+    """Whether the token after each token is marked, rows concatenated. Shape (N,). A row's first token never is."""
+    key = "sampled_mask" if "sampled_mask" in micro_batch else "loss_mask"  # without a loss there is only the latter
     return torch.roll(micro_batch[key].values(), -1).bool()
 
 
 def _marked(micro_batch: TensorDict, ids_B_S: torch.Tensor) -> torch.Tensor:
     marked_N, offsets = _next(micro_batch), micro_batch["input_ids"].offsets()
-    if len(ids_B_S) == 1:  # rows end to end, and what fills up behind them
+    if len(ids_B_S) == 1:  # rows concatenated, then padding
         return torch.nn.functional.pad(marked_N, (0, ids_B_S.shape[1] - len(marked_N)))[None]
     rows = torch.nested.nested_tensor_from_jagged(marked_N.long(), offsets)
     return torch.nested.to_padded_tensor(rows, padding=0, output_size=tuple(ids_B_S.shape)).bool()
 
 
 def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
-    """The temperature of each token, rows end to end. Shape (N,)."""
+    """The temperature of each token, rows concatenated. Shape (N,)."""
     temperature, ids = micro_batch["temperature"], micro_batch["input_ids"]
     if not isinstance(temperature, torch.Tensor):
         return torch.full((len(ids.values()),), float(temperature), device=ids.values().device)
@@ -130,12 +132,26 @@ def _temperatures(micro_batch: TensorDict) -> torch.Tensor:
 
 
 class DialogueWorker(ActorRolloutRefWorker):
-    """verl's worker; importing it where it runs gives verl the engine above.
+    """verl's worker. Importing its module in the worker process registers the engine above with verl.
 
-    Not to be called ``Worker``: verl looks for its own base class by that name.
+    It must not be called ``Worker``: verl looks for its own base class by that name.
     """
 
+    @property
+    def rollout(self) -> Any:
+        """verl's sender of weights, with its socket in the run's own directory."""
+        return self._rollout
 
-# verl's own is registered under the same keys and ``register`` takes each once.
+    @rollout.setter
+    def rollout(self, sender: Any) -> None:
+        if sender is not None:
+            sender.zmq_handle = own_socket(sender.zmq_handle)
+        self._rollout = sender
+
+
+note_shared_memory()
+
+
+# verl's own engine has the same keys, and ``register`` accepts each key once.
 for _backend in ("fsdp", "fsdp2"):
     EngineRegistry._engines["language_model"][_backend]["cuda"] = DialogueEngine

@@ -1,4 +1,4 @@
-"""A run's trained model as a Hugging Face directory, proven to load and to differ from its base."""
+"""Exports a run's trained model as a Hugging Face directory, and checks that it loads and differs from its base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LoRA through verl: the adapter out of the trainer's state on disk, and the model with it merged in."""
+"""LoRA through verl: extracts the adapter from the trainer's state on disk and merges it into the model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from verl.model_merger.base_model_merger import ModelMergerConfig
 from verl.model_merger.fsdp_model_merger import FSDPModelMerger
 
 ADAPTER = "adapter"
-"""Beside the merged weights: the adapter alone, as peft reads it."""
+"""Directory beside the merged weights with the adapter alone, in peft's format."""
 
 
 class _AdapterMerger(FSDPModelMerger):
-    """verl's merger of the GPUs' parts, which here hold nothing but the adapter."""
+    """verl's merger of the GPUs' shards, which here hold only the adapter."""
 
     def save_hf_model_and_tokenizer(self, state_dict: dict[str, torch.Tensor]) -> None:
         self.save_lora_adapter(state_dict)
 
 
 def write_merged(state: Path, base: str) -> None:
-    """Fill ``state/huggingface`` with ``base`` and the trained adapter merged in (bfloat16), and the adapter itself.
+    """Fill ``state/huggingface`` with ``base`` and the trained adapter merged (bfloat16), and with the adapter alone.
 
-    ``state``: what verl saved of the trainer, with ``base`` the model it began with.
+    ``state``: the trainer's state as verl saved it; ``base``: the model that it began with.
     """
     target = state / "huggingface"
     merging = ModelMergerConfig(

@@ -1,7 +1,7 @@
-"""The one loss function given to verl's workers: it hands the method its rows and adds up what the method returns.
+"""The one loss function given to verl's workers. It hands the method its rows and adds up what the method returns.
 
-verl averages gradients over GPUs, so a sum over the rows of one GPU is divided by what all have and multiplied by
-``dp_size``. The shares of micro-batches add up to the loss of the optimizer step.
+verl averages gradients over GPUs, so each GPU divides the sum over its rows by the count over all GPUs and multiplies
+it by ``dp_size``. The shares of micro-batches add up to the loss of the optimizer step.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rmft_verl.config import Config
 def loss(
     model_output: dict[str, Any], data: TensorDict, dp_group: Any = None, *, actor: ActorConfig | None
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    """The loss of a micro-batch by the method that its configuration names, and its metrics as ``update/NAME``.
+    """The loss of a micro-batch by the method that the configuration names, and its metrics.
 
-    ``actor``: verl's resolved configuration, bound when the function is given to the workers, once.
+    ``actor``: verl's resolved configuration, bound once, when the workers get this function.
     """
     config: Config = tu.get_non_tensor_data(data, "config", default=None)
     method = METHODS[config.update.loss]
@@ -33,14 +33,14 @@ def loss(
     of_token = data["dp_size"] / data["batch_num_tokens"]
     value: Any = terms.shared + terms.per_token * of_token + terms.per_group * of_group
     metrics = {
-        f"update/{name}": each if isinstance(each, Metric) else Metric(AggregationType.SUM, each * of_group)
+        name: each if isinstance(each, Metric) else Metric(AggregationType.SUM, each * of_group)
         for name, each in terms.metrics.items()
     }
     return value, metrics
 
 
 def method_rows(output: dict[str, Any], data: TensorDict) -> Rows:
-    """verl's jagged rows, reduced to sampled tokens. Position j of a row of verl's output is of token j + 1."""
+    """verl's jagged rows, reduced to sampled tokens. Position j of verl's rows is of token j + 1."""
     pairs = zip(output["log_probs"].unbind(), data["sampled_mask"].unbind(), strict=True)
     logprobs = [row[:-1][mask[1:].bool()].float() for row, mask in pairs]
     replies = [mask.bool() for mask in data["response_mask"].unbind()]

@@ -1,4 +1,4 @@
-"""How the samples of an iteration are cut into optimizer steps, and what comes out of them."""
+"""Cuts the samples of an iteration into optimizer steps and collects the metrics of these steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rmft_verl.types import RunError
 
 
 def cut(n_samples: int, batch: int, world: int, together: int) -> tuple[int, int]:
-    """Samples in an optimizer step and steps in an epoch: near ``batch``, and for each of ``world`` GPUs a multiple of
-    ``together``, the samples that belong together. Raises ``RunError`` if there are too few samples for one step.
+    """Samples in an optimizer step, and steps in an epoch. A step has about ``batch`` samples, and on each of ``world``
+    GPUs a multiple of ``together``, the samples that belong together. Raises ``RunError`` if they are too few for one.
     """
     steps = max(1, round(n_samples / batch))
     multiple = world * together
@@ -27,13 +27,13 @@ def cut(n_samples: int, batch: int, world: int, together: int) -> tuple[int, int
 
 
 def draw(n_samples: int, n_drawn: int, together: int, seed: int) -> np.ndarray:
-    """Indices of ``n_drawn`` samples without replacement; runs of ``together`` samples stay whole and in order."""
+    """Draw ``n_drawn`` indices without replacement. Runs of ``together`` samples stay whole and in order."""
     runs = np.random.default_rng(seed).permutation(n_samples // together)[: n_drawn // together]
     return (runs[:, None] * together + np.arange(together)).ravel()
 
 
 class WholeRuns(Sampler[int]):
-    """Row numbers of one GPU's part of the batch, in an order drawn anew each epoch in which runs stay whole."""
+    """Row numbers of one GPU's part of the batch, in a new order each epoch. Runs of ``together`` rows stay whole."""
 
     def __init__(self, n_rows: int, together: int, seed: int) -> None:
         self._n_rows, self._together = n_rows, together
@@ -48,7 +48,7 @@ class WholeRuns(Sampler[int]):
 
 
 def entries(size: int, steps: int, world: int, together: int, epochs: int, seed: int) -> dict[str, Any]:
-    """What verl's training loop reads from the batch: ``steps`` steps of ``size`` samples, ``epochs`` times."""
+    """Batch entries that configure verl's training loop: ``steps`` steps of ``size`` samples, ``epochs`` times."""
     order = {"shuffle": True} if together == 1 else {"sampler": WholeRuns(size * steps // world, together, seed)}
     return {
         "mini_batch_size": size,
@@ -61,7 +61,7 @@ def entries(size: int, steps: int, world: int, together: int, epochs: int, seed:
 
 
 def outcome(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Loss, gradient norm, steps, peak memory and the method's own metrics, from verl's lists with one value a step.
+    """Loss, gradient norm, steps, peak memory and the method's own metrics, from verl's lists with one value per step.
 
     Raises ``RunError`` if a loss or a gradient norm is not finite.
     """

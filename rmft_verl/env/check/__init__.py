@@ -1,6 +1,6 @@
 """The conformance test for plug-in authors: it draws scenarios, plays them at random and tries to break the parser.
 
-What it checks stands in ``RULES``, one sentence each with its remedy.
+``RULES`` lists what it checks: one sentence per rule, with the remedy.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from rmft_verl.types import Oracle, Scenario
 __all__ = ["RULES", "check_env"]
 
 MOST_DEVIATIONS = 6.0
-"""Standard errors between rewards and oracle that are still chance: exceeded by luck in one check of 10^9."""
+"""Deviation of rewards from the oracle that counts as chance, in standard errors: exceeded in one check of 10^9."""
 
 SLOPE_TOLERANCE = 0.2
-"""How far the rewards may follow the oracle's means less, or more, than one to one: rounding is no mistake."""
+"""Tolerated deviation from 1 of the slope of rewards on the oracle's means: rounding is not an error."""
 
 
 def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, episodes: int = 20) -> int:
-    """Raise ``EnvLoadError`` with the first rule of ``RULES`` that is broken and how to mend it.
+    """Raise ``EnvLoadError`` with the first rule of ``RULES`` that is broken, and its remedy.
 
     Draws ``episodes`` scenarios with the Generator's ``options`` and plays each several times. Returns the number of
-    rounds played. The same on every call.
+    rounds played. Every call does the same.
     """
     generator = _generators(env_class, options or {})
     plays: list[tuple[Session, Oracle]] = []
@@ -63,7 +63,7 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
 
 @contextmanager
 def _playing(what: str) -> Iterator[None]:
-    """Code of the plug-in runs here: it may not raise and may not touch a global generator."""
+    """Runs code of the plug-in, which must not raise and must not use a global random generator."""
     before = _global_states()
     with blaming("raises", what):
         yield
@@ -72,13 +72,13 @@ def _playing(what: str) -> Iterator[None]:
 
 
 def _global_states() -> dict[str, Any]:
-    """The state of every generator that belongs to nobody: any use of one moves it, however it was imported."""
+    """State of every global random generator: any use changes it, however the generator was imported."""
     _, keys, *rest = np.random.get_state(legacy=True)
     return {"random": random.getstate(), "np.random": (np.asarray(keys).tobytes(), rest)}
 
 
 def _generators(env_class: type[Env], options: Mapping[str, Any]) -> Any:
-    """The Generator with ``options``; those of the suites are tried too."""
+    """Return the Generator with ``options``, after trying these and the options of every suite."""
     for name, given in {**suites(env_class), "the options given": options}.items():
         where = name if name == "the options given" else f"suite {name}"
         with blaming("options", where):
@@ -109,7 +109,7 @@ def _scenario(env_class: type[Env], generator: Any, options: Mapping[str, Any], 
 
 
 def _compare(env_class: type[Env], scenario: Scenario, first: Session, seed: int) -> list[Session]:
-    """Further plays of one scenario, checked against the ``first``; returns those that had other reward seeds."""
+    """Play one scenario again and compare with the ``first`` session; returns the sessions with other reward seeds."""
     again = Session(env_class, scenario, seed, seed).play()
     require(again.seen == first.seen, "same", f"scenario {seed}, played twice")
     replies = [*next(choices(scenario.actions, "")), *next(shares(scenario.actions))]
@@ -138,7 +138,7 @@ def _check_tape(first: Session, second: Session) -> None:
 
 
 def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
-    """The game does not hang on the seed of its rewards; revealed vectors are the oracle's."""
+    """Check that no oracle but an external one depends on the reward seed, and that it holds the revealed vectors."""
     for session, truth in zip(sessions, truths, strict=True):
         if truth.kind != "external":
             unmoved = np.array_equal(truth.expected_T_A, truths[0].expected_T_A)
@@ -152,7 +152,7 @@ def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
 
 
 def _check_rewards(plays: list[tuple[Session, Oracle]]) -> None:
-    """Rewards of bandits follow the oracle's means one to one: the slope of one on the other, tested."""
+    """Check that bandit rewards follow the oracle's means one to one, by the slope of rewards on means."""
     residuals, means = [], []
     for session, truth in plays:
         for t, (action, result) in enumerate(zip(session.actions, session.results, strict=True)):

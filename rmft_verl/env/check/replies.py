@@ -1,4 +1,4 @@
-"""Replies to try a parser with: those that follow the story, and those no parser expects."""
+"""Replies that test a parser: those that follow the instructions, and those that no parser expects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rmft_verl.env.check.rules import blaming, require
 from rmft_verl.types import Action
 
 SIZES = (10_000, 100_000, 1_000_000)
-"""Characters of the long replies, shortest first: a parser that is too slow is found before it takes minutes."""
+"""Characters of the long replies, shortest first, so that a slow parser is found before it takes minutes."""
 
 MOST_SECONDS = 5.0
-"""CPU time a reply of 1 MB may take; a linear parser needs a hundredth of it."""
+"""CPU time that a reply of 1 MB may take; a linear parser needs a hundredth of it."""
 
 SUM_TOLERANCE = 1e-9
 
@@ -25,16 +25,16 @@ ODD = (
     *("²", "½", "１", "٣", "%s{0}{names}", "\\", "((((((((", "🙂", "\n\n", ""),
     *("\x00", "\ud800", "\udcff", "\u202e", "\u200b"),
 )
-"""Answers that are no action, and some that only look like a number."""
+"""Answers that name no action, some of which only look like a number."""
 
 NUMBERS = ("nan", "-0.5", "1.5", "inf", "-inf", "0", "1e308", "1e-320", "1/0", "0/0", "1/3", "50%", "²", "", "9" * 400)
-"""Shares that sum to anything but 1."""
+"""Texts in place of shares; few of them make shares that sum to 1."""
 
 
 def check_parser(env: Env, names: Sequence[str], story: str, full_information: bool, thorough: bool) -> None:
     """Raise ``EnvLoadError`` for the first rule about replies that is broken.
 
-    ``thorough``: also with replies that do not follow the story, up to 1 MB long; they try the parser, not the
+    ``thorough``: also test replies that do not follow the instructions, up to 1 MB long. They test the parser, not the
     scenario.
     """
     for text in hostile(names) if thorough else ():
@@ -51,7 +51,7 @@ def check_parser(env: Env, names: Sequence[str], story: str, full_information: b
 
 
 def parsed(env: Env, text: str, n_actions: int, full_information: bool) -> Action | None:
-    """What ``env`` reads in ``text``, checked."""
+    """The action that ``env`` parses from ``text``, after checking that it is legal."""
     shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
     with blaming("parse_raises", shown):
         action = env.parse(text)
@@ -77,7 +77,7 @@ def corner(action: int, n_actions: int) -> tuple[float, ...]:
 
 
 def choices(names: Sequence[str], story: str) -> Iterator[list[str]]:
-    """Formats for choosing one action, each as one reply per action; those the ``story`` shows come last."""
+    """Formats for choosing one action, those that ``story`` shows included; each is a list of one reply per action."""
     yield [f"Action: {name}" for name in names]
     yield list(names)
     for line in story.splitlines():
@@ -88,7 +88,7 @@ def choices(names: Sequence[str], story: str) -> Iterator[list[str]]:
 
 
 def shares(names: Sequence[str]) -> Iterator[list[str]]:
-    """Formats for a policy that plays one action with certainty, each as one reply per action."""
+    """Formats for a policy that plays one action with certainty; each is a list of one reply per action."""
     for between in (" ", ": ", " = "):
         for marker in ("Policy: ", ""):
             yield [
@@ -102,7 +102,7 @@ def shares(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def hostile(names: Sequence[str]) -> Iterator[str]:
-    """Short replies that break careless parsers, the same on every call."""
+    """Short replies that break careless parsers; the same on every call."""
     near = (names[0].upper(), f"{names[0]} or {names[-1]}", names[0] + "\u0301", names[0][:-1], str(len(names)))
     values = (*names, *near, *ODD)
     for value in values:
@@ -123,7 +123,7 @@ def hostile(names: Sequence[str]) -> Iterator[str]:
 
 
 def long_replies(names: Sequence[str]) -> Iterator[str]:
-    """One kind of text repeated up to 1 MB, for each of several kinds."""
+    """Texts of up to 1 MB that repeat one piece, for several pieces."""
     units = ("a", " ", "\n", "1", "(", "Action: ", "Action:\n", "Policy: 0.1, ", f"{names[0]} ", "e\u0301", "\ud800")
     for size in SIZES:
         for unit in units:

@@ -1,4 +1,4 @@
-"""The rules an environment keeps: what each says and how to mend a plug-in that breaks it."""
+"""The rules that an environment must keep, each with the remedy for a plug-in that breaks it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rmft_verl.env import EnvLoadError, blame
 
 
 class Rule(NamedTuple):
-    """``must`` states it, ``mend`` says what to do where it is broken; together they make one sentence."""
+    """``must`` states the rule and ``mend`` the remedy; together they form one sentence."""
 
     must: str
     mend: str
@@ -155,11 +155,11 @@ RULES: dict[str, Rule] = {
         "bound what your pattern may match, or read only the last part of the text",
     ),
 }
-"""Key -> rule, in the order of a scenario's life."""
+"""Key -> rule, in order from drawing a scenario to parsing replies."""
 
 
 def require(holds: bool, key: str, seen: str = "") -> None:
-    """Raise ``EnvLoadError`` with the rule, what was ``seen`` instead, and the remedy, unless it ``holds``."""
+    """Unless the rule ``holds``, raise ``EnvLoadError`` with the rule, what was ``seen`` instead, and the remedy."""
     if not holds:
         rule = RULES[key]
         raise EnvLoadError(f"not a conformant environment: {rule.must}{f' ({seen})' if seen else ''}; {rule.mend}.")
@@ -167,7 +167,7 @@ def require(holds: bool, key: str, seen: str = "") -> None:
 
 @contextmanager
 def blaming(key: str, what: str) -> Iterator[None]:
-    """Turns what a plug-in raises into a broken rule that says where."""
+    """Turn an exception of the plug-in into an ``EnvLoadError`` with the broken rule and the place."""
     try:
         yield
     except EnvLoadError:

@@ -1,4 +1,4 @@
-"""One play of an environment at random, written down round by round, and the rules that one play can show broken."""
+"""One recorded episode of random actions, and the checks of the rules that one episode can break."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rmft_verl.env.regret import REGRETS
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
 
 SIGNIFICANT_DIGITS = 3
-"""A number of the hidden game is looked for in the words if it has at least so many: 0.5 may be said by chance."""
+"""The messages are searched for numbers of the hidden game with at least so many digits: 0.5 may occur by chance."""
 
 TOLERANCE = 1e-6
-"""Of a reward against <policy, rewards>."""
+"""Tolerated difference between a reward and <policy, rewards>."""
 
 
 class Session:
-    """Plays at random, arms or points of the simplex; stops one round after the horizon if the game does not."""
+    """Plays random arms or points of the simplex; stops one round after the horizon if the game does not end."""
 
     def __init__(self, env_class: type[Env], scenario: Scenario, reward_seed: int, policy_seed: int) -> None:
         self.scenario = scenario
         self.env = env_class(scenario, reward_seed)
         self.actions: list[Action] = []
         self.results: list[StepResult] = []
-        # Not default_rng(policy_seed): where both seeds are equal, choices would hang on the luck of the rewards.
+        # Not default_rng(policy_seed): with equal seeds, choices and rewards would come from the same draws.
         self._rng = np.random.default_rng([policy_seed, 2])
         first = self.env.reset()
         require(isinstance(first, Observation), "types", f"reset() returned {type(first).__name__}")
@@ -54,7 +54,7 @@ class Session:
             self.observations.append(result.observation)
 
     def play(self, rounds: int | None = None, *, reading: Sequence[str] = ()) -> Session:
-        """Play to the end or for some ``rounds``; before each round one reply of ``reading`` is parsed and ignored."""
+        """Play to the end or to round ``rounds``; before each round one reply of ``reading`` is parsed and ignored."""
         while not self.over and (rounds is None or len(self.results) < rounds):
             if reading:
                 text = reading[len(self.results) % len(reading)]
@@ -63,7 +63,7 @@ class Session:
         return self
 
     def truth(self) -> Oracle:
-        """What the oracle says, checked."""
+        """The oracle's answer, after checking it."""
         truth = self.env.oracle()
         require(isinstance(truth, Oracle), "types", f"oracle() returned {type(truth).__name__}")
         shape = (self.scenario.horizon, len(self.scenario.actions))
@@ -77,7 +77,7 @@ class Session:
 
     @property
     def seen(self) -> str:
-        """All that the player was told and paid, as text to be compared."""
+        """All that the player was told and paid, as text for comparisons."""
         told = [
             (o.messages, o.spec, o.turn, o.last_action, None if o.feedback_A is None else o.feedback_A.tolist())
             for o in self.observations
@@ -92,12 +92,12 @@ class Session:
 
 
 def story(observation: Observation) -> str:
-    """The words of an observation."""
+    """The text of an observation."""
     return "\n".join(message.content for message in observation.messages)
 
 
 def check_session(session: Session) -> None:
-    """The rules that a finished play shows broken."""
+    """Check the rules that one finished session can break."""
     scenario, rounds = session.scenario, len(session.results)
     for t, result in enumerate(session.results):
         number = isinstance(result.reward, (int, float)) and bool(np.isfinite(result.reward))

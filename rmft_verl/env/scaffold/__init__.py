@@ -1,4 +1,4 @@
-"""Starts a plug-in: a drop-in environment that passes the conformance test as it is, to be changed from there."""
+"""Writes a new plug-in: a drop-in environment that already passes the conformance test, for its author to change."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from rmft_verl.env import EnvLoadError, find_envs
 
 NAME, CLASS, DIRECTORY = "my_env", "MyEnv", "MY_DIR"
-"""What stands in the templates where the plug-in's own name, class and folder go."""
+"""Placeholders in the templates for the plug-in's name, class and folder."""
 
 
 def write_plug_in(name: str, directory: Path, full_information: bool = False) -> Path:
-    """Write ``directory/name.py`` and return its path; the folder is made.
+    """Write ``directory/name.py`` and return its path; a missing folder is created.
 
-    Raises ``EnvLoadError`` if the name cannot be a file's and an environment's, or is taken.
+    Raises ``EnvLoadError`` if the name is not valid for a file and an environment, or is taken.
     """
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name) or name.startswith("_"):
         raise EnvLoadError(f"environment name {name!r}: use letters, digits and _, beginning with a letter.")

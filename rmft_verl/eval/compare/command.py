@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.eval.compare import curves
-from rmft_verl.eval.compare import table
+from rmft_verl.eval.compare import curves, table
 from rmft_verl.eval.compare.arms import make_arms
-from rmft_verl.eval.compare.evidence import write_evidence
+from rmft_verl.eval.compare.evidence import pack, pack_again, unpack, write_evidence
 from rmft_verl.eval.compare.figure import draw
 from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
 from rmft_verl.eval.compare.ood import Examination, examine
@@ -51,6 +50,7 @@ def command(options: argparse.Namespace) -> int:
     """
     if min(options.seeds) < 0 or options.ood_scenarios < 1:
         raise RunError("--seeds must be at least 0 and --ood-scenarios at least 1")
+    unpack(options.root)
     arms = make_arms(options.recipes, options.arm, options.runs, options.overrides)
     planned = plan(arms, list(dict.fromkeys(options.seeds)), options.root, only_read=options.report_only)
     folders = dict.fromkeys(folder for run in planned for folder in run.env_dirs)
@@ -69,6 +69,7 @@ def command(options: argparse.Namespace) -> int:
     remarks = notes(finished, comparisons) + failed
     out = options.out or options.root / "report"
     write(out, finished, comparisons, remarks)
+    pack_again(options.root)
     print(table.text(comparisons, remarks), end="")
     print(f"table, figure and what they rest on: {out}")
     return 1 if failed else 0
@@ -89,7 +90,7 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs/ with what they rest on."""
+    """table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs.zip with what they rest on."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))
@@ -97,5 +98,7 @@ def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Seq
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
     write_text(out / "course.md", curves.markdown(arms))
     draw(arms, comparisons, out / "regret.png")
+    unpack(out / "runs")
     for run in (run for runs in arms.values() for run in runs):
         write_evidence(run, out / "runs")
+    pack(out / "runs")

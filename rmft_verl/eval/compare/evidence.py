@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from omegaconf import OmegaConf
 
 from rmft_verl.eval.compare.results import Outcome
-from rmft_verl.store.run_dir import RunDir, RunState, write_text
+from rmft_verl.store.run_dir import RunDir, RunState, replacing, write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.types import Trajectory
@@ -40,6 +41,38 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     config.root = "runs"  # where it was made is nobody's business
     write_text(small.config, OmegaConf.to_yaml(config))
     small.write_state(RunState(iteration=last, phase="save"))
+
+
+def pack(folder: Path) -> None:
+    """Put the evidence in ``folder`` into the archive ``folder``.zip, in place of the files; whole runs stay."""
+    small = [path for path in sorted(folder.iterdir()) if path.is_dir() and not (path / "checkpoints").exists()]
+    with replacing(_archive(folder)) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
+        for path in (file for run in small for file in sorted(run.rglob("*")) if file.is_file()):
+            entry = ZipInfo(path.relative_to(folder).as_posix())  # without a date: equal evidence is an equal archive
+            archive.writestr(entry, path.read_bytes(), ZIP_DEFLATED)
+    for run in small:
+        shutil.rmtree(run)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def unpack(folder: Path) -> None:
+    """Put what ``folder``.zip has of runs that are not in ``folder`` there; nothing if there is no such archive."""
+    if not _archive(folder).is_file():
+        return
+    with ZipFile(_archive(folder)) as archive:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        archive.extractall(folder, [name for name in archive.namelist() if name.partition("/")[0] not in there])
+
+
+def pack_again(folder: Path) -> None:
+    """Undo ``unpack``."""
+    if _archive(folder).is_file() and folder.is_dir():
+        pack(folder)
+
+
+def _archive(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.zip")
 
 
 def _without_words(play: Trajectory) -> Trajectory:

@@ -11,7 +11,7 @@ import numpy as np
 from rmft_verl.eval import metrics
 from rmft_verl.eval.compare.numbers import Arms, Comparison, Line
 from rmft_verl.eval.compare.results import Outcome
-from rmft_verl.eval.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save
+from rmft_verl.eval.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,7 @@ def _draw_course(
     panel.set_ylabel(f"{'held-out ' if held_out else ''}normalized regret (0 oracle, 1 uniform)")
     if not held_out:
         panel.set_title(f"all rollouts of the iteration{'' if crowded else '; dashed: kept for training'}", fontsize=10)
-    _whole_numbers(panel)
+    whole_numbers(panel)
     low, high = panel.get_ylim()
     panel.set_ylim(min(low, 0.0), high)
 
@@ -170,9 +170,3 @@ def _draw_ends(
         panel.set_ylim(0, max(1.1 * panel.dataLim.y1, 0.1))
     else:
         panel.set_yticks(list(places.values()), list(places))
-
-
-def _whole_numbers(panel: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))

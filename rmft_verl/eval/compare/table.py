@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rmft_verl.eval.compare.numbers import Change, Comparison, Elsewhere, Line, spread
-from rmft_verl.eval.metrics import Interval
-
-DASH = "–"
+from rmft_verl.eval.text import DASH, as_text, interval, number, plain_table
 
 Cell = Callable[[Line], str]
 
@@ -21,24 +19,14 @@ Cell = Callable[[Line], str]
 
 def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
     """The table on a terminal: of each environment what was reached, and how it was played and what it took."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=io.StringIO(), width=1000, color_system=None)
+    tables: list[Any] = []
     for one in comparisons:
         for columns in (_reached(one), _played()):
-            table = Table(box=SIMPLE_HEAD, padding=(0, 0), title=_title(one, comparisons), title_justify="left")
-            table.add_column("player", no_wrap=True)
-            for header in columns:
-                table.add_column(header, justify="right", no_wrap=True)
+            table = plain_table(["player", *columns], title=_title(one, comparisons), title_justify="left")
             for line in one.lines:
                 table.add_row(line.name, *(cell(line) for cell in columns.values()))
-            console.print(table)
-    for remark in (*_caption(), *remarks):
-        console.print(remark, markup=False, soft_wrap=True)
-    assert isinstance(console.file, io.StringIO)
-    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
+            tables.append(table)
+    return as_text(*tables, *_caption(), *remarks, width=1000)
 
 
 def markdown(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
@@ -67,8 +55,8 @@ def _caption() -> tuple[str, ...]:
 
 def _reached(one: Comparison) -> dict[str, Cell]:
     columns: dict[str, Cell] = {
-        "regret [95 %]": lambda line: _interval(line.play.normalized_regret),
-        "±": lambda line: _number(spread(line.by_seed), ".3f"),
+        "regret [95 %]": lambda line: interval(*line.play.normalized_regret),
+        "±": lambda line: number(spread(line.by_seed), ".3f"),
         "against base [95 %] (seeds)": lambda line: _change(line.against_base),
     }
     if sum(line.kind == "arm" for line in one.lines) > 1:
@@ -81,7 +69,7 @@ def _reached(one: Comparison) -> dict[str, Cell]:
 
 def _elsewhere(target: str) -> dict[str, Cell]:
     def regret(line: Line) -> str:
-        return _interval(line.elsewhere[target].regret) if target in line.elsewhere else DASH
+        return interval(*line.elsewhere[target].regret) if target in line.elsewhere else DASH
 
     def against_base(line: Line) -> str:
         return _change(line.elsewhere[target].change, seeds=False) if target in line.elsewhere else DASH
@@ -91,26 +79,15 @@ def _elsewhere(target: str) -> dict[str, Cell]:
 
 def _played() -> dict[str, Cell]:
     return {
-        "SuffFailFreq": lambda line: _number(line.play.suffix_failure, ".3f"),
-        "K×MinFrac": lambda line: _number(line.play.min_fraction, ".3f"),
-        "GreedyFrac": lambda line: _number(line.play.greedy_fraction, ".3f"),
-        "invalid": lambda line: _number(line.play.invalid_rate, ".2%"),
-        "optimism gap": lambda line: _number(line.optimism_gap, "+.3f"),
-        "sampled": lambda line: _number(line.tokens_sampled, ",.0f"),
-        "trained": lambda line: _number(line.tokens_trained, ",.0f"),
-        "minutes": lambda line: _number(line.seconds / 60, ".1f"),
+        "SuffFailFreq": lambda line: number(line.play.suffix_failure, ".3f"),
+        "K×MinFrac": lambda line: number(line.play.min_fraction, ".3f"),
+        "GreedyFrac": lambda line: number(line.play.greedy_fraction, ".3f"),
+        "invalid": lambda line: number(line.play.invalid_rate, ".2%"),
+        "optimism gap": lambda line: number(line.optimism_gap, "+.3f"),
+        "sampled": lambda line: number(line.tokens_sampled, ",.0f"),
+        "trained": lambda line: number(line.tokens_trained, ",.0f"),
+        "minutes": lambda line: number(line.seconds / 60, ".1f"),
     }
-
-
-def _number(value: float, form: str) -> str:
-    return DASH if math.isnan(value) else format(round(value, 6) + 0.0, form)
-
-
-def _interval(interval: Interval) -> str:
-    value, low, high = interval
-    if math.isnan(value):
-        return DASH
-    return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
 
 
 def _change(change: Change | None, seeds: bool = True) -> str:

@@ -7,6 +7,7 @@ and is NaN if there is none, so sets of mixed environments can be measured. A ro
 
 from rmft_verl.eval.metrics.behavior import (
     action_coverage,
+    bandits,
     best_arm_frequency,
     best_arm_mass,
     coverage_curve,
@@ -20,14 +21,13 @@ from rmft_verl.eval.metrics.behavior import (
     suffix_failure,
     suffix_failure_frequency,
 )
-from rmft_verl.eval.metrics.comparison import WinRate, cumulative_reward, win_rates
+from rmft_verl.eval.metrics.comparison import WinRate, win_rates
 from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
 from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
 from rmft_verl.eval.metrics.intervals import NO_INTERVAL, RESAMPLES, UNKNOWN, Band, Interval, bootstrap, value_or
 from rmft_verl.eval.metrics.scale import (
     absolute_change,
     mean_regret,
-    mean_regret_curve,
     normalized_regret,
     normalized_regret_interval,
     regret_band,
@@ -50,12 +50,12 @@ __all__ = [
     "absolute_change",
     "action_coverage",
     "action_entropy",
+    "bandits",
     "best_arm_frequency",
     "best_arm_mass",
     "bootstrap",
     "change_over_seeds",
     "coverage_curve",
-    "cumulative_reward",
     "cut_rate",
     "frequency_bias",
     "greedy_choices",
@@ -63,7 +63,6 @@ __all__ = [
     "growth",
     "invalid_rate",
     "mean_regret",
-    "mean_regret_curve",
     "median_reward",
     "min_fraction",
     "normalized_regret",

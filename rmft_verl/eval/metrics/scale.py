@@ -41,7 +41,7 @@ def normalized_regret(trajectories: Sequence[Trajectory]) -> float:
 def normalized_regret_interval(trajectories: Sequence[Trajectory], seed: int = 0) -> Interval:
     """``normalized_regret`` with its interval over scenarios."""
     value = normalized_regret(trajectories)
-    low, high = bootstrap(_regret_and_uniform_S(trajectories), _normalized, seed)
+    low, high = bootstrap(_regret_and_uniform_S(trajectories), normalized_of_means, seed)
     return Interval(value, float(low), float(high))
 
 
@@ -52,7 +52,7 @@ def relative_change(before: Sequence[Trajectory], after: Sequence[Trajectory], s
     scored trajectory on one side is left out on both.
     """
     values_S = _paired_S(before, after)
-    earlier = float(_normalized(values_S.mean(axis=0)))
+    earlier = float(normalized_of_means(values_S.mean(axis=0)))
     if earlier <= 0:
         raise ValueError(
             f"relative change is undefined: normalized regret before is {earlier:.3g}, not above 0. "
@@ -60,7 +60,7 @@ def relative_change(before: Sequence[Trajectory], after: Sequence[Trajectory], s
         )
 
     def change(means: np.ndarray) -> np.ndarray:
-        return np.asarray(ratio(_normalized(means[..., 2:]), _normalized(means[..., :2])) - 1)
+        return np.asarray(ratio(normalized_of_means(means[..., 2:]), normalized_of_means(means[..., :2])) - 1)
 
     low, high = bootstrap(values_S, change, seed)
     return Interval(float(change(values_S.mean(axis=0))), float(low), float(high))
@@ -74,22 +74,17 @@ def absolute_change(before: Sequence[Trajectory], after: Sequence[Trajectory], s
     values_S = _paired_S(before, after)
 
     def change(means: np.ndarray) -> np.ndarray:
-        return np.asarray(_normalized(means[..., 2:]) - _normalized(means[..., :2]))
+        return np.asarray(normalized_of_means(means[..., 2:]) - normalized_of_means(means[..., :2]))
 
     low, high = bootstrap(values_S, change, seed)
     return Interval(float(change(values_S.mean(axis=0))), float(low), float(high))
 
 
-def mean_regret_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
-    """Cumulative regret after each round, mean over scenarios, shape (T,), in reward units.
+def regret_band(trajectories: Sequence[Trajectory], seed: int = 0) -> Band:
+    """Cumulative regret after each round, mean over scenarios, with its pointwise interval; in reward units.
 
     ``ValueError`` if no trajectory is scored or if the horizons differ.
     """
-    return np.asarray(regret_curves_S_T(trajectories).mean(axis=0))
-
-
-def regret_band(trajectories: Sequence[Trajectory], seed: int = 0) -> Band:
-    """``mean_regret_curve`` with its pointwise interval over scenarios."""
     curves_S_T = regret_curves_S_T(trajectories)
     return Band(curves_S_T.mean(axis=0), *bootstrap(curves_S_T, np.asarray, seed))
 
@@ -109,8 +104,8 @@ def regret_curves_S_T(trajectories: Sequence[Trajectory], uniform: bool = False)
     )
 
 
-def _normalized(means: np.ndarray) -> np.ndarray:
-    """Regret over uniform regret, the last axis of (..., 2)."""
+def normalized_of_means(means: np.ndarray) -> np.ndarray:
+    """Regret over uniform play's, the last axis of (..., 2); NaN where uniform play has none."""
     return ratio(means[..., 0], np.where(means[..., 1] > ROUNDING, means[..., 1], 0.0))
 
 

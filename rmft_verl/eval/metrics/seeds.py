@@ -8,7 +8,7 @@ import numpy as np
 
 from rmft_verl.env.regret import uniform_regret
 from rmft_verl.eval.metrics.intervals import RESAMPLES, Interval, ratio
-from rmft_verl.eval.metrics.scale import ROUNDING, scored
+from rmft_verl.eval.metrics.scale import normalized_of_means, scored
 from rmft_verl.types import Trajectory
 
 Plays = Sequence[Sequence[Trajectory]]
@@ -88,14 +88,14 @@ def change_over_seeds(
         sides = [both[: len(before)], both[len(before) :]]
     else:
         sides = [_regrets(before), _regrets(after)]
-    first, last = (_normalized(side.mean(axis=(0, 1))) for side in sides)
+    first, last = (normalized_of_means(side.mean(axis=(0, 1))) for side in sides)
     if np.isnan(first) or np.isnan(last):
         raise ValueError("change is undefined: uniform play has no regret in any scenario")
     if relative and first <= 0:
         raise ValueError(f"relative change is undefined: normalized regret before is {first:.3g}, not above 0")
 
     def change(means: np.ndarray) -> np.ndarray:
-        earlier, later = _normalized(means[..., :2]), _normalized(means[..., 2:])
+        earlier, later = normalized_of_means(means[..., :2]), normalized_of_means(means[..., 2:])
         return np.asarray(ratio(later, earlier) - 1 if relative else later - earlier)
 
     return two_level(sides, change, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)
@@ -116,11 +116,6 @@ def _regrets(plays: Plays) -> np.ndarray:
     if not shared:
         raise ValueError("cannot pair: no scenario is scored in every seed")
     return np.array([[np.mean(table[key], axis=0) for key in shared] for table in tables])
-
-
-def _normalized(means: np.ndarray) -> np.ndarray:
-    """Regret over uniform play's, the last axis of (..., 2); NaN where uniform play has none."""
-    return ratio(means[..., 0], np.where(means[..., 1] > ROUNDING, means[..., 1], 0.0))
 
 
 def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
