@@ -10,7 +10,7 @@ from rmft_verl.types import RunError
 
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
-"""Prefix of a ``model.path`` that names a small model that reads numbers (``rmft_verl.labs.numeric``), without verl."""
+"""``model.path`` prefix of small models on numbers (``rmft_verl.labs.numeric``), which run without verl."""
 
 
 class ConfigError(RunError):
@@ -34,34 +34,34 @@ class LoraConfig:
     alpha: int = 32
     """The output of an adapter is scaled by alpha / rank."""
     target_modules: Any = "all-linear"
-    """``all-linear`` (every linear layer but the head), or a list of names such as ``[q_proj, v_proj]``."""
+    """Every linear layer but the head (``all-linear``), or a list such as ``[q_proj, v_proj]``."""
 
 
 @dataclass
 class ModelConfig:
     path: str = "tiny:mab"
-    """Directory, hub id, ``tiny:NAME`` for a base model that ships with the package, ``smollm2`` for the pretrained
-    model that ``rmft-verl smollm2`` downloads, or ``numeric:NAME`` for a small model that reads numbers; there NAME is
-    ``transformer``, ``softmax`` or ``linear`` (docs/theory.md)."""
+    """Directory, hub id, ``tiny:NAME`` (a base model that ships with the package), ``smollm2`` (the pretrained model
+    that ``rmft-verl smollm2`` downloads) or ``numeric:NAME`` (a small ``transformer``, ``softmax`` or ``linear``
+    attention on numbers, docs/theory.md)."""
     context: int = 4096
     """Maximum tokens of a whole dialogue, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the chat template, such as ``enable_thinking``."""
     chat_template_file: str = ""
-    """Jinja file that replaces the model's chat template, or supplies one for a base model that has none."""
+    """Jinja file that replaces the model's own template, or the missing one of a base model."""
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass
 class WarmupConfig:
-    """Optional training before the first iteration: the model learns the answer format from a uniform player."""
+    """Training before the first iteration: the model learns the answer format from a uniform player."""
 
     scenarios: int = 0
     """Number of scenarios, each played once; 0 = no warm-up."""
     epochs: int = 2
     lr: float = 5e-5
     batch: int = 16
-    """Samples in one optimizer step, as in ``update.batch``."""
+    """Samples in one optimizer step."""
 
 
 @dataclass
@@ -71,8 +71,8 @@ class RolloutConfig:
     rollouts: int = 16
     """L: trajectories sampled per scenario."""
     tokens: int = 0
-    """Target of sampled tokens per iteration. From the second iteration on, the number of scenarios is adjusted to it,
-    so that methods have equal budgets whatever the length of their trajectories; 0 = always ``scenarios``."""
+    """Target of sampled tokens per iteration, to which the second and later iterations adjust the number of scenarios:
+    methods with longer or shorter trajectories have equal budgets; 0 = always ``scenarios``."""
     reply_tokens: int = 512
     """Maximum tokens of one reply."""
     temperature: float = 1.0
@@ -81,16 +81,16 @@ class RolloutConfig:
     history: str = "dialogue"
     """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
     on_invalid: str = "uniform"
-    """What follows a reply without an action: a ``uniform`` action, a second try (``reask``), or the ``end``."""
+    """After a reply without an action: a ``uniform`` action, one more try (``reask``) or the episode's ``end``."""
     structured: bool = False
-    """Restrict the last line of a reply to answers that the game can parse. Reasoning before it stays free, and tokens
+    """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
     examples: int = 0
-    """Number of example games before the first message: the first rounds of other games, played uniformly."""
+    """Number of other games whose first rounds, played uniformly, precede the first message."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm to imitate, such as ``ucb1``."""
     perturbation: float = 0.0
-    """Models that read numbers: standard deviation of a Gaussian vector added to all logits of a trajectory."""
+    """Models on numbers: standard deviation of the Gaussian vector that is added to all logits of a trajectory."""
     share_rewards: bool = False
     """Give all L rollouts of a scenario the same reward tape."""
     timeout: float = 1800.0
@@ -100,9 +100,9 @@ class RolloutConfig:
 @dataclass
 class SelectionConfig:
     score: str = "regret"
-    """Score that ranks trajectories, lowest first: a key of ``scores.SCORES``."""
+    """What ranks trajectories, lowest first: a key of ``scores.SCORES``."""
     further: float = 0.0
-    """``posterior`` only: length of the continuation, as a multiple of the horizon (docs/selection.md)."""
+    """Length of the continuation of ``posterior``, in horizons (docs/selection.md)."""
     keep: float = 8
     """k: trajectories kept per scenario. A value below 1 is the share of ``rollout.rollouts`` that is kept."""
     threshold: float | None = None
@@ -115,7 +115,7 @@ class SelectionConfig:
 class UpdateConfig:
     loss: str = "sft"
     """``sft`` on kept trajectories, ``dpo`` on pairs of best and worst, or ``grpo`` on every valid trajectory. Models
-    that read numbers: ``sft``, ``regret`` (regret-loss) or ``dpt`` (predict the best action)."""
+    on numbers: ``sft``, ``regret`` (regret-loss) or ``dpt`` (predict the best action)."""
     lr: float = 1e-5
     epochs: int = 1
     batch: int = 64
@@ -123,21 +123,21 @@ class UpdateConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     schedule: str = "constant"
-    """Learning rate over the iterations: ``constant``, or ``cosine``, which falls to 0 after the last one."""
+    """Learning rate over the iterations: ``constant``, or ``cosine`` down to 0 after the last one."""
     warmup: int = 0
-    """First optimizer steps of the run, over which the learning rate rises: step i uses i / warmup of it."""
+    """Optimizer steps over which the learning rate rises: step i of the run uses i / warmup of it."""
     start: str = "current"
-    """Model that an iteration trains: the ``current`` one, or again the ``base``, on the current one's trajectories."""
+    """Model that an iteration trains on the new trajectories: the ``current`` one, or the ``base`` again."""
     train_on: str = "reply"
     """SFT: train on the whole ``reply``, or only on its last line (``action``)."""
     weighting: str = "token"
     """SFT: equal weight for every trained ``token``, or for every ``trajectory``."""
     beta: float = 0.1
-    """DPO: strength of the pull towards the model that sampled the trajectories."""
+    """DPO: strength of the pull towards the model that played."""
     sft_term: float = 0.0
-    """DPO: weight of the cross-entropy of chosen trajectories, which is added to the loss."""
+    """DPO: weight of the chosen trajectories' cross-entropy, which is added to the loss."""
     margin: float = 0.0
-    """DPO: minimum score difference of a pair, in units of the regret of uniform play; closer pairs are left out."""
+    """DPO: minimum score difference of a pair, in units of uniform play's regret; closer pairs are left out."""
     credit: str = "score"
     """GRPO: how the turns of a trajectory are credited: a key of ``credit.CREDITS``."""
 
@@ -159,9 +159,9 @@ class HardwareConfig:
     nodes: int = 1
     gpus_per_node: int = 1
     tensor_parallel: int = 1
-    """GPUs that one copy of the sampler is split over."""
+    """GPUs that a copy of the sampler is split over."""
     fsdp_size: int = -1
-    """GPUs that one copy of the trainer is sharded over; -1 = all."""
+    """GPUs that a copy of the trainer is sharded over; -1 = all."""
     offload: bool = False
     """Keep the trainer's parameters and optimizer state in CPU memory while it does not train."""
     tokens_per_gpu: int = 16384
@@ -169,7 +169,7 @@ class HardwareConfig:
     gpu_memory: float = 0.6
     """Share of a GPU's memory for the sampler's weights and cache."""
     max_num_seqs: int = 256
-    """Maximum number of dialogues that one sampler samples at once."""
+    """Most dialogues that one sampler samples at once."""
     agent_workers: int = 1
     """Processes that play the dialogues."""
 
@@ -202,9 +202,9 @@ class Config:
     root: str = "runs"
     """Folder in which run directories are created."""
     resume: str = ""
-    """Run directory to resume. The ``root`` and ``name`` of an earlier run resume it as well."""
+    """Run directory to resume. An earlier run's ``root`` and ``name`` resume it as well."""
     fork: str = ""
-    """Run directory to fork: a new run starts from its last complete iteration, with the configuration given here."""
+    """Run directory from whose last complete iteration a new run starts, with this configuration."""
     seed: int = 0
     iterations: int = 5
     env: EnvConfig = field(default_factory=EnvConfig)

@@ -1,11 +1,11 @@
-"""The data types that the modules exchange. All are immutable and need numpy only.
+"""The immutable data types that the modules exchange; numpy only.
 
     Generator.draw(rng) -> Scenario ; Env(scenario, seed)
     env.reset() -> Observation ; player.act(observation) -> Reply
     env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
     play(env, player) -> Trajectory ; scorer(trajectories, rng) -> list[Scored]
 
-Axis suffixes of array names: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
+Axis suffixes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Action = Union[int, tuple[float, ...]]
 
 
 class RunError(Exception):
-    """An error that the user can fix. It is shown as one line, without a traceback."""
+    """An error that the user can fix: shown as one line, without a traceback."""
 
 
 class Message(NamedTuple):
@@ -38,13 +38,13 @@ class StopReason(str, Enum):
     """Why an episode ended."""
 
     COMPLETED = "completed"
-    """The player played all rounds of the horizon."""
+    """All rounds of the horizon were played."""
     INVALID = "invalid"
     """A reply without an action ended the episode (``rollout.on_invalid=end``)."""
     LENGTH = "length"
-    """The context had no room for another reply before the horizon."""
+    """The context had no room for another reply."""
     ERROR = "error"
-    """The environment or the player raised an exception; ``Trajectory.error`` holds the traceback."""
+    """The environment or the player raised; the traceback is in ``Trajectory.error``."""
 
 
 def content_hash(value: Any) -> str:
@@ -80,11 +80,11 @@ class Scenario:
 
     @property
     def instance_id(self) -> str:
-        """Hash of environment, horizon and hidden game: the same game in other words has the same instance id."""
+        """Hash of environment, horizon and hidden game: equal for the same game in other words."""
         return content_hash([self.env, self.horizon, self.game])
 
     def to_json(self) -> dict[str, Any]:
-        """The scenario as plain JSON values, for ``from_json``. An empty ``telling`` is left out."""
+        """Plain JSON values, for ``from_json``. An empty ``telling`` is left out."""
         value = {
             "env": self.env,
             "horizon": self.horizon,
@@ -116,12 +116,12 @@ class GameSpec:
     shown_scale: float = 1.0
     """Factor by which the messages multiply a reward to state it in ``unit``."""
     unit: str = ""
-    """Unit of rewards in the messages, such as ``dollars``."""
+    """Unit that the messages use, such as ``dollars``."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the player sees before a round: messages for a model, numbers for an algorithm, both with the same facts."""
+    """What the player sees before a round: messages for a model, numbers for an algorithm, with the same facts."""
 
     messages: tuple[Message, ...]
     """Messages new since the last observation (never the player's own replies)."""
@@ -129,11 +129,11 @@ class Observation:
     turn: int
     """Index of the round about to be played, 0-based."""
     last_action: Action | None = None
-    """The action played in the previous round; None in the first round."""
+    """The action of the previous round; None in the first round."""
     feedback_A: np.ndarray | None = None
-    """Rewards that the previous round revealed, NaN where not revealed; None in the first round. Shape (A,)."""
+    """Rewards that the previous round revealed, NaN for others; None in the first round. Shape (A,)."""
     fresh: bool = False
-    """True if the messages need no earlier ones: a model starts a new dialogue with them (``history.SinglePrompt``)."""
+    """True if the messages stand alone: a model starts a new dialogue with them (``history.SinglePrompt``)."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ class Reply:
     cut: bool = False
     """True if the reply was cut off at its token limit."""
     control: bool = False
-    """True if the text contains a control token of the chat template, as if a new turn began; it is then not parsed."""
+    """True if the text contains a control token of the chat template, as if a turn began: it is not parsed."""
     exhausted: bool = False
-    """True if the context had no room for a reply; the episode then stops."""
+    """True if the context had no room for a reply: the episode stops."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Outcome of one round. It has no info dict, because only ``Env.oracle`` may reveal the truth."""
+    """Outcome of one round. There is no info dict: only ``Env.oracle`` may reveal the truth."""
 
     observation: Observation | None
     """None after the last round."""
@@ -174,13 +174,13 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Turn:
-    """One reply of the player and its outcome."""
+    """One reply and its outcome."""
 
     messages: tuple[Message, ...]
     """Messages that the player saw, new since the turn before."""
     text: str
     action: Action | None
-    """The action executed; None if the reply had none and was asked for again or ended the episode."""
+    """The action executed; None if the player was asked again or the episode ended."""
     reward: float | None
     parsed: bool
     cut: bool = False
@@ -188,7 +188,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of one dialogue, exactly as the sampler read and produced them; text is never tokenized again."""
+    """Token ids of one dialogue, exactly as the sampler read and produced them; never tokenized again."""
 
     ids_N: np.ndarray
     """Prompt, replies and observations, in order; int32, shape (N,)."""
@@ -198,11 +198,11 @@ class Tokens:
     prompt_length: int
     """Number of tokens before the first reply."""
     logprobs_N: np.ndarray | None = None
-    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not requested."""
+    """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not asked for."""
 
     @property
     def sampled_N(self) -> np.ndarray:
-        """True for sampled tokens, the only ones that an update trains on; bool, shape (N,)."""
+        """True for sampled tokens, which are trained on; bool, shape (N,)."""
         return np.asarray(self.mask_N == 1)
 
     @property
@@ -226,8 +226,8 @@ class Trajectory:
     policy_version: int = -1
     """Number of weight updates that the sampled model had seen; -1 for algorithms."""
     tokens: tuple[Tokens, ...] = ()
-    """The sampled dialogues: one for the whole episode, or one per prompt if every round has its own. Each is one
-    training sample. Empty for players that verl does not sample, unless their text was tokenized for training."""
+    """The sampled dialogues, each a training sample: one for the episode, or one per prompt if every round has its own.
+    Players that verl does not sample have none until their text is tokenized for training."""
     error: str = ""
     regret: float | None = None
     """Regret in reward units; None = not scored."""
@@ -240,7 +240,7 @@ class Trajectory:
 
     @property
     def valid(self) -> bool:
-        """True if completed, with every turn parsed and none cut. Updates train on valid trajectories only."""
+        """Completed, with every turn parsed and none cut. Only valid trajectories are trained on."""
         return self.stop_reason is StopReason.COMPLETED and all(turn.parsed and not turn.cut for turn in self.turns)
 
     @property
@@ -258,7 +258,7 @@ class Scored(NamedTuple):
     trajectory: Trajectory
     score: float
     place: int
-    """Position of the trajectory among those of the iteration."""
+    """Its position among the iteration's trajectories."""
 
 
 @dataclass(frozen=True)
@@ -266,11 +266,11 @@ class Batch:
     """What one update trains on."""
 
     plays: Sequence[Trajectory]
-    """Valid trajectories. If the method compares pairs, chosen and rejected trajectories alternate."""
+    """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate."""
     kept: Sequence[int]
     """Positions, among the iteration's trajectories, of those that the update makes more likely."""
     credit: Sequence[np.ndarray] = ()
-    """For each of ``plays`` the credit of its turns, shape (T,), higher is better; empty if the method uses none."""
+    """Credit of the turns of each of ``plays``, shape (T,), higher is better; empty if the method uses none."""
 
 
 @dataclass(frozen=True)

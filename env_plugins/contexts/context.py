@@ -63,7 +63,7 @@ UNSEEN_NAMES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     STONES: INSTRUMENTS,
     PLACES: FABRICS,
 }
-"""Pool of the training names -> the pool that replaces it if names are held out."""
+"""Pool -> the pool that replaces it if names are held out."""
 
 NAME_SPLITS = ("train", "heldout")
 
@@ -81,23 +81,23 @@ class Context:
     option: str
     """Noun for one action, singular."""
     scene: str
-    """Bandits: describes the options; the player chooses one per round."""
+    """Bandits: the options, of which the player chooses one per round."""
     binary: str
     """What a reward of 1 or 0 stands for."""
     graded: str
     """What a real-valued reward stands for."""
     report: str
-    """Bandits: reports what one choice paid."""
+    """Bandits: what one choice paid."""
     shares: str
-    """Full information: describes what the player splits over the options in each round."""
+    """Full information: what the player splits over the options in each round."""
     revealed: str
-    """Full information: says what a round reveals about every option, and in which range."""
+    """Full information: what a round reveals about every option, and in which range."""
     hint: str
     """Suggestive framing: says in the domain's words that untried options may be better than they look."""
     unit: str = ""
     """Unit of a graded report, a plural such as ``coins``; empty for a bare number."""
     scale: float = 1.0
-    """Factor by which graded reports multiply the reward; ``unit`` is the unit of the product."""
+    """Factor of the reward in graded reports, which makes it a number of ``unit``."""
 
 
 def action_names(context: Context, n: int, rng: np.random.Generator, split: str = "train") -> tuple[str, ...]:

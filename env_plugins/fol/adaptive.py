@@ -16,7 +16,7 @@ TIE = 1e-9
 
 
 class Rewarder(Protocol):
-    """Reveals one reward vector a round."""
+    """Reveals one reward vector per round."""
 
     def reveal(self, policy_A: np.ndarray) -> np.ndarray:
         """Rewards of the next round, in [0, 1] with 2 decimals, shape (A,), when the player plays ``policy_A``."""

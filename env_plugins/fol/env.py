@@ -1,4 +1,4 @@
-"""Full-information online learning told in words: one growing dialogue, with one line of all rewards per round."""
+"""Full-information online learning told in words: one growing dialogue, one line with all rewards per round."""
 
 from __future__ import annotations
 

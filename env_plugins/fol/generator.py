@@ -36,11 +36,11 @@ class FullInformationGenerator:
     contexts: str | Sequence[str] = "train"
     """The name of a split or a list of context keys."""
     names: str = "train"
-    """Which pool the actions are named from, ``train`` or ``heldout``."""
+    """Pool of action names, ``train`` or ``heldout``."""
     framing: str = "neutral"
     """``suggestive`` adds the domain's hint that neglected actions may be better."""
     answer: str = "free"
-    """``free`` allows reasoning before the answer line; ``action_only`` asks for the answer line alone."""
+    """``free`` (with reasoning) or ``action_only`` (the answer line alone)."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "horizon", "sequence"):
@@ -59,7 +59,7 @@ class FullInformationGenerator:
         domains(self.contexts)
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """Draw one scenario, which depends on ``rng`` alone."""
+        """Draw one scenario, from ``rng`` alone."""
         context = pick(domains(self.contexts), rng)
         n_actions, horizon, sequence = pick(self.actions, rng), pick(self.horizon, rng), pick(self.sequence, rng)
         game = draw_game(sequence, rng, horizon, n_actions, Dials(self.noise, self.gap))

@@ -20,7 +20,7 @@ SUM_TOLERANCE = 0.02
 """Shares that sum to 1 within this (2 percentage points) are divided by their sum; others are not a policy."""
 
 _MOST_CHARACTERS = 200
-"""Maximum length of the line per action; a longer line is not a policy. It bounds the memory of the patterns below."""
+"""Longest line per action; a longer line is not a policy. This bounds the memory of the patterns below."""
 
 # The word, some markdown, a separator. A hyphen needs a space after it, or "policy-driven" would be an answer.
 _MARKER = re.compile(r"(?<![^\W_])(?<![^\W_]_)policy[\s*_`\"']{0,8}(?:[:=：–—]|-(?=\s))", re.IGNORECASE)

@@ -17,7 +17,7 @@ import numpy as np
 AMPLITUDE = 0.4
 """Amplitude of a sine trend around one half."""
 LEAD, LEAST_LEAD = 0.25, 0.1
-"""Largest and smallest distance of a camp of ``alternating`` from its average, alternately above and below."""
+"""Largest and smallest distance of a camp of ``alternating`` from its average."""
 MOST_SWITCHES = 3
 
 

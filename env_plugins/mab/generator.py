@@ -34,7 +34,7 @@ class BanditGenerator:
     means: str = "uniform"
     """``uniform`` in [``mean_low``, ``mean_high``], or ``normal`` with that range as one standard deviation around its
     middle; both are drawn again until the best is at least ``min_gap`` above the second best. ``one_best``: all arms
-    are equal but one, which is exactly ``min_gap`` better; the middle of the range is halfway between both values."""
+    are equal but one, which is exactly ``min_gap`` better; the two values lie around the middle of the range."""
     mean_low: float = 0.1
     mean_high: float = 0.9
     min_gap: float = 0.1
@@ -45,11 +45,11 @@ class BanditGenerator:
     contexts: str | Sequence[str] = "train"
     """The name of a split or a list of context keys."""
     names: str = "train"
-    """Which pool the arms are named from, ``train`` or ``heldout``."""
+    """Pool of arm names, ``train`` or ``heldout``."""
     framing: str = "neutral"
     """``suggestive`` adds the domain's hint that untried arms may be better."""
     answer: str = "free"
-    """``free`` allows reasoning before the answer line; ``action_only`` asks for the answer line alone."""
+    """``free`` (with reasoning) or ``action_only`` (the answer line alone)."""
 
     ENV: ClassVar[str] = "mab"
     LISTS: ClassVar[tuple[str, ...]] = ("arms", "horizon", "law")
@@ -102,7 +102,7 @@ class BanditGenerator:
         return NormalDist((self.mean_low + self.mean_high) / 2, (self.mean_high - self.mean_low) / 2)
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """Draw one scenario, which depends on ``rng`` alone."""
+        """Draw one scenario, from ``rng`` alone."""
         context = pick(domains(self.contexts), rng)
         n_arms, horizon, law = pick(self.arms, rng), pick(self.horizon, rng), pick(self.law, rng)
         game = self._game(n_arms, horizon, law, rng)

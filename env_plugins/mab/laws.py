@@ -30,7 +30,7 @@ def draw_tape(game: Mapping[str, Any], means_T_A: np.ndarray, rng: np.random.Gen
 
     ``bernoulli``: 0 or 1. ``gaussian``: normal with standard deviation ``noise``. ``heavy_tailed``: Student's t with 3
     degrees of freedom, scaled to standard deviation ``noise``. ``bounded``: Beta with variance spread^2 m (1 - m) at
-    mean m, which is nearly constant for a small ``spread`` and nearly 0 or 1 for a ``spread`` near 1.
+    mean m, which is nearly constant for a small ``spread`` and nearly 0 or 1 for one near 1.
     """
     shape, law = means_T_A.shape, game["law"]
     if law == "bernoulli":

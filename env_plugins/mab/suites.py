@@ -12,7 +12,7 @@ TRAIN: dict[str, Any] = {
     "contexts": "basic",
     "names": "train",
 }
-"""A small law to train on (recipes/mab_tiny.yaml); each generalization suite changes one thing about it."""
+"""A small distribution to train on (recipes/mab_tiny.yaml); each generalization suite changes one thing about it."""
 
 _GENERALIZATION: dict[str, dict[str, Any]] = {
     "train": TRAIN,

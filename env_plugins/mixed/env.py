@@ -25,7 +25,7 @@ class MixedGenerator:
         self._by_name = {name: _generator(name, options) for name, options in environments.items()}
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """Draw one scenario, which depends on ``rng`` alone."""
+        """Draw one scenario, from ``rng`` alone."""
         generators = list(self._by_name.values())
         scenario: Scenario = generators[int(rng.integers(len(generators)))].draw(rng)
         return scenario
@@ -61,7 +61,7 @@ class MixedEnv:
         return self._env.oracle()
 
     def say(self, action: Action) -> Any:
-        """The text of the scenario's environment for ``action``; ``AttributeError`` if it has no ``say``."""
+        """The text of the scenario's environment; ``AttributeError`` if it has no ``say``."""
         return self._env.say(action)  # type: ignore[attr-defined]
 
 

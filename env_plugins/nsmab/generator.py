@@ -34,7 +34,7 @@ class DriftGenerator(BanditGenerator):
     step: float = 0.1
     """Gradual: the most that a mean moves from one round to the next."""
     period: Sequence[int] = (20,)
-    """Seasonal: rounds from one high to the next, to choose from."""
+    """Seasonal: periods in rounds to choose from."""
     budget: float | None = None
     """Largest V_T allowed. A game that drifts more is shrunk: every mean is pulled towards its own average over the
     rounds by one common factor, until V_T meets the budget. None = no limit."""
@@ -77,7 +77,7 @@ class DriftGenerator(BanditGenerator):
     def _path(
         self, kind: str, n_arms: int, horizon: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """The means of every round, shape (T, A), and the other parameters of the drift that the game stores."""
+        """The means of every round, shape (T, A), and the drift's other parameters."""
         if kind == "abrupt":
             changes = pick(self.changes, rng)
             return abrupt(lambda: self._means(n_arms, rng), changes, horizon, rng), {"changes": changes}

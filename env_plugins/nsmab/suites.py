@@ -11,7 +11,7 @@ TRAIN: dict[str, Any] = {
     "drift": ["abrupt", "gradual", "seasonal"],
     "contexts": "basic",
 }
-"""A small law to train on (recipes/nsmab_tiny.yaml); each suite below changes one thing about it."""
+"""A small distribution to train on (recipes/nsmab_tiny.yaml); each suite below changes one thing about it."""
 
 SUITES: dict[str, dict[str, Any]] = {
     "train": TRAIN,

@@ -35,15 +35,15 @@ THOUGHTS = (
     "Looking at the dialogue so far, I choose.",
     "Nobody tells me which one is right, so I choose.",
 )
-"""What the uniform player says before its action if it may think first: the form of a thought, without a reason."""
+"""What the uniform player says before its action if thinking is asked for: the form of a thought without a reason."""
 
 
 WORDS = 1
-"""Seed of the random stream for these texts, which is separate from that for the actions."""
+"""Seed of the random stream for these texts, apart from that for actions."""
 
 
 class Teacher:
-    """Writes the actions of ``player`` with ``env.say``; the environment then plays what the text says."""
+    """Writes the actions of ``player`` with ``env.say``; the text decides what is played."""
 
     def __init__(self, player: Player, env: Any, words: np.random.Generator, thoughts: Sequence[str] = ("",)) -> None:
         """``thoughts``: every reply begins with one, drawn from ``words`` and not from the stream for actions."""
@@ -57,7 +57,7 @@ class Teacher:
 
 
 def teach(env_class: type[Env], name: str, history: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
-    """Let the algorithm ``name`` play the requests; returns its trajectories with their text, not yet scored."""
+    """Let the algorithm ``name`` play the requests; returns trajectories with text, not yet scored."""
     return [_play(env_class, name, history, request) for request in requests]
 
 

@@ -65,7 +65,7 @@ class GRPO(Method):
         )
 
     def temperature(self, config: Config) -> float:
-        """The sampling temperature, because the reinforced policy is the one that played."""
+        """That of sampling, because the reinforced policy is the one that played."""
         return config.rollout.temperature
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:

@@ -86,7 +86,7 @@ class Method:
     """Base class of the methods. Its defaults suit supervised fine-tuning on a selection."""
 
     together: ClassVar[int] = 1
-    """Number of consecutive samples that are compared with one another and so stay in one micro-batch."""
+    """Number of consecutive samples that are compared and so stay in one micro-batch."""
     needs_old: ClassVar[bool] = False
     """Whether the loss reads the log-probabilities of the model that played."""
     options: ClassVar[tuple[str, ...]] = ()
@@ -96,7 +96,7 @@ class Method:
         """Raise ``ConfigError`` for a configuration under which the method cannot run."""
 
     def trained(self, config: Config) -> int:
-        """Number of trajectories per scenario that an update trains on, if all are valid."""
+        """Trajectories per scenario that an update trains on, if all are valid."""
         return count(config.selection.keep, config.rollout.rollouts)
 
     def plan(self, config: Config) -> str:
@@ -112,7 +112,7 @@ class Method:
         return 1.0
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """Values that the loss reads besides the tokens of a sample. ``verl``: verl's resolved configuration."""
+        """Values that the loss reads besides tokens. ``verl``: verl's resolved configuration."""
         return {}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:

@@ -9,7 +9,7 @@ of playing the arm that looks best for H more rounds; H = 0 leaves it out. All v
 
 The law comes from the environment. A Generator that supports this score has a method
 
-    prior(scenario) -> Mapping[str, Any]        arguments of ``Prior``: what a player may know beforehand
+    prior(scenario) -> Mapping[str, Any]        arguments of ``Prior``: what players know of the means at first
 
 It depends only on the generator's options and on what every player of ``scenario`` is told (number of actions, reward
 law and scale), and raises ``ValueError`` if its means follow no such law. A stored run can therefore be scored again
@@ -46,7 +46,7 @@ class Prior:
     high: float
     min_gap: float = 0.0
     noise: float = 0.0
-    """Standard deviation of Gaussian rewards; Bernoulli rewards have none to set."""
+    """Standard deviation of Gaussian rewards; Bernoulli rewards do not use it."""
     drifts: bool = False
     """True if means change over the rounds; then only ``particle_regret`` applies."""
 
@@ -215,7 +215,7 @@ def _log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np
 def _leave_one_out(F_A_Q: np.ndarray, f_A_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every arm a: P_a, the product of F_j over j != a, and D_a, its derivative if f_j is that of F_j.
 
-    The code multiplies from both ends, because division by F_a fails where F_a is 0.
+    It multiplies from both ends, because dividing by F_a fails where that is 0.
     """
     n_arms = F_A_Q.shape[-2]
     none = np.ones_like(F_A_Q[..., 0, :]), np.zeros_like(F_A_Q[..., 0, :])
@@ -263,7 +263,7 @@ def _nodes(prior: Prior, plays_A: np.ndarray) -> int:
     """Number of nodes that the longest history needs.
 
     After n rounds the narrowest posterior is about scale / sqrt(n) wide; the Legendre series of such a peak needs a
-    number of terms in proportion to range / width. The factor was found by halving the spacing until nothing changed.
+    number of terms that grows like range / width. The factor was found by halving the spacing until nothing changed.
     """
     scale = prior.noise if prior.law == "gaussian" else 0.5
     rounds = float(plays_A.sum(axis=-1).max())

@@ -29,7 +29,7 @@ class RMFT(Method):
         return Batch([one.trajectory for one in kept], kept=[one.place for one in kept])
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
-        """Unless every token counts alike, a sample's weight is mean / (samples of its trajectory), on average 1."""
+        """If trajectories count alike, a sample's weight is 1 / (samples of its trajectory), scaled to mean 1."""
         if config.update.weighting == "token":
             return {}
         rows_of = Counter(samples.play)

@@ -25,9 +25,9 @@ PATHS = 2000
 
 @dataclass
 class Scorer:
-    """Scores the trajectories of one environment by the function that ``score`` names in ``SCORES``.
+    """Scores the trajectories of one environment by the function ``SCORES[score]``.
 
-    ``further``: length of the continuation as a multiple of the horizon (``posterior`` only).
+    ``further``: length of the continuation, in horizons (``posterior`` only).
     """
 
     score: str

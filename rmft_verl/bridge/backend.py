@@ -13,7 +13,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class StaleSamplerError(RunError):
-    """The sampler does not use the trainer's weights. Going on would train on trajectories of another model."""
+    """The sampler does not use the trainer's weights. Training would use another model's trajectories."""
 
 
 class Backend(Protocol):

@@ -54,7 +54,7 @@ PROBE_FILE = "probe.npz"
 
 
 class VerlBackend:
-    """Starts and uses verl's workers and servers."""
+    """Runs verl's workers and servers."""
 
     def __init__(
         self, config: Config, verl_config: DictConfig, kind: str, started: runtime.Ray, scratch: Path | None = None

@@ -13,7 +13,7 @@ from rmft_verl.store.tracking import TrackingError, best_median_worst, render_di
 from rmft_verl.types import Trajectory
 
 OWN = ("wandb", "tracking", "console", "file")
-"""verl's backends that the project implements itself, so that a resumed run continues them."""
+"""verl's backends that the project implements itself, so that runs can resume."""
 
 
 class VerlTracker:

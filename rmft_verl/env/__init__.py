@@ -20,33 +20,33 @@ from rmft_verl.types import Action, Observation, Oracle, RunError, Scenario, Ste
 ENTRY_POINT_GROUP = "rmft_verl.environments"
 
 VERBOSE = "RMFT_VERBOSE"
-"""Environment variable; 1 shows the traceback above the one-line message of an error."""
+"""Environment variable; 1 shows the traceback above the one line of an error."""
 
 
 class EnvLoadError(RunError):
     """An environment plug-in is missing, ambiguous, broken or not conformant. The message says which and what to do.
 
-    If the plug-in itself raised an exception, that is the ``__cause__``, with its traceback.
+    An exception of the plug-in itself is the ``__cause__``, with its traceback.
     """
 
 
 class Generator(Protocol):
-    """Draws scenarios. It is built with the recipe's ``env.options`` as keyword arguments."""
+    """Draws scenarios; built with the recipe's ``env.options`` as keyword arguments."""
 
     def __init__(self, **options: Any) -> None: ...
 
     def draw(self, rng: np.random.Generator) -> Scenario:
-        """Draw one scenario, which depends on ``rng`` alone."""
+        """Draw one scenario, from ``rng`` alone."""
         ...
 
 
 @runtime_checkable
 class Env(Protocol):
-    """The game of one episode: built for one scenario, played once, then discarded."""
+    """The game of one episode of one scenario; it is then discarded."""
 
     name: ClassVar[str]
     Generator: ClassVar[type]
-    """The class that draws scenarios of this environment (see ``Generator``)."""
+    """Draws scenarios of this environment (see ``Generator``)."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None: ...
 
@@ -55,7 +55,7 @@ class Env(Protocol):
         ...
 
     def parse(self, text: str) -> Action | None:
-        """The action that a reply names, or None if it names none. Never raises, whatever the text."""
+        """The action that a reply names, or None. Never raises, whatever the text."""
         ...
 
     def step(self, action: Action) -> StepResult:
@@ -63,7 +63,7 @@ class Env(Protocol):
         ...
 
     def oracle(self) -> Oracle:
-        """The truth about the game. ``play`` calls it once, when the episode has ended."""
+        """The truth. ``play`` calls it once, when the episode has ended."""
         ...
 
 
@@ -113,7 +113,7 @@ def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
 
 
 def make_generator(env_class: type[Env], options: Mapping[str, Any]) -> Any:
-    """The plug-in's Generator; raises ``ConfigError`` naming the option that it refuses."""
+    """The plug-in's Generator; raises ``ConfigError`` naming the refused option."""
     try:
         return env_class.Generator(**options)
     except (TypeError, ValueError) as error:
@@ -128,8 +128,8 @@ def suites(env_class: type[Env]) -> Mapping[str, Mapping[str, Any]]:
 def blame(error: BaseException, source: str = "") -> str:
     """One line about an exception of a plug-in: ``FILE:LINE: ValueError: text``, at the innermost line of its own code.
 
-    Frames of other folders are skipped: the plug-in only called that code. ``source`` replaces file and line if none of
-    its lines ran.
+    Frames of other folders are skipped: the plug-in only called them. ``source`` replaces file and line if none of its
+    lines ran.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"

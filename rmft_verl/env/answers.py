@@ -9,10 +9,10 @@ from typing import Any
 from rmft_verl.types import Action, GameSpec
 
 MOST = 1000
-"""Maximum number of answers of a full-information game; its shares use the smallest step that stays within it."""
+"""Most answers of a full-information game; its shares use the smallest step that stays within this."""
 
 _STEPS = (100, 50, 20, 10, 5, 4, 2, 1)
-"""Numbers of equal steps into which the whole may be divided, finest first."""
+"""Numbers of steps into which the whole may be divided."""
 
 
 def every_answer(env: Any, spec: GameSpec) -> list[str]:

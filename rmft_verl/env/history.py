@@ -1,8 +1,8 @@
 """How a model reads the earlier rounds: in a growing dialogue, or in a new prompt every round that repeats them.
 
-A dialogue keeps the model's earlier replies, with their reasoning, in the context. The other views keep only the
-environment's text: the model sees none of its earlier reasoning, and every round is a separate training sample. In both
-cases training uses exactly the tokens that were sampled.
+A dialogue keeps the model's earlier replies, reasoning included, in its context. The other views keep only the
+environment's words: the model sees none of its earlier reasoning, and every round is a training sample. Training always
+uses the tokens exactly as they were sampled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rmft_verl.env import Env
 from rmft_verl.types import Action, Message, Observation, Oracle, Scenario, StepResult
 
 HISTORIES = ("dialogue", "transcript", "summary")
-"""A growing dialogue; a prompt per round with every report so far; a prompt per round with counts and averages."""
+"""A growing dialogue; a prompt per round with every report so far; one with counts and averages."""
 
 
 NOW = "That game was an example. Another one begins.\n"
@@ -37,7 +37,7 @@ def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message]
 
 
 class _Wrapped:
-    """Base of both wrappers: passes ``parse`` and ``oracle`` on to the wrapped environment."""
+    """Base of both wrappers: passes ``parse`` and ``oracle`` on."""
 
     Generator: ClassVar[type] = object
 
@@ -52,7 +52,7 @@ class _Wrapped:
 
 
 class BehindExamples(_Wrapped):
-    """Wraps an environment and puts messages of other games before its own at the start of every dialogue."""
+    """Wraps an environment and puts messages of other games at the start of every dialogue."""
 
     name: ClassVar[str] = "behind_examples"
 

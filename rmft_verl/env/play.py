@@ -39,8 +39,7 @@ async def play(
 
     ``reward_seed`` is the seed ``env`` was built with; ``policy_seed`` also seeds the uniform action that replaces an
     unparsable reply. An exception in the environment or the player is data: it ends the episode with
-    ``StopReason.ERROR``, its traceback and an oracle of kind ``none``. Only this function and ``check_env`` call
-    ``env.oracle()``.
+    ``StopReason.ERROR``, its traceback and no oracle. Only this function and ``check_env`` call ``env.oracle()``.
     """
     fallback = np.random.default_rng([policy_seed, 1])
     turns: list[Turn] = []

@@ -1,6 +1,6 @@
 """Regret as pure functions of oracle and actions, so it can be recomputed later from the stored file.
 
-An action of None (the episode ended early) counts as uniform play, so episodes that ended early have a regret too.
+An action of None (an episode that ended early) counts as uniform play, so that such episodes have a regret.
 All values are in reward units, summed over the T rounds.
 """
 

@@ -1,4 +1,4 @@
-"""Counts the tokens of the longest dialogue of an environment before any model is loaded."""
+"""Counts the tokens of an environment's longest dialogue before anything loads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rmft_verl.env.history import told
 from rmft_verl.types import Message, Observation
 
 CountTokens = Callable[[Sequence[Message], bool], int]
-"""Counts the tokens of messages, those of the chat template included; the flag is True if they open the dialogue."""
+"""Counts the tokens of messages with their template; the flag is True if they open the dialogue."""
 
 PROBED_SCENARIOS = 64
 
@@ -50,7 +50,7 @@ def measure_budget(
     history: str = "dialogue",
     examples: Sequence[Message] = (),
 ) -> Budget:
-    """Play scenarios of each option set with uniform actions, and count the tokens that the player would read."""
+    """Play scenarios of each option set with uniform actions and count what the player would read."""
     prompt = observations = horizon = 0
     for options in option_sets:
         rng = np.random.default_rng(0)

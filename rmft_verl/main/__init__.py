@@ -1,4 +1,4 @@
-"""``python -m rmft_verl.main recipe=NAME key=value ...``. It parses first and imports heavy packages later."""
+"""``python -m rmft_verl.main recipe=NAME key=value ...``. It parses first and imports what is heavy later."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SECONDS = 10
 """Seconds that the sampling check plays."""
 
 FEWEST = 8
-"""Trajectories in its first batch. Each further batch has twice as many, so that a slow machine plays few."""
+"""Trajectories in its first batch. Batches double up to ``max_num_seqs``, so that a slow machine plays few."""
 
 
 class Finding(NamedTuple):
@@ -100,10 +100,7 @@ def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
 
 
 def versions(distribution: str, extra: str) -> Iterator[Finding]:
-    """Compare the requirements of a distribution and its extra with what is installed.
-
-    Of the extras that it requires in turn, only problems are reported.
-    """
+    """Compare what a distribution with an extra requires to what is installed; of nested extras only problems."""
     for text in requires(distribution) or ():
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):

@@ -1,4 +1,4 @@
-"""Players that read numbers instead of text. Language models are compared with them.
+"""Players that read numbers instead of words, for comparison with language models.
 
 A player is used for one episode and reads the rules of the game from ``Observation.spec``. A new player takes one file,
 one line in ``BANDIT`` or ``FULL_INFORMATION`` and one test.
@@ -54,7 +54,7 @@ FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
 """Players that choose points of the simplex, for games that reveal all rewards."""
 
 PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {"uniform": Uniform, **BANDIT, **FULL_INFORMATION}
-"""Players that need only a random generator. ``OraclePlayer`` and ``Scripted`` need other arguments."""
+"""Players that need only a random generator. ``OraclePlayer`` and ``Scripted`` are built by hand."""
 
 LAWS = {"thompson": thompson.LAWS, "exp3": UNIT_LAWS, "restarted_exp3": UNIT_LAWS}
 """Reward laws of the players that do not support all of them."""

@@ -1,9 +1,9 @@
 """A model behind an OpenAI-compatible endpoint: one chat request per round, with the environment's dialogue.
 
-The openai client repeats a request up to ``RETRIES`` times after status 408, 409, 429 or 5xx, a timeout or a lost
-connection. It waits for growing intervals or as long as the server's Retry-After says. This module repeats a request as
-often if the body is no chat completion. A request that still fails raises ``EndpointError``, which is recorded as data
-of its episode. The key comes from an environment variable and is removed from every message.
+The openai client repeats a request after 408, 409, 429, 5xx, a timeout or a lost connection, up to ``RETRIES`` times,
+at growing intervals or when the server's Retry-After says. This module repeats it as often if the body is no chat
+completion. What still fails is an ``EndpointError``: data of its episode. The key comes from an environment variable
+and is removed from every message.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 
 NO_KEY = "no-key-was-set"
-"""Sent to other endpoints than OpenAI's if no key is set: the client must send one, but they seldom check it."""
+"""Sent to endpoints other than OpenAI's if no key is set: the client must send one, but they seldom check it."""
 
 RETRIES = 8
-"""Repetitions of a request. The client's waits grow to 8 seconds, so this takes about 40 seconds in all."""
+"""Repetitions of a request; with the client's waits of at most 8 seconds they take about 40 seconds."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
-"""Seconds of waiting before a request is repeated because of its body; each wait is twice the previous one."""
+"""Seconds before a request is repeated if the body was no completion; each wait is twice the one before."""
 
 
 class EndpointError(Exception):
@@ -41,11 +41,11 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """Address of an endpoint and settings of the requests."""
+    """An endpoint and the settings of requests."""
 
     model: str
     base_url: str = ""
-    """Empty = ``OPENAI_BASE_URL`` if it is set, else OpenAI's address."""
+    """Empty = ``OPENAI_BASE_URL`` if set, else OpenAI's address."""
     api_key_env: str = DEFAULT_KEY
     concurrency: int = 8
     """Episodes played at once."""
@@ -62,12 +62,12 @@ class ApiSettings:
 
     @property
     def shown_url(self) -> str:
-        """The address without user, password and query, which may be written to files."""
+        """The address without user, password and query, safe to write to a file."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def key(self) -> str:
-        """The key, or ``NO_KEY``. ``RunError`` if none is set, but OpenAI or a variable chosen by the user needs one."""
+        """The key. ``RunError`` if none is set, unless the variable is the default and the endpoint not OpenAI's."""
         if key := os.environ.get(self.api_key_env, ""):
             return key
         if self.api_key_env == DEFAULT_KEY and self.url != OPENAI_URL:
@@ -78,7 +78,7 @@ class ApiSettings:
         )
 
     def check(self) -> None:
-        """Raise ``RunError`` if these settings cannot work, before anything is sent."""
+        """``RunError`` if these settings cannot work, before anything is sent."""
         if importlib.util.find_spec("openai") is None:
             raise RunError(f"{PREFIX}{self.model} needs the openai package: pip install 'rmft_verl[api]'")
         if not self.model:
@@ -90,14 +90,14 @@ class ApiSettings:
 
 @dataclass
 class Usage:
-    """Answered requests, and the tokens that the endpoint counted for them."""
+    """Answered requests and the tokens that the endpoint counted."""
 
     requests: int = 0
     prompt_tokens: int = 0
     reply_tokens: int = 0
 
     def dollars(self, price_in: float, price_out: float) -> float:
-        """Cost in dollars, from prices in dollars per million tokens."""
+        """Cost in dollars; prices are per million tokens."""
         return (self.prompt_tokens * price_in + self.reply_tokens * price_out) / 1e6
 
 
@@ -120,7 +120,7 @@ class Endpoint:
             self._options["temperature"] = settings.temperature
         self.usage = Usage()
         self.refused = ""
-        """The error message if the endpoint refused the key or the model, so that no request can succeed."""
+        """The error if the endpoint refused the key or the model: no request can succeed."""
 
     async def close(self) -> None:
         await self._client.close()
@@ -165,7 +165,7 @@ class Endpoint:
         return bytes(response.content)
 
     def _read(self, body: bytes) -> Reply | None:
-        """The reply in ``body``; None if the body is no chat completion."""
+        """The reply in ``body``; None if it is no chat completion."""
         try:
             answer = json.loads(body)
             choice = answer["choices"][0]
@@ -183,13 +183,13 @@ class Endpoint:
         return Reply(text=text.encode("utf-8", "replace").decode(), cut=reason == "length")
 
     def _error(self, text: str) -> EndpointError:
-        """The error as one line. The key is removed in case the server repeated it."""
+        """The error as one line, without the key, which the server may have repeated."""
         line = " ".join(text.split())[:500].replace(self._key, "***")
         return EndpointError(f"{self._settings.shown_url}: {line}")
 
 
 class ApiPlayer:
-    """The player of one episode. It sends the whole dialogue every round, its own replies included."""
+    """The player of one episode: sends the whole dialogue every round, its own replies included."""
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
         self.name = f"{PREFIX}{model}"

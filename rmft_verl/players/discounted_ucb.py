@@ -21,10 +21,10 @@ def discount(horizon: int) -> float:
 class DiscountedUCB:
     """Pulls argmax_a mean_a + 4 sd sqrt(xi log(n) / n_a) with discounted means and counts; n is the sum of the n_a.
 
-    This is D-UCB of Garivier and Moulines 2011. It does not know the number of changes or the drift budget: the factor
-    is ``discount``. Untried arms come first; ties are broken at random. The reward bound B of the paper is 2 sd, where
-    sd is ``GameSpec.reward_scale``: B is 1 for Bernoulli rewards. The bonus is so wide that at short horizons the
-    player explores nearly uniformly.
+    This is D-UCB of Garivier and Moulines 2011, which knows neither the number of changes nor the drift budget: the
+    factor is ``discount``. Untried arms come first; ties are broken at random. The paper's reward bound B is 2 sd with
+    sd = ``GameSpec.reward_scale``: 1 for Bernoulli rewards. The bonus is so wide that at short horizons exploration is
+    nearly uniform.
     """
 
     name = "discounted_ucb"

@@ -29,9 +29,8 @@ def project(point_A: np.ndarray) -> np.ndarray:
 class FTRLL2:
     """Plays the maximizer of <policy, past reward sums> - |policy|^2 / (2 rate): the projection of rate x sums.
 
-    Its external regret is at most sqrt((K - 1) T) / 2 for rewards in [0, 1]. This is the bound
-    (1 - 1/K) / (2 rate) + rate T K / 8 of Orabona 2019 (chapter 7) for rewards centered at 1/2; centering rewards does
-    not change the policy.
+    Its external regret is at most sqrt((K - 1) T) / 2 for rewards in [0, 1]: (1 - 1/K) / (2 rate) + rate T K / 8, the
+    bound of Orabona 2019 (chapter 7) for rewards centered at 1/2. Centering does not change the policy.
     """
 
     name = "ftrl_l2"

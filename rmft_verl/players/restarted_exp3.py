@@ -14,7 +14,7 @@ BUDGET = 1.0
 class RestartedEXP3(EXP3):
     """EXP3 that restarts every ceil((K log K)^(1/3) (T / V)^(2/3)) rounds, with the rate for that many rounds.
 
-    This is Rexp3 of Besbes, Gur and Zeevi 2014. The number of rounds is at most the horizon.
+    This is Rexp3 of Besbes, Gur and Zeevi 2014, with at most T rounds.
     """
 
     name = "restarted_exp3"

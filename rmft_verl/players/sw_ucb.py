@@ -15,16 +15,16 @@ EXPLORATION = 0.6
 
 
 def window(horizon: int) -> int:
-    """Length of the window in rounds: 2 sqrt(T log T), the published choice for one change of the means, rounded up."""
+    """Rounds in the window: 2 sqrt(T log T), the published choice for one change of the means, rounded up."""
     return max(1, math.ceil(2 * math.sqrt(horizon * math.log(horizon))))
 
 
 class SlidingWindowUCB:
-    """Pulls argmax_a mean_a + 2 sd sqrt(xi log(min(t, tau)) / n_a), with means and counts of the last tau rounds.
+    """Pulls argmax_a mean_a + 2 sd sqrt(xi log(min(t, tau)) / n_a) over the last tau rounds.
 
-    This is SW-UCB of Garivier and Moulines 2011. It does not know the number of changes or the drift budget: tau is
-    ``window``. Arms not pulled within the window come first; ties are broken at random. The reward bound B of the paper
-    is 2 sd, where sd is ``GameSpec.reward_scale``: B is 1 for Bernoulli rewards.
+    This is SW-UCB of Garivier and Moulines 2011, which knows neither the number of changes nor the drift budget: tau is
+    ``window``. Arms not pulled in the window come first; ties are broken at random. The paper's reward bound B is 2 sd
+    with sd = ``GameSpec.reward_scale``: 1 for Bernoulli rewards.
     """
 
     name = "sw_ucb"

@@ -14,8 +14,8 @@ class UCB1Auer:
     """Pulls argmax_a mean_a + 2 sd sqrt(2 log t / n_a) after t rounds, but untried arms first.
 
     This is UCB1 of Auer, Cesa-Bianchi and Fischer 2002 (figure 1); ties are broken at random. ``sd`` is
-    ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, so that 2 sd = 1 as in the paper. Then the expected pseudo-regret
-    is at most the sum of 8 log T / gap_a + (1 + pi^2 / 3) gap_a over the arms with a gap (their theorem 1).
+    ``GameSpec.reward_scale``: 0.5 for Bernoulli rewards, so 2 sd = 1 as in the paper. There the expected pseudo-regret
+    is at most the sum of 8 log T / gap_a + (1 + pi^2 / 3) gap_a over the arms with a gap (theorem 1).
     """
 
     name = "ucb1_auer"

@@ -25,7 +25,7 @@ class Screen:
 
     @contextmanager
     def watch(self, phase: str, episodes: int) -> Iterator[OnProgress]:
-        """A bar with episodes and sampled tokens per second for a rollout, the elapsed time for other phases."""
+        """A bar with the elapsed time and, for a rollout, episodes and sampled tokens per second."""
         columns = [TextColumn(f"{phase:>9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
         hidden = not self.console.is_terminal
         with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True, disable=hidden) as progress:

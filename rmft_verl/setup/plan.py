@@ -103,7 +103,7 @@ def _adapters(shape: Shape, config: Config) -> str:
 
 
 def _disk_line(parameters: int, config: Config) -> str:
-    """Disk space of checkpoints: weights, Adam's two moments and the exported weights, all in float32."""
+    """Disk space of checkpoints: weights, Adam's two moments and a Hugging Face copy, all in float32."""
     gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
     most = kept + 1 + config.checkpoint.best
     return (

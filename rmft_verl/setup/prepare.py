@@ -44,8 +44,8 @@ class Prepared:
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
     """Resolve and check the whole configuration; raises ``RunError`` with a one-line remedy.
 
-    ``option_sets``: options of the environment's generator whose dialogues must fit the context; empty = those of the
-    configuration, for training and held out.
+    ``option_sets``: options of the environment's generator whose dialogues must fit; empty = the configuration's,
+    for training and held out.
     """
     from rmft_verl.bridge.cluster import runtime
     from rmft_verl.bridge.verl_config import compose_verl, derive

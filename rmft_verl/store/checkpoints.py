@@ -50,7 +50,7 @@ def write_directory(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def verify(path: Path, remedy: str) -> None:
-    """Raise ``RunDirError`` if a file of the directory is damaged. It names the file and ends in ``remedy``."""
+    """Raise ``RunDirError`` if a file of the directory is damaged. The message names it and ends in ``remedy``."""
     try:
         entries = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         files = [path / name for name in entries]
@@ -67,7 +67,7 @@ def verify(path: Path, remedy: str) -> None:
 
 
 def verify_final(path: Path) -> None:
-    """``verify`` for the trained model of a run. A model without a manifest, from an older version, passes."""
+    """``verify`` for the trained model of a run. A model without a manifest, as older runs have, passes."""
     if (path / MANIFEST).exists():
         verify(path, f"restore it, or remove it (rm -r {path}) and start the run again, which writes it anew")
 

@@ -99,7 +99,7 @@ class Record:
         return played
 
     def keep(self, n: int, kept: Sequence[int]) -> None:
-        """Write the positions of the rollouts of iteration ``n`` that are trained on, in a file beside them."""
+        """Write, beside the rollouts of iteration ``n``, the positions of those that are trained on."""
         write_kept(self._run.trajectories("train", n), kept)
 
     def checkpoint(self, n: int, backend: Stateful) -> None:

@@ -1,8 +1,8 @@
-"""Trackers of a run: always metrics.jsonl, and optionally Weights & Biases and others.
+"""Trackers of a run: always metrics.jsonl, optionally Weights & Biases and others.
 
     trackers = Trackers(FileTracker(run.metrics), start_wandb(...)) ; trackers.log(metrics, step) ; trackers.close()
 
-A tracker other than the file never stops a run: its first failure is reported, the later ones are not.
+A tracker other than the file never stops a run: only its first failure is reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sets the number of scenarios of an iteration, so that runs with shorter or longer trajectories sample equally much."""
+"""Sets the number of scenarios, so that runs whose trajectories differ in length sample equally many tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rmft_verl.config import RolloutConfig
 
 
 def affordable(rollout: RolloutConfig, rows: Sequence[Mapping[str, float]]) -> int:
-    """Number of scenarios of the next iteration, at least 1. ``rows``: metrics of the base and of all iterations so far.
+    """Number of scenarios of the next iteration, at least 1. ``rows``: metrics of the base and all iterations so far.
 
     With ``rollout.tokens`` the sampled tokens reach that number per iteration on average, if trajectories stay as long
     as in the last iteration.

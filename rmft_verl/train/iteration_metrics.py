@@ -11,17 +11,17 @@ from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, Scored, Trajectory
 
 MANY_INVALID = 0.2
-"""Above this share of invalid trajectories the form of the answers has to be mended first."""
+"""Above this share of invalid trajectories the user should first mend the form of the answers."""
 
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
-"""Exploration has collapsed if suffix failures rise by more, or K x MinFrac falls below this share of its first value."""
+"""Exploration has collapsed if suffix failures rise by more, or K x MinFrac falls below this share."""
 
 
 def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of an evaluation. If several environments are mixed, they include the regret in each.
+    """Metrics of an evaluation, with the regret in each environment if several are mixed.
 
-    ``row``: the iteration's other metrics. With kept trajectories in it, the result includes how much better those
-    looked than the model plays (``heldout/optimism_gap``).
+    ``row``: the iteration's other metrics. ``heldout/optimism_gap`` is how much better its kept trajectories, if any,
+    looked than the model plays.
     """
     regret = value_or(NO_INTERVAL, metrics.normalized_regret_interval, played)
     kept = row.get("kept/normalized_regret")
@@ -72,12 +72,12 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
 
 
 def credit_metrics(batch: Batch) -> dict[str, float]:
-    """The mean credit over all turns that the update reinforces; empty if trajectories have no credit."""
+    """The mean credit over all turns that the update reinforces; empty if there is none."""
     return {"rollout/credit": float(np.concatenate(batch.credit).mean())} if len(batch.credit) else {}
 
 
 def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
-    """One line of warning if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
+    """A warning line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
     failures, explored = "rollout/suffix_failure", "rollout/min_fraction"
     more, less = row[failures] - first[failures], row[explored] / first[explored] if first[explored] > 0 else 1.0
     if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, in games without arms, gives no warning
@@ -90,7 +90,7 @@ def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
 
 
 def unreadable(played: Sequence[Trajectory]) -> str:
-    """Three failed replies and remedies, if more than ``MANY_INVALID`` of the trajectories are invalid; else empty."""
+    """Three failed replies and remedies if more than ``MANY_INVALID`` of the trajectories are invalid; else empty."""
     share = float(np.mean([not trajectory.valid for trajectory in played]))
     failed = [turn for trajectory in played for turn in trajectory.turns if not turn.parsed or turn.cut]
     if share <= MANY_INVALID or not failed:

@@ -49,7 +49,7 @@ from rmft_verl.types import Batch, RolloutRequest, RunError, Trajectory
 
 
 class Trainer(Loop):
-    """Trains a language model in an environment with a method, from a ``Backend`` to a run directory."""
+    """Trains a language model in an environment by a method; writes a run directory."""
 
     def __init__(
         self, config: Config, env_class: type[Env], backend: Backend, run: RunDir, tracker: Tracker, watch: Watch
@@ -83,7 +83,7 @@ class Trainer(Loop):
         return held_out_metrics(played, self._row)
 
     def _rollout(self, n: int) -> list[Trajectory]:
-        """Play L trajectories in each of M new scenarios and compute their regret."""
+        """Play L trajectories in each of M new scenarios and score them."""
         rollout = self._config.rollout
         draw = np.random.default_rng([SCENARIO, self._config.seed, n])
         number = affordable(rollout, self._record.rows(n))
@@ -127,7 +127,7 @@ class Trainer(Loop):
         return batch
 
     def _evaluate(self, n: int) -> list[Trajectory]:
-        """Play the held-out scenarios with the model with ``n`` updates, on the same draws as every other player."""
+        """Play the held-out scenarios after ``n`` updates, on the same draws as every other player."""
         config = self._config.eval
         requests = [
             RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, episode), temperature=config.temperature)

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from rmft_verl.bridge.training.objectives import setting
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import Config
 from rmft_verl.setup.prepare import prepare
@@ -54,7 +53,7 @@ def train(config: Config, backend: VerlBackend, verl_config: DictConfig, root: P
     """One run of ``config`` from the base, on a backend that is up."""
     backend._actor.load_checkpoint(str(backend._base))
     backend._config, backend._probe, backend._before = config, [], None
-    backend._setting = setting(config, verl_config, backend._template)
+    backend._verl = verl_config
     run = RunDir.create(root, "run", OmegaConf.to_yaml(OmegaConf.structured(config)))
     env_class = prepare(config).env_class
     watch = lambda name, episodes: contextlib.nullcontext(lambda episodes, tokens: None)  # noqa: E731

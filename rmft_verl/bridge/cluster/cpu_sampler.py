@@ -1,4 +1,4 @@
-"""A vLLM worker extension for CPUs. verl finds it by ``rollout.engine_kwargs.vllm.worker_extension_cls``."""
+"""vLLM worker extension for CPUs, named in ``rollout.engine_kwargs.vllm.worker_extension_cls``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _forward = TopKTopPSampler.forward_cpu
 def draw(logits: torch.Tensor, generators: dict[int, torch.Generator]) -> torch.Tensor:
     """Sample one token per row of ``logits`` by inverse transform, with one random number from the row's generator.
 
-    vLLM draws a number for every token of the vocabulary, twice. With one seed per request it cannot do so in parallel.
+    vLLM draws a number for every token of the vocabulary, twice, and with one seed per request not in parallel.
     """
     chances = logits.softmax(dim=-1, dtype=torch.float32).cumsum(dim=-1, dtype=torch.float64)
     numbers = [torch.rand((), generator=generators[row], dtype=torch.float64) for row in range(len(logits))]

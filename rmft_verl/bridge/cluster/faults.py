@@ -20,13 +20,13 @@ DEATHS = (
     exceptions.LocalRayletDiedError,
 )
 ENGINE = "EngineDeadError"
-"""The error that vLLM raises when its engine process is gone. A worker's copy of it has the name, not the class."""
+"""vLLM's error when its engine process is gone. A worker's copy of it has the name, not the class."""
 
 DEAD = 503
 """HTTP status of vLLM's /health when its engine is gone."""
 
 DIRECT = build_opener(ProxyHandler({}))
-"""Opens URLs of the run's own servers without any proxy that the environment names."""
+"""Opens the run's own servers without the environment's proxies."""
 
 
 def death(error: BaseException) -> str:
@@ -61,8 +61,8 @@ def died(what: str) -> RunError:
 def sampler_lives(addresses: Sequence[str], patience: float = 5.0) -> None:
     """Raise ``RunError`` if a vLLM server is gone or says that its engine is gone.
 
-    A server that does not answer within ``patience`` seconds is busy and counts as alive. During a weight sync nothing
-    else reports a dead engine: the trainer waits for it to take the next tensors.
+    A server that is silent for ``patience`` seconds is busy, not dead. During a weight sync nothing else reports a dead
+    engine: the trainer waits for it to take the next tensors.
     """
     for address in addresses:
         try:

@@ -37,7 +37,7 @@ def installed() -> None:
 
 
 def _trl_fits() -> None:
-    """Refuse a trl without ``trl.experimental.ppo``: verl imports it if trl is installed, and its workers would die."""
+    """Refuse a trl without ``trl.experimental.ppo``: verl's workers import it and would die."""
     try:
         files = importlib.metadata.files("trl") or []
     except importlib.metadata.PackageNotFoundError:
@@ -101,7 +101,7 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
         environment |= {
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray use the loopback address, on Linux too
             "VLLM_HOST_IP": LOOPBACK,  # verl's servers listen on the same address
-            "RAY_task_events_report_interval_ms": "0",  # 0 = off: it records 100,000 tasks for a dashboard that is off
+            "RAY_task_events_report_interval_ms": "0",  # off: it records 100,000 tasks for a dashboard that is off
         }
     if kind == "cpu":
         threads = str(cores())
@@ -168,7 +168,7 @@ class Ray:
             signal.signal(signal.SIGTERM, handler)
 
     def stop(self) -> None:
-        """Shut Ray down. Kill processes of its workers that hang for more than ``GRACE`` seconds."""
+        """Shut Ray down. Kill its workers' processes that hang for more than ``GRACE`` seconds."""
         import psutil
         import ray
 
@@ -194,7 +194,7 @@ def _started() -> list[Any]:
 
 
 def plugin_loaded(kind: str) -> None:
-    """Raise ``RunError`` if verl did not load our CPU platform: verl hides the errors of its plug-ins."""
+    """Raise ``RunError`` if verl did not load our CPU platform: verl hides plug-in errors."""
     if kind != "cpu":
         return
     from verl.plugin.platform import get_platform

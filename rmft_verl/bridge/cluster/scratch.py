@@ -33,7 +33,7 @@ class Scratch:
     def __init__(self) -> None:
         sweep()
         self._before = tempfile.gettempdir(), os.environ.get("TMPDIR")
-        # The path is short, as a socket's path has at most 107 bytes, and open to this user only.
+        # The path is short, as a socket's has at most 107 bytes, and open to this user only.
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._lock = os.open(self.path / NOTED, os.O_CREAT | os.O_RDWR | os.O_APPEND)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -43,7 +43,7 @@ class Scratch:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that every process of the run needs."""
+        """Variables that every process of the run needs."""
         return {"TMPDIR": str(self.path), SOCKETS: str(self.path), NOTES: str(self.path / NOTED)}
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Scratch:
 def sweep() -> None:
     """Remove the directories that dead processes have left."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it belongs to another user, or is just being made
+        with suppress(OSError):  # another user's, or just being made
             lock = os.open(path / NOTED, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,6 +77,6 @@ def _remove(path: Path) -> None:
         if made and not Path(f"/proc/{made[1]}").exists():
             left.append(semaphore)
     for file in left:
-        with suppress(OSError):  # it belongs to another user
+        with suppress(OSError):  # another user's
             file.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)

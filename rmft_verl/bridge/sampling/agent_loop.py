@@ -26,7 +26,7 @@ from rmft_verl.types import Message, RolloutRequest, Scenario
 
 
 class Meter:
-    """Reports what this process samples to the counter: after each episode, and at most once a second before."""
+    """Reports what this process samples to the counter: after each episode and at most once a second in between."""
 
     def __init__(self) -> None:
         self._counter = ray.get_actor(progress.NAME)

@@ -35,7 +35,7 @@ def load_template(model_path: str, text: str, arguments: Mapping[str, Any]) -> C
 
 
 def token_counter(template: ChatTemplate) -> CountTokens:
-    """A function that counts the tokens that messages add to a dialogue, with the code that renders rollouts."""
+    """A function that counts the tokens that messages add to a dialogue, as a rollout renders them."""
 
     def count(messages: Sequence[Message], opening: bool) -> int:
         return len(template.opening(messages)) if opening else len(template.later(messages[0], ended=True))

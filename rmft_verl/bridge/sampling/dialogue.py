@@ -92,7 +92,7 @@ class Dialogue:
         self.mask = self.mask + [0] * len(new)
 
     def reply(self, token_ids: Sequence[int], forced: bool = False) -> None:
-        """Append the tokens that the model sampled, unchanged, or tokens that it was ``forced`` to say."""
+        """Append sampled tokens unchanged, or tokens that the model was ``forced`` to say."""
         self.ids = [*self.ids, *token_ids]
         self.mask = self.mask + [2 if forced else 1] * len(token_ids)
 

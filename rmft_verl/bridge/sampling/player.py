@@ -1,4 +1,4 @@
-"""The language model as a player. It keeps the exact tokens that the model reads and samples."""
+"""The language model as a player, with the exact tokens that it reads and samples."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ModelPlayer:
         return self._read(ids, room)
 
     async def _structured(self, line: AnswerLine, room: int) -> Reply:
-        """Sample reasoning and then an answer line, unless the reply already contains an answer."""
+        """Sample reasoning and then an answer line, unless the reply ends in an answer by itself."""
         if self._context - len(self.dialogue.ids) < line.longest:
             return Reply(exhausted=True)
         thought: list[int] = []

@@ -1,4 +1,4 @@
-"""A counter that verl's rollout processes add to and the driver reads, to show progress and to notice a hang."""
+"""A counter that verl's rollout processes add to and the driver reads, for progress and to notice a hang."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Counter:
 
 
 def start() -> Any:
-    """Start the counter and return its handle. Every rollout process finds its actor by name."""
+    """Start the counter; returns its handle. Every rollout process finds its actor by name."""
     return ray.remote(Counter).options(name=NAME, num_cpus=0).remote()
 
 

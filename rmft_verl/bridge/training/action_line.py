@@ -12,7 +12,7 @@ from rmft_verl.types import Tokens
 
 
 def action_only(tokens: Tokens, template: ChatTemplate) -> Tokens:
-    """``tokens`` with a mask of only the sampled tokens in each reply's last line that is not blank, and its end."""
+    """``tokens`` with a mask of only the sampled tokens in each reply's last non-blank line and of its end."""
     mask_N = np.zeros_like(tokens.mask_N)
     for start, end in tokens.reply_spans:
         mask_N[start:end] = _marks(tokens.ids_N[start:end].tolist(), template) * tokens.sampled_N[start:end]

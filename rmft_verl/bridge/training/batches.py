@@ -1,4 +1,4 @@
-"""Makes verl's training batches from sampled dialogues. The ids and the mask are the sampler's own, unchanged."""
+"""verl's training batches of sampled dialogues. The ids and the mask are the sampler's own, unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks after every sync, on dialogues that were really sampled, that the sampler uses the trainer's weights."""
+"""Checks after every sync, on sampled dialogues, that the sampler uses the trainer's weights."""
 
 from __future__ import annotations
 

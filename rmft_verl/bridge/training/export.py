@@ -1,4 +1,4 @@
-"""Exports a run's trained model as a Hugging Face directory, and checks that it loads and differs from its base."""
+"""Exports a run's trained model as a Hugging Face directory, if it loads and differs from its base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def export_run(run_path: Path, out: Path) -> Path:
     """Copy the final checkpoint of a run to ``out`` and return its path.
 
     Raises ``RunError`` if the run has no final model, ``out`` exists, the model does not load, or its weights equal
-    the base's (a merge that merged nothing).
+    the base's (a merge without effect).
     """
     run = RunDir.open(run_path)
     trained = run.checkpoints / "final"

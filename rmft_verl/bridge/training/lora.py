@@ -27,7 +27,7 @@ class _AdapterMerger(FSDPModelMerger):
 
 
 def write_merged(state: Path, base: str) -> None:
-    """Fill ``state/huggingface`` with ``base`` and the trained adapter merged (bfloat16), and with the adapter alone.
+    """Fill ``state/huggingface`` with ``base`` and the trained adapter merged (bfloat16), and the adapter alone.
 
     ``state``: the trainer's state as verl saved it; ``base``: the model that it began with.
     """

@@ -30,7 +30,7 @@ def bucket_megabytes(model_path: str, least: int, download: bool) -> int:
 
 
 def largest_tensor(model_path: str) -> int:
-    """Entries of the largest parameter, read from the model on the meta device, which takes no memory."""
+    """Entries of the largest parameter, read from the model on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -78,7 +78,7 @@ def _global_states() -> dict[str, Any]:
 
 
 def _generators(env_class: type[Env], options: Mapping[str, Any]) -> Any:
-    """Return the Generator with ``options``, after trying these and the options of every suite."""
+    """The Generator with ``options``, after trying these and those of every suite."""
     for name, given in {**suites(env_class), "the options given": options}.items():
         where = name if name == "the options given" else f"suite {name}"
         with blaming("options", where):
@@ -109,7 +109,7 @@ def _scenario(env_class: type[Env], generator: Any, options: Mapping[str, Any], 
 
 
 def _compare(env_class: type[Env], scenario: Scenario, first: Session, seed: int) -> list[Session]:
-    """Play one scenario again and compare with the ``first`` session; returns the sessions with other reward seeds."""
+    """Play one scenario again and compare with ``first``; returns the sessions with other reward seeds."""
     again = Session(env_class, scenario, seed, seed).play()
     require(again.seen == first.seen, "same", f"scenario {seed}, played twice")
     replies = [*next(choices(scenario.actions, "")), *next(shares(scenario.actions))]
@@ -138,7 +138,7 @@ def _check_tape(first: Session, second: Session) -> None:
 
 
 def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
-    """Check that no oracle but an external one depends on the reward seed, and that it holds the revealed vectors."""
+    """Check that only external oracles depend on the reward seed, and that revealed vectors are the oracle's."""
     for session, truth in zip(sessions, truths, strict=True):
         if truth.kind != "external":
             unmoved = np.array_equal(truth.expected_T_A, truths[0].expected_T_A)
@@ -152,7 +152,7 @@ def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
 
 
 def _check_rewards(plays: list[tuple[Session, Oracle]]) -> None:
-    """Check that bandit rewards follow the oracle's means one to one, by the slope of rewards on means."""
+    """Check that bandit rewards follow the oracle's means with slope 1."""
     residuals, means = [], []
     for session, truth in plays:
         for t, (action, result) in enumerate(zip(session.actions, session.results, strict=True)):

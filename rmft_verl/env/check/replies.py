@@ -1,4 +1,4 @@
-"""Replies that test a parser: those that follow the instructions, and those that no parser expects."""
+"""Replies that test a parser: some follow the instructions, others no parser expects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 """Characters of the long replies, shortest first, so that a slow parser is found before it takes minutes."""
 
 MOST_SECONDS = 5.0
-"""CPU time that a reply of 1 MB may take; a linear parser needs a hundredth of it."""
+"""CPU time a reply of 1 MB may take; a linear parser needs a hundredth of it."""
 
 SUM_TOLERANCE = 1e-9
 
@@ -25,16 +25,16 @@ ODD = (
     *("²", "½", "１", "٣", "%s{0}{names}", "\\", "((((((((", "🙂", "\n\n", ""),
     *("\x00", "\ud800", "\udcff", "\u202e", "\u200b"),
 )
-"""Answers that name no action, some of which only look like a number."""
+"""Answers that name no action; some only look like a number."""
 
 NUMBERS = ("nan", "-0.5", "1.5", "inf", "-inf", "0", "1e308", "1e-320", "1/0", "0/0", "1/3", "50%", "²", "", "9" * 400)
-"""Texts in place of shares; few of them make shares that sum to 1."""
+"""Texts in place of shares; few of them sum to 1."""
 
 
 def check_parser(env: Env, names: Sequence[str], story: str, full_information: bool, thorough: bool) -> None:
     """Raise ``EnvLoadError`` for the first rule about replies that is broken.
 
-    ``thorough``: also test replies that do not follow the instructions, up to 1 MB long. They test the parser, not the
+    ``thorough``: also try replies that ignore the instructions, up to 1 MB long; they test the parser, not the
     scenario.
     """
     for text in hostile(names) if thorough else ():
@@ -51,7 +51,7 @@ def check_parser(env: Env, names: Sequence[str], story: str, full_information: b
 
 
 def parsed(env: Env, text: str, n_actions: int, full_information: bool) -> Action | None:
-    """The action that ``env`` parses from ``text``, after checking that it is legal."""
+    """The action that ``env`` reads in ``text``; ``EnvLoadError`` if it is not legal."""
     shown = ascii(text[:40]) + ("..." if len(text) > 40 else "")
     with blaming("parse_raises", shown):
         action = env.parse(text)
@@ -77,7 +77,7 @@ def corner(action: int, n_actions: int) -> tuple[float, ...]:
 
 
 def choices(names: Sequence[str], story: str) -> Iterator[list[str]]:
-    """Formats for choosing one action, those that ``story`` shows included; each is a list of one reply per action."""
+    """Formats for choosing one action, those in ``story`` included; each is a list of one reply per action."""
     yield [f"Action: {name}" for name in names]
     yield list(names)
     for line in story.splitlines():

@@ -155,11 +155,11 @@ RULES: dict[str, Rule] = {
         "bound what your pattern may match, or read only the last part of the text",
     ),
 }
-"""Key -> rule, in order from drawing a scenario to parsing replies."""
+"""Key -> rule, from drawing a scenario to parsing replies."""
 
 
 def require(holds: bool, key: str, seen: str = "") -> None:
-    """Unless the rule ``holds``, raise ``EnvLoadError`` with the rule, what was ``seen`` instead, and the remedy."""
+    """Unless a rule ``holds``, raise ``EnvLoadError`` with the rule, what was ``seen`` instead, and the remedy."""
     if not holds:
         rule = RULES[key]
         raise EnvLoadError(f"not a conformant environment: {rule.must}{f' ({seen})' if seen else ''}; {rule.mend}.")
@@ -167,7 +167,7 @@ def require(holds: bool, key: str, seen: str = "") -> None:
 
 @contextmanager
 def blaming(key: str, what: str) -> Iterator[None]:
-    """Turn an exception of the plug-in into an ``EnvLoadError`` with the broken rule and the place."""
+    """Turn an exception of the plug-in into an ``EnvLoadError`` with rule and place."""
     try:
         yield
     except EnvLoadError:

@@ -15,7 +15,7 @@ from rmft_verl.env.regret import REGRETS
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
 
 SIGNIFICANT_DIGITS = 3
-"""The messages are searched for numbers of the hidden game with at least so many digits: 0.5 may occur by chance."""
+"""The first observation may not show numbers of the hidden game with so many digits or more; 0.5 may be chance."""
 
 TOLERANCE = 1e-6
 """Tolerated difference between a reward and <policy, rewards>."""

@@ -1,4 +1,4 @@
-"""Writes a new plug-in: a drop-in environment that already passes the conformance test, for its author to change."""
+"""Writes a new plug-in: a drop-in environment that passes the conformance test and is ready to be changed."""
 
 from __future__ import annotations
 
