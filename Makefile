@@ -2,6 +2,7 @@
 # make smollm2 install, then get a small pretrained model: SmolLM2-135M-Instruct, for model.path=smollm2
 # make test    install, then lint, types and the whole test suite (what CI runs)
 # make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
+# make soak    an hour more: further model families, kills of real runs, and make fuzz
 # make fuzz    100,000 hostile replies and more through every chat family and game (make test has a short form)
 # Another interpreter: make test PYTHON=python3.11 (3.10 to 3.12). Another place: VENV=path.
 
@@ -13,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo smollm2 test lint bench fuzz
+.PHONY: demo smollm2 test lint bench fuzz soak
 
 demo: $(INSTALLED)
 	$(RUN) -m rmft_verl.main recipe=mab_tiny
@@ -33,6 +34,10 @@ bench: $(INSTALLED) smollm2
 	$(RUN) tests/benchmarks/bench.py
 	$(RUN) tests/benchmarks/bench.py recipe=mab_smollm2 warmup.scenarios=0 env.options.arms=[3] env.options.horizon=[10] \
 		env.options.min_gap=0.2 rollout.scenarios=6 rollout.rollouts=8 selection.keep=1 update.batch=2 --repeats 2
+
+soak: fuzz
+	RMFT_SOAK=1 $(RUN) -m pytest -m soak
+	$(RUN) tests/experiments/kills.py runs/soak --iterations 2
 
 fuzz: $(INSTALLED)
 	RMFT_FUZZ=100000 $(RUN) -m pytest -s tests/bridge/test_injection.py tests/unit/test_fuzz.py

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two, ranked
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, check_pairs, ranked
 from rmft_verl.algo.selection import count, pairs
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import Config
 from rmft_verl.types import Batch, Scored
 
 
@@ -21,23 +21,7 @@ class DPO(Method):
     options = ("update.sft_term", "update.margin")
 
     def check(self, config: Config) -> None:
-        rollout, keep = config.rollout, config.selection.keep
-        need_two(config)
-        if 2 * count(keep, rollout.rollouts) > rollout.rollouts:
-            raise ConfigError(
-                f"selection.keep={keep:g} pairs need twice as many rollouts, and rollout.rollouts="
-                f"{rollout.rollouts}: keep at most half"
-            )
-        if rollout.history != "dialogue":
-            raise ConfigError(
-                f"update.loss='dpo' compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
-            )
-        if 2 * config.model.context > config.hardware.tokens_per_gpu:
-            raise ConfigError(
-                f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
-                f"{config.model.context}: a pair of update.loss=dpo must fit a forward pass; raise "
-                "hardware.tokens_per_gpu"
-            )
+        check_pairs(config)
 
     def trained(self, config: Config) -> int:
         return 2 * super().trained(config)

@@ -133,3 +133,24 @@ def need_two(config: Config) -> None:
             f"update.loss={config.update.loss!r} compares rollouts of a scenario, and rollout.rollouts="
             f"{config.rollout.rollouts}: set rollout.rollouts to 2 or more"
         )
+
+
+def check_pairs(config: Config) -> None:
+    """Refuse what pairs of whole dialogues do not fit; for methods with ``together = 2``."""
+    loss, rollout, keep = config.update.loss, config.rollout, config.selection.keep
+    need_two(config)
+    if 2 * count(keep, rollout.rollouts) > rollout.rollouts:
+        raise ConfigError(
+            f"selection.keep={keep:g} pairs need twice as many rollouts, and rollout.rollouts={rollout.rollouts}: keep "
+            "at most half"
+        )
+    if rollout.history != "dialogue":
+        raise ConfigError(
+            f"update.loss={loss!r} compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
+        )
+    if 2 * config.model.context > config.hardware.tokens_per_gpu:
+        raise ConfigError(
+            f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
+            f"{config.model.context}: a pair of update.loss={loss} must fit a forward pass; raise "
+            "hardware.tokens_per_gpu"
+        )

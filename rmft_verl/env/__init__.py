@@ -81,7 +81,7 @@ def load_env(name: str, env_dirs: Sequence[str] = ()) -> type[Env]:
     if name not in found:
         raise EnvLoadError(
             f"env.name={name!r}: no such environment. Known: {', '.join(sorted(found)) or 'none'}. "
-            "Install a plug-in, name its folder in env_dirs, or write pkg.module:Class."
+            "Install a plug-in, name its folder (env_dirs, or --env-dir of a command), or write pkg.module:Class."
         )
     return _checked(name, _load_path(found[name]) if ":" in found[name] else _load_folder(Path(found[name])))
 

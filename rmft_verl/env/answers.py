@@ -21,9 +21,9 @@ def every_answer(env: Any, spec: GameSpec) -> list[str]:
     return list(dict.fromkeys(str(env.say(action)) for action in actions))
 
 
-def grid(n_actions: int) -> list[tuple[float, ...]]:
-    """Evenly spaced points of the simplex: the finest grid with at most ``MOST`` points, else its corners."""
+def grid(n_actions: int, most: int = MOST) -> list[tuple[float, ...]]:
+    """Evenly spaced points of the simplex: the finest grid with at most ``most`` points, else its corners."""
     bars = n_actions - 1
-    steps = next(steps for steps in _STEPS if comb(steps + bars, bars) <= MOST or steps == 1)
+    steps = next(steps for steps in _STEPS if comb(steps + bars, bars) <= most or steps == 1)
     edges = ((-1, *chosen, steps + bars) for chosen in combinations(range(steps + bars), bars))  # stars and bars
     return [tuple((high - low - 1) / steps for low, high in pairwise(edge)) for edge in edges]

@@ -1,4 +1,4 @@
-"""Players times scenarios: the same scenarios and the same draws for all."""
+"""Play algorithms on scenarios: all players meet the same scenarios and draws."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "external": ("uniform", "ftl", "hedge", "ftpl"),
     "dynamic": ("uniform", "ucb1", "sw_ucb", "discounted_ucb", "restarted_exp3"),
 }
-"""Oracle kind -> the players every language model is shown beside."""
+"""Oracle kind -> the players that every language model is compared with."""
 
 
 def references(env_class: type[Env], scenarios: Iterable[Scenario], kinds: Iterable[str]) -> tuple[str, ...]:
-    """The reference players of these scenarios, whose regret is of these kinds: those that can play all of them."""
+    """The reference players of all these kinds of regret that can play every one of the scenarios."""
     first, *others = dict.fromkeys(kinds)
     known = [name for name in REFERENCES[first] if all(name in REFERENCES[kind] for kind in others)]
     return tuple(name for name in known if plays_all(name, env_class, scenarios))
@@ -38,7 +38,7 @@ def plays_all(name: str, env_class: type[Env], scenarios: Iterable[Scenario]) ->
 def evaluate_players(
     env_class: type[Env], names: Sequence[str], scenarios: Sequence[Scenario], episodes: int, seed: int
 ) -> dict[str, list[Trajectory]]:
-    """Each named player (``PLAYERS`` or ``oracle``) on each scenario, ``episodes`` times, scored.
+    """Play each scenario ``episodes`` times with each named player (``PLAYERS`` or ``oracle``); returns them scored.
 
     Episode e of scenario i has the seeds ``episode_seeds(seed, i, e)`` for every player. Must not be called from within
     a running event loop.
@@ -52,7 +52,7 @@ def evaluate_players(
 
 
 def play_requests(env_class: type[Env], name: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
-    """One named player's episodes, scored. Must not be called from within a running event loop."""
+    """One named player's trajectories, scored. Must not be called from within a running event loop."""
 
     async def play_all() -> list[Trajectory]:
         return [await _play_named(env_class, name, request) for request in requests]
@@ -61,7 +61,7 @@ def play_requests(env_class: type[Env], name: str, requests: Sequence[RolloutReq
 
 
 async def play_request(env_class: type[Env], player: Player, request: RolloutRequest) -> Trajectory:
-    """One episode of a player, scored."""
+    """One trajectory of a player, scored."""
     scenario, reward_seed, policy_seed = request.scenario, request.reward_seed, request.policy_seed
     env = env_class(scenario, reward_seed)
     return score(await play(env, player, scenario, reward_seed=reward_seed, policy_seed=policy_seed))
@@ -71,6 +71,6 @@ async def _play_named(env_class: type[Env], name: str, request: RolloutRequest) 
     rng = np.random.default_rng(request.policy_seed)
     if name != OraclePlayer.name:
         return await play_request(env_class, make_player(name, rng), request)
-    # The truth leaves an environment only after a play, so somebody plays first.
+    # An environment reveals the truth only after an episode, so uniform plays first.
     first = await play_request(env_class, make_player("uniform", rng), request)
     return await play_request(env_class, OraclePlayer(first.oracle), request)

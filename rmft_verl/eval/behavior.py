@@ -1,4 +1,4 @@
-"""How each player played, beyond what a table has room for: the file behavior.json of an evaluation."""
+"""The file behavior.json of an evaluation: metrics that the table has no room for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Plays = Mapping[str, Sequence[Trajectory]]
 
 
 def behavior(targets: Mapping[str, Plays]) -> dict[str, Any]:
-    """Plain JSON: of each target its players, and over all targets the win rates; None where a number does not exist.
+    """Plain JSON: the players of each target, and win rates over all targets; None where a number does not exist.
 
-    Curves have a value a round. They exist where the scenarios of a target have one horizon.
+    Curves have one value per round. They exist only if the scenarios of a target share one horizon.
     """
     found: dict[str, Any] = {
         "targets": {target: {name: _player(one) for name, one in plays.items()} for target, plays in targets.items()}
@@ -26,7 +26,7 @@ def behavior(targets: Mapping[str, Plays]) -> dict[str, Any]:
     try:
         rates = metrics.win_rates(list(targets.values()))
         found["win_rates"] = {name: rate._asdict() for name, rate in rates.items()}
-    except ValueError:  # a player alone, or with a single scored trajectory
+    except ValueError:  # only one player, or one with fewer than two scored trajectories
         found["win_rates"] = None
     plain: dict[str, Any] = _plain(found)
     return plain
@@ -58,7 +58,7 @@ def _curves(finished: Sequence[Trajectory]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists for arrays and None for NaN, whatever the nesting."""
+    """Convert arrays to lists and NaN to None, at any depth."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""``rmft-verl eval``: players times targets -> files, one table, figures. Run again, it plays only what is missing."""
+"""``rmft-verl eval``: play each player on each target; write a table and figures. A rerun plays what is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rmft_verl.eval.cost import estimate
 from rmft_verl.eval.directory import Episode, EvalDir, episode, file_name
 from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
 from rmft_verl.eval.metrics import scored
-from rmft_verl.eval.options import REFERENCES, add_options, check
+from rmft_verl.eval.options import REFERENCES, add_options, check, own_dirs
 from rmft_verl.eval.players import (
     MODEL,
     Algorithm,
@@ -56,12 +56,12 @@ class Job:
 
     @property
     def played(self) -> list[Trajectory]:
-        """The episodes that were asked for, in their order."""
+        """The trajectories of ``requests``, in their order."""
         return [self.known[episode(request)] for request in self.requests]
 
     @property
     def on_file(self) -> list[Trajectory]:
-        """``played``, then what an earlier command had asked for besides."""
+        """``played``, then further trajectories that an earlier command requested."""
         first = {episode(request): self.known[episode(request)] for request in self.requests}
         return list((first | {key: value for key, value in self.known.items() if key not in first}).values())
 
@@ -77,6 +77,7 @@ def add_eval(commands: Any) -> None:
 def command(options: argparse.Namespace) -> None:
     """Evaluate as the command line says. Raises ``RunError`` before anything is played if it cannot be done."""
     check(options)
+    options.env_dir = own_dirs(options.env_dir)
     targets = parse_targets(options.target, options.generator_options, options.env_dir)
     requests = {target.name: target.requests(options.scenarios, options.episodes, options.seed) for target in targets}
     lineups = _lineups(options.players, targets, requests)
@@ -113,9 +114,9 @@ def command(options: argparse.Namespace) -> None:
 def _lineups(
     asked: Sequence[str], targets: Sequence[Target], requests: Mapping[str, Sequence[RolloutRequest]]
 ) -> dict[str, list[str]]:
-    """The names of the players on each target, each once; an algorithm is left out where it does not know the game.
+    """The names of the players on each target, each once, without algorithms that cannot play the target.
 
-    Raises ``RunError`` for an unknown player and for one that knows none of the games.
+    Raises ``RunError`` for an unknown player and for one that can play none of the targets.
     """
     for name in asked:
         if not (name in (*PLAYERS, OraclePlayer.name, REFERENCES, MODEL) or name.startswith(PREFIX)):
@@ -171,7 +172,7 @@ def _contestant(name: str, options: argparse.Namespace, targets: Sequence[Target
 def _asked(
     options: argparse.Namespace, targets: Sequence[Target], contestants: dict[str, Contestant]
 ) -> dict[str, Any]:
-    """config.json: what the numbers follow from."""
+    """config.json: everything that determines the numbers."""
     return {
         "rmft_verl": __version__,
         "seed": options.seed,
@@ -199,7 +200,7 @@ def _refuse_shared_files(directory: EvalDir, jobs: Sequence[Job]) -> None:
 
 
 def _agree_on_cost(jobs: Sequence[Job], options: argparse.Namespace, screen: Screen) -> None:
-    """Show what each endpoint is about to be asked; a person at a terminal decides."""
+    """Show the cost of each endpoint's requests; a person at a terminal confirms them, unless ``--yes``."""
     asked = False
     for job in jobs:
         if isinstance(job.contestant, ApiModel) and job.missing:
@@ -229,7 +230,7 @@ def _play(jobs: Sequence[Job], directory: EvalDir, screen: Screen) -> None:
 
 
 def write_results(jobs: Sequence[Job], directory: EvalDir) -> EvalTable:
-    """table.txt, table.json, table.csv, behavior.json and each target's figures; returns the table."""
+    """Write table.txt, table.json, table.csv, behavior.json and each target's figures; returns the table."""
     sets: dict[str, dict[str, list[Trajectory]]] = {}
     for job in jobs:
         sets.setdefault(job.target.name, {})[job.contestant.name] = job.played

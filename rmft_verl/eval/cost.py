@@ -1,4 +1,4 @@
-"""What an evaluation through an endpoint will cost, before the first request."""
+"""Estimate the cost of an evaluation through an endpoint, before the first request."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rmft_verl.players import make_player
 from rmft_verl.types import RolloutRequest
 
 SHORTEST_REPLY = 10
-"""Tokens of a reply that is nothing but its action."""
+"""Tokens of a reply that contains only its action."""
 
 PROBED = 32
-"""Episodes that are played with a uniform player to see how long the prompts get."""
+"""Number of episodes that a uniform player plays to measure prompt lengths."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Requests and tokens; ``low`` with the shortest replies, ``high`` with every reply at its cap."""
+    """Requests and tokens; ``low`` assumes the shortest replies, ``high`` every reply at its cap."""
 
     episodes: int
     requests: int
@@ -32,7 +32,7 @@ class Cost:
     reply_high: int
 
     def text(self, price_in: float | None, price_out: float | None) -> str:
-        """One line; in dollars too where the prices (dollars per million tokens) are known."""
+        """One line, with dollars if both prices (dollars per million tokens) are known."""
         line = (
             f"{self.episodes:,} episodes, {self.requests:,} requests, about {_span(self.prompt_low, self.prompt_high)} "
             f"prompt tokens and {_span(self.reply_low, self.reply_high)} reply tokens"
@@ -47,8 +47,8 @@ class Cost:
 def estimate(env_class: type[Env], requests: Sequence[RolloutRequest], max_tokens: int) -> Cost:
     """The cost of playing every request in a growing dialogue, at three characters a token.
 
-    The prompt of a round is all that was said before it, so the sum grows with the square of the horizon. Of a long
-    list ``PROBED`` episodes stand for all.
+    The prompt of a round contains all earlier messages, so the total grows with the square of the horizon. At most
+    ``PROBED`` requests are played; the result is scaled up.
     """
     probed = [requests[i] for i in np.unique(np.linspace(0, len(requests) - 1, PROBED).astype(int))] if requests else []
     turns = told = replied = 0

@@ -1,10 +1,10 @@
-"""Where the files of an evaluation lie, so that the same command repeats only what is missing.
+"""The directory of an evaluation. A rerun of the command plays only what is missing.
 
 OUT/config.json        everything that was asked            OUT/table.txt, table.json, table.csv
 OUT/environment.json   versions, commit, machine            OUT/figures/*.png
 OUT/usage.json         tokens that endpoints have counted   OUT/trajectories/TARGET--PLAYER.parquet
 
-While an endpoint plays, each of its episodes is a file of its own in TARGET--PLAYER.partial/, written when it ends.
+While an endpoint plays, each trajectory is written to its own file in TARGET--PLAYER.partial/ when it ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rmft_verl.store.trajectory_file import read_trajectories, write_trajectorie
 from rmft_verl.types import RolloutRequest, StopReason, Trajectory, content_hash
 
 Episode = tuple[str, int, int]
-"""What tells an episode from all others of its player: scenario id, reward seed, policy seed."""
+"""Key of an episode within its player: scenario id, reward seed, policy seed."""
 
 
 def episode(played: Union[RolloutRequest, Trajectory]) -> Episode:
@@ -31,7 +31,7 @@ def episode(played: Union[RolloutRequest, Trajectory]) -> Episode:
 
 
 def file_name(text: str) -> str:
-    """``text`` with nothing but letters, digits, dots, dashes and underscores."""
+    """``text`` with everything but letters, digits, dots and dashes replaced by underscores."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
@@ -42,9 +42,9 @@ class EvalDir:
     path: Path
 
     def check(self, asked: Mapping[str, Any]) -> None:
-        """Raise ``RunDirError`` if the directory holds other files, or an evaluation whose ``asked`` was different.
+        """Raise ``RunDirError`` if the directory holds other files, or an evaluation that conflicts with ``asked``.
 
-        ``asked`` maps ``seed``, ``targets`` and ``players`` to what they are, the last two by name.
+        ``asked`` has the keys ``seed``, ``targets`` and ``players``; the last two map names to settings.
         """
         if self._config.exists():
             self._merged(asked)
@@ -52,7 +52,7 @@ class EvalDir:
             raise RunDirError(f"{self.path} holds files that are no evaluation: name another --out")
 
     def begin(self, asked: Mapping[str, Any]) -> None:
-        """Make the directory, or go on in it, and write down what is asked beside what was."""
+        """Make or resume the directory, and add what is asked to its config.json."""
         asked = self._merged(asked) if self._config.exists() else asked
         try:
             (self.path / "trajectories").mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class EvalDir:
         return self.path / "config.json"
 
     def _merged(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What is asked now, with the targets and players of before kept."""
+        """``asked`` with the earlier targets and players added; refuses conflicts."""
 
         def refuse(what: str, old: Any, new: Any) -> None:
             if old != new:
@@ -91,7 +91,7 @@ class EvalDir:
         return self.path / "figures" / f"{file_name(target)}--{kind}.png"
 
     def stored(self, target: str, player: str) -> dict[Episode, Trajectory]:
-        """The episodes on file that did not fail. A damaged single episode is dropped with a warning."""
+        """The stored trajectories that did not fail. A damaged file of ``add`` is deleted with a warning."""
         path = self.trajectories(target, player)
         found = read_trajectories(path) if path.exists() else []
         for part in sorted(self._parts(path).glob("*.parquet")):
@@ -103,19 +103,19 @@ class EvalDir:
         return {episode(played): played for played in found if played.stop_reason is not StopReason.ERROR}
 
     def add(self, target: str, player: str, played: Trajectory) -> None:
-        """Put one episode on file at once."""
+        """Store one trajectory in its own file at once."""
         parts = self._parts(self.trajectories(target, player))
         parts.mkdir(exist_ok=True)
         write_trajectories(parts / f"{content_hash(episode(played))}.parquet", [played], phase="eval", iteration=0)
 
     def finish(self, target: str, player: str, played: Sequence[Trajectory]) -> None:
-        """Put all episodes into the one file; those that were on file alone are in it now."""
+        """Store all trajectories in one file and delete the files of ``add``."""
         path = self.trajectories(target, player)
         write_trajectories(path, played, phase="eval", iteration=0)
         shutil.rmtree(self._parts(path), ignore_errors=True)
 
     def usage(self, player: str) -> dict[str, int]:
-        """What a player's endpoint has counted in this directory so far."""
+        """What a player's endpoint has counted so far for this directory."""
         counted: dict[str, int] = self._usage().get(player, {})
         return counted
 

@@ -1,7 +1,7 @@
 """Figures of trajectories, as PNG files: regret over rounds, regret per scenario, choices over rounds.
 
-Drawn by Agg on figures of their own: no pyplot, no global state, no display. Colors are Okabe and Ito's, or one hue
-from light to dark: told apart by color-blind readers too.
+Agg draws each on its own figure object: no pyplot, no global state, no display. Colors are Okabe and Ito's, or one
+hue from light to dark, so color-blind readers can tell them apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUBJECT_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""For the players under study, drawn thick."""
+"""Colors of the players under study, which are drawn thick."""
 
 UNIFORM_STYLE = ("#999999", (0, (1, 1)))
 ORACLE_STYLE = ("#000000", (0, (1, 3)))
@@ -37,7 +37,7 @@ ALGORITHM_STYLES = (
     ("#A8456B", (0, (7, 2, 1, 2))),
     ("#5B7083", (0, (2, 1, 2, 3))),
 )
-"""Color and dash of the classical players, drawn thin, in the order in which they appear."""
+"""Color and dash of the classical players, which are drawn thin, in order of appearance."""
 
 REGRET_NAMES = {"pseudo": "pseudo-regret", "external": "external regret", "dynamic": "dynamic regret"}
 
@@ -59,7 +59,7 @@ def mean_curve(trajectories: Sequence[Trajectory], horizon: int) -> tuple[np.nda
 
 
 def against_uniform(trajectories: Sequence[Trajectory]) -> tuple[np.ndarray, np.ndarray]:
-    """Expected regret of uniform play, and the player's mean regret, in each scenario, shapes (S,); reward units."""
+    """Expected regret of uniform play and mean regret of the player in each scenario, shape (S,); reward units."""
     scenarios: dict[str, list[tuple[float, float]]] = {}
     for trajectory in scored(trajectories):
         assert trajectory.regret is not None
@@ -70,10 +70,10 @@ def against_uniform(trajectories: Sequence[Trajectory]) -> tuple[np.ndarray, np.
 
 
 def choice_shares(trajectories: Sequence[Trajectory], horizon: int) -> np.ndarray:
-    """Mean share of the choice that the action of each rank got in each round; shape (rank, T), columns sum to 1.
+    """Mean probability of choosing the action of each rank in each round; shape (rank, T), columns sum to 1.
 
-    Rank 1 (the first row) is the action of highest expected reward in that round; in full-information games, of highest
-    total reward, against which external regret is measured. A round that was not played counts as uniform.
+    Rank 1 (the first row) is the action with the highest expected reward in that round or, in full-information games,
+    the highest total reward, as in external regret. A round that was not played counts as uniform play.
     """
     finished = scored(trajectories)
     ranks = max(len(trajectory.scenario.actions) for trajectory in finished)
@@ -88,7 +88,7 @@ def choice_shares(trajectories: Sequence[Trajectory], horizon: int) -> np.ndarra
 
 
 def _policy(trajectory: Trajectory) -> np.ndarray:
-    """What was played as points of the simplex, shape (T, A)."""
+    """The actions played as points of the simplex, shape (T, A)."""
     n_actions = len(trajectory.scenario.actions)
     policy_T_A = np.full((trajectory.scenario.horizon, n_actions), 1.0 / n_actions)
     for t, action in enumerate(trajectory.actions_T):
@@ -103,7 +103,7 @@ def _policy(trajectory: Trajectory) -> np.ndarray:
 def draw_regret_curves(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
     """Mean cumulative regret over rounds with 95 % bands over scenarios, one line per set.
 
-    Where horizons differ the curves end with the shortest: beyond it a mean would change its scenarios on the way.
+    If horizons differ, the curves end at the shortest: beyond it the mean would be over other scenarios.
     """
     sets = _drawable(sets)
     horizon, longest = horizons(sets)
@@ -127,7 +127,7 @@ def draw_regret_curves(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> 
 
 
 def draw_scenarios(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
-    """A panel per player: its regret in each scenario over that of uniform play; below the line is better."""
+    """One panel per player: its regret against uniform play's in each scenario; below the line is better."""
     sets = _drawable(sets)
     figure, panels = _grid(len(sets))
     styles = _styles(list(sets))
@@ -148,7 +148,7 @@ def draw_scenarios(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None
 
 
 def draw_choices(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
-    """A panel per player: how often (full information: how much) the action of each true rank was chosen, by round."""
+    """One panel per player: the ``choice_shares`` of each true rank by round."""
     sets = _drawable(sets)
     horizon, _ = horizons(sets)
     figure, panels = _grid(len(sets))
@@ -171,7 +171,7 @@ def draw_choices(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
 
 
 def _drawable(sets: Mapping[str, Sequence[Trajectory]]) -> dict[str, list[Trajectory]]:
-    """The scored trajectories of the sets that have any. ``ValueError`` if none has."""
+    """The scored trajectories of each set that has any. ``ValueError`` if none has."""
     found = {name: finished for name, trajectories in sets.items() if (finished := scored(trajectories))}
     if not found:
         raise ValueError("there is nothing to draw: no trajectory is scored")
@@ -190,7 +190,7 @@ def _regret_name(sets: Mapping[str, Sequence[Trajectory]]) -> str:
 
 
 def _styles(names: Sequence[str]) -> dict[str, tuple[str, Any, float, float]]:
-    """Color, dash, line width and opacity of the band of each player."""
+    """Color, dash, line width and band opacity of each player."""
     styles: dict[str, tuple[str, Any, float, float]] = {}
     algorithms = [name for name in names if name in PLAYERS and name != "uniform"]
     subjects = [name for name in names if name not in (*PLAYERS, OraclePlayer.name)]
@@ -208,7 +208,7 @@ def _styles(names: Sequence[str]) -> dict[str, tuple[str, Any, float, float]]:
 
 
 def new_figure(height: float, panels: int = 1) -> tuple[Figure, Any]:
-    """A figure with one or more axes beside each other."""
+    """A figure with one or more axes side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5 if panels == 1 else 9.0, height), layout="constrained")
@@ -240,7 +240,7 @@ def _plain(panel: Axes) -> None:
 
 
 def from_zero(axes: Axes) -> None:
-    """Counts along x, and y from 0, or from the lowest point below it, with room above the highest."""
+    """Whole numbers along x; y from 0, or from below a negative lowest point, with room above the highest."""
     whole_numbers(axes)
     axes.set_ylim(min(0.0, 1.08 * axes.dataLim.y0), max(1.08 * axes.dataLim.y1, 0.1))
 
@@ -253,7 +253,7 @@ def whole_numbers(axes: Axes, most: int = 10) -> None:
 
 
 def _legend_by_height(axes: Axes) -> None:
-    """A legend right of the axes in the order in which the curves end, so that lines and names line up."""
+    """A legend right of the axes, ordered by where the curves end, so that names and lines align."""
     lines = sorted(axes.get_lines(), key=lambda line: -float(np.asarray(line.get_ydata())[-1]))
     axes.legend(handles=lines, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 

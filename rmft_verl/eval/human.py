@@ -1,4 +1,4 @@
-"""A person at the terminal as a player, and what is shown when the game is over."""
+"""A person at the terminal as a player, and what is shown after the game."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rmft_verl.players import make_player
 from rmft_verl.types import Observation, Oracle, Reply, Scenario, StopReason, Trajectory
 
 PREFIXES = ("", "Action: ", "Policy: ")
-"""What is tried before a line, in this order: a person need not type the whole format."""
+"""Prefixes to try on a line, in this order: a person need not type the whole format."""
 
 QUIT = ("quit", "exit", "q")
 
@@ -54,7 +54,7 @@ class Person:
 
 
 def play_by_hand(env_class: type[Env], scenario: Scenario, *, reward_seed: int, policy_seed: int) -> None:
-    """Let a person play ``scenario``, then print the truth and how others did on the same draws.
+    """Let a person play ``scenario``, then print the truth and the results of others on the same draws.
 
     Raises ``EnvLoadError`` if the plug-in raises.
     """
@@ -67,7 +67,7 @@ def play_by_hand(env_class: type[Env], scenario: Scenario, *, reward_seed: int, 
 
 
 def verdict(env_class: type[Env], trajectory: Trajectory) -> Iterator[str]:
-    """What a player may know when all is over: rewards, the truth, the regret and that of others, line by line."""
+    """What is shown after the game, line by line: rewards, truth, regret and the regret of others."""
     played = sum(turn.action is not None for turn in trajectory.turns)
     horizon = trajectory.scenario.horizon
     yield ""
@@ -94,7 +94,7 @@ def verdict(env_class: type[Env], trajectory: Trajectory) -> Iterator[str]:
 
 
 def truth(oracle: Oracle, names: tuple[str, ...]) -> Iterator[str]:
-    """The means of the actions and which is best; where that changes, in which rounds."""
+    """The mean of each action and the best one; if the best one drifts, also the best one by round."""
     mean_A = oracle.expected_T_A.mean(axis=0)
     best = int(mean_A.argmax())
     what = "Mean reward" if oracle.kind == "pseudo" else "Reward averaged over all rounds"

@@ -1,4 +1,4 @@
-"""The options of ``rmft-verl eval``: what can be asked, and the values that are refused."""
+"""The options of ``rmft-verl eval``, and the values that are refused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from rmft_verl.players.api import DEFAULT_KEY
 from rmft_verl.types import RunError
 
 REFERENCES = "references"
-"""Stands for the reference players of a target's kind of game."""
+"""Name that stands for the reference players of a target's kind of game."""
+
+
+OWN_DIR = "my_envs"
+"""Where ``envs new`` writes, and where commands look for drop-ins if it is there and --env-dir is not given."""
+
+
+def own_dirs(given: Sequence[str]) -> list[str]:
+    """The folders of drop-ins: those given, else ``OWN_DIR`` if there is one."""
+    return list(given) or ([OWN_DIR] if Path(OWN_DIR).is_dir() else [])
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be asked."""
+    """Add the options to ``parser``."""
     add = parser.add_argument
     add("target", nargs="+", metavar="TARGET", help="ENV, or ENV:SUITE for a named set of its instances")
     text = "algorithms, oracle, references (the default), api:MODEL, model"
@@ -45,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse values as far as they can be refused alone; ``generator_options`` are then those of ``--option``."""
+    """Refuse values that are invalid on their own (``RunError``); set ``generator_options`` from ``--option``."""
     options.generator_options = generator_options(options.option)
     lowest = {"scenarios": 1, "episodes": 1, "seed": 0, "concurrency": 1, "max_tokens": 1, "timeout": 0.001}
     for key, low in (lowest | {"temperature": 0.0, "price_in": 0.0, "price_out": 0.0}).items():
@@ -57,13 +66,13 @@ def check(options: argparse.Namespace) -> None:
 
 
 def generator_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Options as a recipe reads them: ``arms=[3,4]`` is a list, ``min_gap=0.1`` a number. Raises ``RunError``."""
+    """Parse options as a recipe does: ``arms=[3,4]`` is a list, ``min_gap=0.1`` a number. Raises ``RunError``."""
     for pair in pairs:
         if "=" not in pair:
             raise RunError(f"--option {pair!r}: write KEY=VALUE, for example --option horizon=20")
     try:
         options: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
-    except Exception as error:  # YAML's and OmegaConf's
+    except Exception as error:  # from YAML or OmegaConf
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"--option {' '.join(pairs)!r} cannot be parsed: {first}. Quote lists and spaces.") from error
     return {str(key): value for key, value in options.items()}

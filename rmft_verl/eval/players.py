@@ -1,4 +1,4 @@
-"""Who plays in an evaluation: a classical algorithm, a model behind an endpoint, a model through verl's backend."""
+"""The players of an evaluation: a classical algorithm, a model behind an endpoint, a model through verl's backend."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from rmft_verl.store.stored_config import refuse_numbers
 from rmft_verl.types import RolloutRequest, RunError, StopReason, Trajectory
 
 MODEL = "model"
-"""The player of this name is a language model through verl's backend."""
+"""Name of the player that is a language model on verl's backend."""
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Where a contestant reports while it plays one target."""
+    """Records what one contestant plays on one target."""
 
     directory: EvalDir
     target: str
@@ -38,7 +38,7 @@ class Recorder:
     on_progress: OnProgress
 
     def add(self, played: Trajectory, usage: Usage) -> None:
-        """Put a finished episode, and what the endpoint has counted since the last one, on file."""
+        """Store a finished trajectory and ``usage``, what the endpoint counted since the last one."""
         self.directory.add(self.target, self.player, played)
         self.count(usage)
         self.on_progress(1, usage.reply_tokens)
@@ -49,14 +49,14 @@ class Recorder:
 
 
 class Contestant(Protocol):
-    """A player of the table."""
+    """A player that an evaluation can run."""
 
     name: str
     identity: dict[str, Any]
-    """What makes its play what it is, as JSON: an evaluation goes on only with the same."""
+    """Settings that determine its play, as JSON; an evaluation resumes only if they are equal."""
 
     def play(self, target: Target, requests: Sequence[RolloutRequest], recorder: Recorder) -> list[Trajectory]:
-        """Every request, in order, scored."""
+        """Play every request; returns the scored trajectories in order."""
         ...
 
     def close(self) -> None: ...
@@ -77,7 +77,7 @@ class Algorithm:
 
 
 class ApiModel:
-    """A model behind an endpoint. Each episode is on file as soon as it ends."""
+    """A model behind an endpoint. Each trajectory is stored as soon as it ends."""
 
     def __init__(self, settings: ApiSettings) -> None:
         settings.check()
@@ -90,7 +90,7 @@ class ApiModel:
         }
 
     def play(self, target: Target, requests: Sequence[RolloutRequest], recorder: Recorder) -> list[Trajectory]:
-        """``RunError`` if the endpoint refuses the key or the model; other failures are data of their episodes."""
+        """``RunError`` if the endpoint refuses the key or the model; other failures stay in their trajectories."""
         return asyncio.run(self._play(target, requests, recorder))
 
     async def _play(self, target: Target, requests: Sequence[RolloutRequest], recorder: Recorder) -> list[Trajectory]:
@@ -123,7 +123,7 @@ class BackendModel:
     """A language model through verl's backend. The backend serves one environment at a time."""
 
     def __init__(self, config: Config, version: int, targets: Sequence[Target], env_dirs: Sequence[str]) -> None:
-        """``version``: updates the model has seen. Raises ``RunError`` if it cannot play one of the targets."""
+        """``version``: number of updates of the model. Raises ``RunError`` if it cannot play one of the targets."""
         self.name = MODEL
         self._version = version
         self._temperature = config.eval.temperature
@@ -169,7 +169,7 @@ class BackendModel:
 
 
 def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
-    """The configuration of a run with its trained model in place of the base, and the updates that model has seen.
+    """A run's configuration with its trained model in place of the base, and that model's number of updates.
 
     ``overrides``: ``key=value`` over that configuration. Raises ``RunError`` if the run has no final model.
     """
@@ -185,7 +185,7 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
 
 
 def base_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
-    """The configuration of a run, whose model is the one it started from, without an update."""
+    """A run's configuration with the model that it started from, and 0 updates."""
     run = RunDir.open(path)
     refuse_numbers(run.path)
     return reload_config(run.config, overrides), 0

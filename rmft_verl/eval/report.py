@@ -1,4 +1,4 @@
-"""Trajectories and metrics -> tables and figures. Files only: nothing is shown, nothing is asked of a live run."""
+"""Write tables and figures from trajectories and metrics: files only, without a live run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REGRET_KEY = "heldout/normalized_regret"
 KEPT_KEY = "kept/normalized_regret"
 SUFFIX_KEY = "heldout/suffix_failure"
-"""Names in the metrics rows that ``learning.png`` draws, beside ``iteration`` and REGRET_KEY + ``_low``, ``_high``."""
+"""Keys of the metrics rows that ``learning.png`` draws, besides ``iteration`` and REGRET_KEY + ``_low``, ``_high``."""
 
 
 def write_report(
@@ -36,14 +36,14 @@ def write_report(
         draw_learning(metrics_rows, directory / "learning.png")
     write_text(
         directory / "table.json", json.dumps(table.to_json(), indent=2) + "\n"
-    )  # last: a report is whole with it
+    )  # last: it marks a complete report
     return table
 
 
 def draw_learning(metrics_rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Held-out and kept normalized regret (left) and held-out SuffFailFreq (right) per iteration.
 
-    Rows without a key leave a gap in its line.
+    The line of a key skips rows without it.
     """
     figure, axes = new_figure(height=3.8, panels=2)
     for key, label, color in ((REGRET_KEY, "held-out", "#0072B2"), (KEPT_KEY, "kept for training", "#D55E00")):

@@ -1,4 +1,4 @@
-"""``rmft-verl rescore``: what another rule would have kept of a run's stored rollouts. No model is asked."""
+"""``rmft-verl rescore``: what another rule would have kept of a run's stored rollouts. No model is queried."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SETTINGS = ("score", "further", "keep", "group_by", "threshold")
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to rank the plays of a run and to choose among them."""
+    """A way to score the trajectories of a run and to select among them."""
 
     config: Config
     scorer: Scorer
 
     def ranks(self, played: Sequence[Trajectory], iteration: int) -> tuple[list[Scored], Sequence[int]]:
-        """The scores and the positions of what is kept, with the draws that the trainer has in this iteration."""
+        """The scores and the positions of the kept trajectories, with the trainer's random draws of this iteration."""
         rng = np.random.default_rng([SELECTION, self.config.seed, iteration])
         scored = self.scorer(played, rng)
         return scored, METHODS[self.config.update.loss].choose(scored, self.config, rng).kept
@@ -47,14 +47,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Kept:
-    """What was kept of one iteration, then and now, of the plays of which it was chosen."""
+    """The trajectories of one iteration, and which of them the old and the new rule keep."""
 
     played: list[Trajectory]
     then: set[int]
     now: set[int]
     """Positions among ``played``."""
     correlations: list[float]
-    """Spearman's, of the scores then and now, in each group in which both differ between plays."""
+    """Spearman's correlation of old and new scores, for each group in which both vary."""
 
 
 def add_rescore(commands: Any) -> None:
@@ -77,10 +77,10 @@ def command(options: argparse.Namespace) -> None:
 
 
 def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """The rule then and now, a row an iteration and a row of all, as plain JSON.
+    """Both rules, one row per iteration and one row for all, as plain JSON.
 
-    ``settings``: ``key=value`` of ``SETTINGS``; what is left out stays as it was, but for the options of a score
-    (``further``, ``threshold``) where the score changes. Raises ``RunError``.
+    ``settings``: ``key=value`` of ``SETTINGS``. Omitted keys keep the run's values, but if the score changes, its
+    options (``further``, ``threshold``) are reset. Raises ``RunError``.
     """
     run = RunDir.open(path)
     iterations = run.recorded("train")
@@ -112,7 +112,7 @@ def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
         fresh += [
             f"selection.{key}={value}" for key, value in (("further", 0), ("threshold", "null")) if key not in given
         ]
-    # Nothing is updated, so what an update must fit is of no concern; where all valid plays were trained on (grpo),
+    # There is no update, so its limits on batch and hardware are lifted. grpo trains on all valid trajectories: for it
     # the question is what a selection would have kept.
     fresh += ["update.batch=1"]
     fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel", "fsdp_size")]
@@ -151,7 +151,7 @@ def _kept(run: RunDir, iteration: int, then: Rule, now: Rule) -> Kept:
 
 
 def _chooses(config: Config) -> bool:
-    """Whether the update leaves out plays even if all are valid."""
+    """Whether the update leaves out trajectories even if all are valid."""
     method = METHODS.get(config.update.loss)
     return method is not None and method.trained(config) < config.rollout.rollouts
 
@@ -160,7 +160,7 @@ def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> lis
     from scipy import stats
 
     groups: dict[str, list[tuple[float, float]]] = {}
-    for one, other in zip(then, now, strict=True):  # both score the valid plays, in order
+    for one, other in zip(then, now, strict=True):  # both score the valid trajectories, in order
         groups.setdefault(GROUP_KEYS[by](one.trajectory), []).append((one.score, other.score))
     found: list[float] = []
     for pairs in groups.values():
@@ -171,7 +171,7 @@ def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> lis
 
 
 def _row(parts: Sequence[Kept]) -> dict[str, Any]:
-    """The numbers of several iterations together; None where one does not exist."""
+    """The numbers of several iterations together; None where a number does not exist."""
     played = [play for part in parts for play in part.played]
     then, now = ([part.played[i] for part in parts for i in sorted(vars(part)[name])] for name in ("then", "now"))
     both, either = (sum(len(join(part.then, part.now)) for part in parts) for join in (set.intersection, set.union))

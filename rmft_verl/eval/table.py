@@ -1,4 +1,4 @@
-"""Scored trajectories -> one table: a row per player, for people and for programs."""
+"""One table of scored trajectories: a row per player, for people and for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHORTEST_GROWTH = 10
-"""Rounds below which a slope of growth says nothing."""
+"""Scenarios with fewer rounds have no growth slope."""
 
 CAPTION = (
     "normalized regret: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios\n"
@@ -34,7 +34,7 @@ class EvalRow:
     """One player's line. Units and ranges are those of ``metrics``; NaN where a number does not exist."""
 
     target: str = ""
-    """What was evaluated on, in a table of several."""
+    """The target, in a table of several targets."""
     player: str
     regret: float = UNKNOWN
     normalized_regret: Interval = NO_INTERVAL
@@ -44,19 +44,19 @@ class EvalRow:
     greedy_fraction: float = UNKNOWN
     coverage: float = UNKNOWN
     best_arm: float = UNKNOWN
-    """How often, in full-information games how much, the best action was chosen."""
+    """``metrics.best_arm_frequency``."""
     growth_slope: float = UNKNOWN
-    """Of log regret over log t, on scenarios of one horizon of ``SHORTEST_GROWTH`` rounds or more."""
+    """Slope of log regret over log t, if all have one horizon of at least ``SHORTEST_GROWTH`` rounds."""
     sublinear: bool | None = None
     """``metrics.Growth.sublinear``; None where there is no slope."""
     invalid_rate: float = UNKNOWN
     n_scenarios: int = 0
     n_episodes: int
     n_failed: int
-    """Episodes whose environment or player raised: they count in no other column but ``n_episodes``."""
+    """Episodes whose environment or player raised; they count in no other column except ``n_episodes``."""
 
     def to_json(self) -> dict[str, Any]:
-        """Flat and plain: the interval as ``_low`` and ``_high``, None where a number does not exist."""
+        """Flat JSON: interval bounds as ``_low`` and ``_high``, None where a number does not exist."""
         row: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = vars(self)[field.name]
@@ -77,7 +77,7 @@ class EvalTable:
         return [row.to_json() for row in self.rows]
 
     def csv(self) -> str:
-        """The rows of ``to_json`` with a line of names; a number that does not exist is an empty cell."""
+        """The rows of ``to_json`` below a header; a number that does not exist is an empty cell."""
         rows, out = self.to_json(), io.StringIO()
         writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -133,7 +133,7 @@ _CELLS: dict[str, Callable[[EvalRow], str]] = {
 
 
 def summarize(sets: Mapping[str, Sequence[Trajectory]], seed: int = 0, target: str = "") -> EvalTable:
-    """One row per named set of trajectories; a set in which none is scored has a row without numbers."""
+    """One row per named set of trajectories; a set without scored ones has a row without numbers."""
     return EvalTable(tuple(_row(name, target, trajectories, seed) for name, trajectories in sets.items()))
 
 

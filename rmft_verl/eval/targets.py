@@ -1,4 +1,4 @@
-"""What is evaluated on: an environment, or a named suite of its instances, and the scenarios drawn from it."""
+"""Targets of an evaluation: an environment or a named suite of its instances, and its scenarios."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Target:
     options: dict[str, Any]
 
     def scenarios(self, n: int, seed: int) -> list[Scenario]:
-        """The first ``n`` scenarios of ``seed``: with more, the earlier ones stay.
+        """The first ``n`` scenarios of ``seed``; a larger ``n`` keeps the earlier ones.
 
         With a recipe's held-out options and the seed 0 they are the held-out scenarios of its training runs.
         """
         return draw_held_out(self.env_class, self.options, n, seed)
 
     def requests(self, n: int, episodes: int, seed: int, temperature: float = 1.0) -> list[RolloutRequest]:
-        """Every episode that every player meets, scenario by scenario."""
+        """One request per episode, the same for every player, ordered by scenario."""
         return [
             RolloutRequest(scenario, *episode_seeds(seed, index, episode), temperature=temperature)
             for index, scenario in enumerate(self.scenarios(n, seed))
@@ -53,10 +53,10 @@ class Target:
 
 
 def parse_targets(texts: Sequence[str], options: Mapping[str, Any], env_dirs: Sequence[str]) -> list[Target]:
-    """The targets of ``ENV`` and ``ENV:SUITE``; ``options`` go over those of the suite.
+    """The targets of ``ENV`` and ``ENV:SUITE``; ``options`` override those of the suite.
 
-    ``ENV`` is what ``load_env`` takes. Raises ``RunError`` for an unknown environment, suite or option, naming those
-    there are.
+    ``ENV`` is anything that ``load_env`` takes. Raises ``RunError`` for an unknown environment, suite or option,
+    naming the known ones.
     """
     targets: list[Target] = []
     for text in dict.fromkeys(texts):

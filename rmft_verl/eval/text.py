@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 DASH = "–"
-"""Stands where a number does not exist."""
+"""Shown where a number does not exist."""
 
 
 def as_text(*parts: Any, width: int = 200) -> str:
-    """What ``rich`` would show of tables and lines on a terminal of this width, without trailing blanks."""
+    """Tables and lines as ``rich`` prints them on a terminal of this width, without trailing blanks."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=width, color_system=None)
@@ -23,7 +23,7 @@ def as_text(*parts: Any, width: int = 200) -> str:
 
 
 def plain_table(headers: Sequence[str], **options: Any) -> Any:
-    """An empty table with the names left and the numbers right, without lines between rows."""
+    """An empty table: names left-aligned, numbers right-aligned, no lines between rows."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -34,12 +34,12 @@ def plain_table(headers: Sequence[str], **options: Any) -> Any:
 
 
 def number(value: float, form: str) -> str:
-    """A number in a format, without a minus before zero; a dash for NaN."""
+    """A formatted number, without a minus sign before zero; a dash for NaN."""
     return DASH if math.isnan(value) else format(round(value, 6) + 0.0, form)
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """``0.604 [0.481, 0.734]``; without bounds where there are none."""
+    """``0.604 [0.481, 0.734]``; no bounds if they are NaN."""
     if math.isnan(value):
         return DASH
     return f"{value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")

@@ -17,13 +17,13 @@ import numpy as np
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import Env, EnvLoadError, find_envs, load_env, make_generator, suites
-from rmft_verl.eval.options import generator_options
+from rmft_verl.eval.options import OWN_DIR, generator_options, own_dirs
 from rmft_verl.types import Scenario
 
-OWN_DIR = "my_envs"
-"""Where ``envs new`` writes. The other commands look there too if it exists and --env-dir is not given."""
-
 SHOWN_ROUNDS = 2
+
+PRIOR_GAMES = 20
+"""Games against which ``envs check`` holds a prior."""
 
 
 def add_envs(commands: Any) -> None:
@@ -60,12 +60,8 @@ def add_envs(commands: Any) -> None:
     new.add_argument("--recipe", action="store_true", help="write recipes/NAME.yaml too")
 
 
-def _dirs(options: argparse.Namespace) -> list[str]:
-    return options.env_dir or ([OWN_DIR] if Path(OWN_DIR).is_dir() else [])
-
-
 def _list(options: argparse.Namespace) -> None:
-    directories = _dirs(options)
+    directories = own_dirs(options.env_dir)
     for name, where in sorted(find_envs(directories).items()):
         try:
             about = _about(load_env(name, directories)) or "(no docstring)"
@@ -77,9 +73,32 @@ def _list(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from rmft_verl.env.check import RULES, check_env
 
-    given = generator_options(options.option)
-    rounds = check_env(load_env(options.name, _dirs(options)), given)
+    env_class, given = load_env(options.name, own_dirs(options.env_dir)), generator_options(options.option)
+    rounds = check_env(env_class, given)
+    _check_prior(env_class, given)
     print(f"{options.name}: conforms ({len(RULES)} rules, {rounds} rounds played)")
+
+
+def _check_prior(env_class: type[Env], given: Mapping[str, Any]) -> None:
+    """Check the prior, where there is one, against the games that are drawn."""
+    from rmft_verl.env.play import play_now
+    from rmft_verl.players import make_player
+    from rmft_verl.setup.env_checks import check_prior, check_truth_of_prior
+
+    generator = make_generator(env_class, given)
+    if not hasattr(generator, "prior"):
+        return
+    rng = np.random.default_rng(0)
+    scenarios = [generator.draw(rng) for _ in range(PRIOR_GAMES)]
+    players = (make_player("uniform", np.random.default_rng(i)) for i in range(PRIOR_GAMES))
+    oracles = [
+        play_now(env_class, player, scenario, reward_seed=0, policy_seed=0).oracle
+        for player, scenario in zip(players, scenarios, strict=True)
+    ]
+    bandits = [pair for pair in zip(scenarios, oracles, strict=True) if pair[1].kind != "external"]
+    if bandits:
+        check_prior(env_class.name, generator, [scenario for scenario, _ in bandits])
+        check_truth_of_prior(env_class.name, generator, bandits)
 
 
 def _new(options: argparse.Namespace) -> None:
@@ -102,7 +121,7 @@ def _new(options: argparse.Namespace) -> None:
 def _play(options: argparse.Namespace) -> None:
     from rmft_verl.eval.human import play_by_hand
 
-    env_class = load_env(options.name, _dirs(options))
+    env_class = load_env(options.name, own_dirs(options.env_dir))
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed
     scenario, reward_seed, policy_seed = _drawn(env_class, _chosen(env_class, options), seed)
     print(f"{env_class.name}, seed {seed}. Ctrl-D or quit ends the game.\n")
@@ -110,7 +129,7 @@ def _play(options: argparse.Namespace) -> None:
 
 
 def _describe(options: argparse.Namespace) -> None:
-    env_class = load_env(options.name, _dirs(options))
+    env_class = load_env(options.name, own_dirs(options.env_dir))
     print(f"{env_class.name}  ({env_class.__module__}:{env_class.__qualname__})")
     for line in (inspect.getdoc(env_class) or "").splitlines():
         print(f"  {line}".rstrip())

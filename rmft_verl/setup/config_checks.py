@@ -137,13 +137,17 @@ def _check_selection(config: Config) -> None:
 
 def _check_options(config: Config) -> None:
     """Refuse options of one loss that another would ignore."""
+    owners: dict[str, list[str]] = {}
     for loss, method in METHODS.items():
-        for key in method.options if loss != config.update.loss else ():
-            value = _get(config, key)
-            if value != _get(Config(), key):
-                raise ConfigError(
-                    f"{key}={value!r} is an option of update.loss={loss}, not {config.update.loss!r}: leave it out"
-                )
+        for key in method.options:
+            owners.setdefault(key, []).append(loss)
+    for key, losses in owners.items():
+        value = _get(config, key)
+        if config.update.loss not in losses and value != _get(Config(), key):
+            raise ConfigError(
+                f"{key}={value!r} is an option of update.loss={' and '.join(losses)}, not {config.update.loss!r}: "
+                "leave it out"
+            )
 
 
 def _check_update(config: Config) -> None:

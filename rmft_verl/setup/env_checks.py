@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from rmft_verl.env import Env, make_generator
 from rmft_verl.env.tokens import PROBED_SCENARIOS, Budget
 from rmft_verl.players import can_play
 from rmft_verl.setup.warmup import PLAYER
-from rmft_verl.types import GameSpec, Scenario
+from rmft_verl.types import GameSpec, Oracle, Scenario
 
 
 def check_fit(config: Config, env_class: type[Env]) -> None:
@@ -24,7 +25,7 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
     bandits = [scenario for scenario, spec in games if not spec.full_information]
     name = config.env.name
     if config.selection.score == "posterior":
-        _check_prior(name, generator, bandits)
+        check_prior(name, generator, bandits)
     if config.update.loss == "grpo" and config.update.credit == "ucb" and len(bandits) < len(games):
         raise ConfigError(f"update.credit='ucb' needs arms, and {name} reveals all rewards: use score or strategic")
     if config.update.credit == "ucb":
@@ -49,7 +50,11 @@ def _check_bounds(name: str, specs: list[GameSpec]) -> None:
         )
 
 
-def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
+ROUNDING = 1e-3
+"""Means of scenarios may be rounded to three digits."""
+
+
+def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
     if not bandits:
         raise ConfigError(
             f"selection.score='posterior': {name} reveals all rewards, so there is no luck of exploration to remove; "
@@ -67,8 +72,29 @@ def _check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
             f"selection.score='posterior': the generator of {name} has no {error.name}(...); give it one "
             "(docs/write_an_env.md) or use selection.score=regret"
         ) from error
+    except TypeError as error:
+        raise ConfigError(
+            f"selection.score='posterior': prior() of {name} has other keywords than docs/write_an_env.md: {error}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"selection.score='posterior': {error}, or use selection.score=regret") from error
+
+
+def check_truth_of_prior(name: str, generator: Any, truths: Sequence[tuple[Scenario, Oracle]]) -> None:
+    """Raise ``ConfigError`` if the means of a drawn game have no chance under what ``generator.prior`` says of it."""
+    for scenario, oracle in truths:
+        prior, means_T_A = Prior(**generator.prior(scenario)), oracle.expected_T_A
+        if means_T_A.min() < prior.low - ROUNDING or means_T_A.max() > prior.high + ROUNDING:
+            raise ConfigError(
+                f"prior() of {name} says means between {prior.low:g} and {prior.high:g}, and a game has means from "
+                f"{means_T_A.min():.4g} to {means_T_A.max():.4g}: return the range that draw() draws from"
+            )
+        second, best = np.sort(means_T_A[0])[-2:]
+        if not prior.drifts and best - second < prior.min_gap - ROUNDING:
+            raise ConfigError(
+                f"prior() of {name} says min_gap={prior.min_gap:g}, and a game has a gap of {best - second:.4g}: "
+                "return the gap that draw() keeps"
+            )
 
 
 def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:

@@ -55,12 +55,25 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"  thinking is on: a thought and its answer must end within rollout.reply_tokens={rollout.reply_tokens}, "
             "or the reply counts as invalid"
         )
+    lines += _rollout_lines(config)
     if config.warmup.scenarios:
         lines.append(_warmup_line(config))
     lines.append("")
     lines += _memory_lines(prepared)
     lines += ["", "derived verl values:"]
     lines += [f"  {key} = {value}" for key, value in prepared.derived.items()]
+    return lines
+
+
+def _rollout_lines(config: Config) -> list[str]:
+    """Who plays and how replies are made, where that is not the model freely."""
+    rollout, lines = config.rollout, []
+    if rollout.player != "model":
+        lines.append(f"rollouts: {rollout.player} plays and says its moves; nothing is sampled but in evaluations")
+    if rollout.structured:
+        lines.append("replies: structured, the answer line can only be one that the game reads")
+    if rollout.examples:
+        lines.append(f"first message: behind {rollout.examples} worked example{'s' if rollout.examples > 1 else ''}")
     return lines
 
 

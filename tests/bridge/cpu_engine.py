@@ -100,7 +100,10 @@ def training_rows(
 ) -> Any:
     """verl's batch of ``samples`` by the method of ``config``; sample i is of play ``plays[i]``."""
     drawn = Samples(samples, list(range(len(samples)) if plays is None else plays), [0] * len(samples), Batch([], []))
-    return training_batch(config, samples, METHODS[config.update.loss].columns(drawn, config, None), old, **options)
+    method = METHODS[config.update.loss]
+    batch = training_batch(config, samples, method.columns(drawn, config, None), old, **options)
+    tu.assign_non_tensor(batch, force_group_size=method.together)
+    return batch
 
 
 def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:

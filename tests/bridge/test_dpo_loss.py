@@ -81,7 +81,6 @@ def test_loss_rewards_and_gradient_are_those_of_trl(sft_term: float, most_tokens
     gradient = gradient_of(model, expected)
 
     batch = training_rows(dpo(sft_term), samples, old=ref)
-    tu.assign_non_tensor(batch, force_group_size=2)
     value, found, ours, n_micro = train(model, batch, most_tokens=most_tokens)
     assert (n_micro > 1) == (most_tokens == 130)
     assert value == pytest.approx(expected.item(), rel=1e-5)
@@ -117,7 +116,6 @@ def test_the_reference_at_the_start_makes_no_margin() -> None:
     model, samples = small_model(), dialogues(4)
     with torch.no_grad():
         batch = training_rows(dpo(), samples, old=verl_rows(model, samples))
-    tu.assign_non_tensor(batch, force_group_size=2)
     value, _, metrics, _ = train(model, batch)
     assert value == pytest.approx(0.693147, rel=1e-5)
     assert metrics["update/dpo_margin"] == pytest.approx(0, abs=1e-5)

@@ -77,7 +77,13 @@ def random_model(family: str, directory: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SHORT = ("Qwen3", "Gemma3Text")
+"""Always run: untied embeddings; the largest vocabulary, tied, with sliding windows."""
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=() if name in SHORT else pytest.mark.soak) for name in FAMILIES]
+)
 def test_a_family_syncs_learns_and_is_exported(family: str, tmp_path: Path) -> None:
     model = random_model(family, tmp_path / "model")
     through_the_loop(prepare(load_config([*GIVEN, f"model.path={model}"])), tmp_path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def row(name: str, played: Sequence[Trajectory]) -> str:
     changes = []
     for one in played:
         actions, paid = [turn.action for turn in one.turns], [bool(turn.reward) for turn in one.turns]
-        same = [a == b for a, b in zip(actions, actions[1:], strict=False)]
+        same = [a == b for a, b in pairwise(actions)]
         changes.append(len(same) - sum(same))
         for reward, stayed in zip(paid, same, strict=False):
             repeats[reward].append(stayed)

@@ -60,6 +60,10 @@ BREAKS: dict[str, list[list[Change]]] = {
         [(STATE, f"{STATE}\n        int('x')")],
         [("return Oracle(", "return scenario.oracle(")],
     ],
+    "say": [
+        [('return f"Action: ', 'return f"I take ')],
+        [("self.scenario.actions[action]}\"", "self.scenario.actions[action - 1]}\"")],
+    ],
     "types": [
         [(NEXT, "return (seen, catch, False)")],
         [(NEXT, 'return StepResult("next", catch, done=False)')],
@@ -240,5 +244,8 @@ def test_a_story_may_ask_for_a_format_of_its_own(tmp_path: Path) -> None:
     path = write_plug_in("demo_env", tmp_path)
     text = path.read_text(encoding="utf-8").replace("\\nAction: NAME", "\\nI fish at the NAME today!")
     text = text.replace('r"action:[ *]{0,5}(\\w+)"', 'r"fish at the (\\w+) today"')
+    text = text.replace(
+        'f"Action: {self.scenario.actions[action]}"', 'f"I fish at the {self.scenario.actions[action]} today"'
+    )
     path.write_text(text, encoding="utf-8")
     assert check_env(load_env(str(path)), episodes=2) == 80

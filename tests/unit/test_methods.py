@@ -10,7 +10,7 @@ from toy_bandit import toy_trajectory
 
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
-from rmft_verl.config import Config, RolloutConfig, SelectionConfig, UpdateConfig
+from rmft_verl.config import Config, ConfigError, RolloutConfig, SelectionConfig, UpdateConfig
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.train.iteration_metrics import credit_metrics
 from rmft_verl.types import Batch, Scored, Trajectory
@@ -84,6 +84,8 @@ def test_a_method_says_what_it_trains_on(loss: str, trained: int, said: str) -> 
     assert METHODS[loss].trained(config) == trained and METHODS[loss].plan(config) == said
 
 
-def test_an_option_belongs_to_one_method() -> None:
-    keys = [key for method in METHODS.values() for key in method.options]
-    assert len(keys) == len(set(keys))
+def test_an_option_is_refused_by_the_methods_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"update\.margin=0\.1 is an option of update\.loss=dpo, not 'sft'"):
+        load_config(["update.margin=0.1"])
+    monkeypatch.setattr(type(METHODS["sft"]), "options", ("update.margin",))
+    assert load_config(["update.margin=0.1"]).update.margin == 0.1

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.env import Env, suites
+from rmft_verl.env.answers import grid
 from rmft_verl.env.check.replies import check_parser, choices, shares
 from rmft_verl.env.check.rules import RULES, blaming, require
 from rmft_verl.env.check.session import Session, check_session, story
 from rmft_verl.env.regret import uniform_regret
-from rmft_verl.types import Oracle, Scenario
+from rmft_verl.types import GameSpec, Oracle, Scenario
 
 __all__ = ["RULES", "check_env"]
 
@@ -53,6 +54,9 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
         with _playing("parse"):
             env = Session(env_class, scenario, seed, seed).env
             check_parser(env, scenario.actions, story(first), first.spec.full_information, thorough=seed == 0)
+        if hasattr(env_class, "say"):
+            with _playing("say"):
+                _check_say(Session(env_class, scenario, seed, seed).env, first.spec)
         require(json.dumps(scenario.to_json()) == written, "frozen")
         plays += zip(sessions, truths, strict=True)
         rounds += sum(len(session.results) for session in sessions)
@@ -135,6 +139,15 @@ def _check_tape(first: Session, second: Session) -> None:
     for t, (one, two, paid, paid_too) in enumerate(rounds):
         equal = one != two or paid.reward == paid_too.reward
         require(equal, "tape", f"action {one} paid {paid.reward:g} or {paid_too.reward:g} in round {t}")
+
+
+def _check_say(env: Any, spec: GameSpec) -> None:
+    """Check that ``parse`` reads what ``say`` says of every arm, or of some points of the simplex."""
+    for action in grid(spec.n_actions, most=30) if spec.full_information else range(spec.n_actions):
+        said = env.say(action)
+        read = env.parse(said) if isinstance(said, str) else None
+        same = read is not None and np.allclose(np.asarray(read), np.asarray(action), atol=1e-6)
+        require(same, "say", f"say({action}) is {said!r:.60}, which parse reads as {read}")
 
 
 def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:

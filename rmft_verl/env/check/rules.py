@@ -43,6 +43,10 @@ RULES: dict[str, Rule] = {
         "mend that line; a reply that cannot be used is parse's None, not an exception",
     ),
     # ---- what a player sees
+    "say": Rule(
+        "say(action), where there is one, must return a reply that parse reads as that action",
+        "say the name of scenario.actions[action] in the form that parse reads",
+    ),
     "types": Rule(
         "reset() must return an Observation, step(action) a StepResult and oracle() an Oracle",
         "return these types of rmft_verl.types",

@@ -1,4 +1,4 @@
-"""What is compared: recipes with overrides, or runs that were made before."""
+"""The arms of a comparison: recipes with overrides, or existing runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rmft_verl.setup.recipe import find_recipes
 from rmft_verl.types import RunError
 
 BASE = "base"
-"""Row of the models before training."""
+"""Name of the row of the models before training."""
 
 GIVEN = ("seed", "root", "name", "recipe", "dry_run")
 """Keys of a training run that the comparison sets itself."""
@@ -23,14 +23,14 @@ _LABEL = re.compile(r"[A-Za-z0-9_+-]+")
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing compared: a recipe to be trained once a seed, or runs there are."""
+    """One arm: a recipe to be trained once per seed, or existing runs."""
 
     label: str
     recipe: str = ""
     overrides: tuple[str, ...] = ()
-    """``key=value``, those of the arm after those of all."""
+    """``key=value``: those of all arms, then the arm's own."""
     runs: tuple[Path, ...] = ()
-    """Existing run directories, one a seed; then ``recipe`` is empty."""
+    """Existing run directories, one per seed; ``recipe`` is then empty."""
 
 
 def make_arms(
@@ -38,8 +38,7 @@ def make_arms(
 ) -> list[Arm]:
     """The arms of a command line: ``RECIPE``, ``--arm LABEL RECIPE key=value ...``, ``--run LABEL RUN ...``.
 
-    ``overrides`` go to every recipe. Raises ``RunError``, in one line, for what cannot be used and for labels that
-    collide.
+    ``overrides`` apply to every recipe. Raises ``RunError`` for unusable words and for labels that collide.
     """
     made = [_recipe_arm([recipe, recipe], overrides) for recipe in recipes]
     made += [_recipe_arm(words, overrides) for words in arms]

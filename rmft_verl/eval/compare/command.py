@@ -44,7 +44,7 @@ def add_compare(commands: Any) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit status: 0 done, 1 if a run or an evaluation failed (the table holds the others).
+    """Returns the exit status: 0, or 1 if a run or an evaluation failed (the table holds the others).
 
     Raises ``RunError`` before anything is trained if an arm, a target or a configuration cannot be used.
     """
@@ -90,7 +90,7 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs.zip with what they rest on."""
+    """Write table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs.zip with the evidence."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))

@@ -1,4 +1,4 @@
-"""How a comparison's runs got where they ended: what was played after each update, over the seeds."""
+"""Metrics of a comparison's runs after each update, over the seeds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ LEGEND = (
 
 
 def markdown(arms: Arms) -> str:
-    """A table a metric, with a row an arm and a column a number of updates.
+    """One table per metric: a row per arm, a column per number of updates.
 
-    Held-out plays where all runs of an arm have them, else the training rollouts of the model with as many updates,
-    which are played on fresh scenarios before anything is learnt from them; nothing where an algorithm plays those.
+    A cell uses held-out trajectories if all runs of the arm have them, else the training rollouts of the model with as
+    many updates, which are played on fresh scenarios before it learns from them. A cell is empty if an algorithm
+    plays them.
     """
     updates = range(1 + max(int(run.rows[-1]["iteration"]) for runs in arms.values() for run in runs))
     parts = []
@@ -36,7 +37,7 @@ def markdown(arms: Arms) -> str:
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean and 95 % t-interval of one value a seed; NaN bounds for a single seed or equal values."""
+    """Mean and 95 % t-interval of one value per seed; NaN bounds for a single seed or equal values."""
     from scipy import stats
 
     mean, n = float(np.mean(values)), len(values)

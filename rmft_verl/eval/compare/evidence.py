@@ -1,4 +1,4 @@
-"""What a comparison rests on, small enough to lie beside its table: runs without their words, tokens and weights."""
+"""The evidence of a comparison, small enough to store beside it: runs without words, tokens and weights."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rmft_verl.types import Trajectory
 
 
 def write_evidence(run: Outcome, folder: Path) -> None:
-    """Write ``folder``/LABEL_seedS: what ``compare`` reads of a run, itself a run that ``compare`` reads.
+    """Write ``folder``/LABEL_seedS: a run that holds only what ``compare`` reads of ``run``.
 
-    It takes the place of other evidence, as the table that it is written beside does; a whole run stays.
+    Like the table beside it, it replaces its predecessor, but not a run with checkpoints.
     """
     small = RunDir(folder / f"{run.label}_seed{run.seed}")
     if small.path.resolve() == run.path.resolve():
@@ -38,17 +38,17 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
     shutil.copyfile(run.path / "report" / "table.json", small.report / "table.json")
     config = OmegaConf.load(run.path / "config.yaml")
-    config.root = "runs"  # where it was made is nobody's business
+    config.root = "runs"  # do not publish where the run was made
     write_text(small.config, OmegaConf.to_yaml(config))
     small.write_state(RunState(iteration=last, phase="save"))
 
 
 def pack(folder: Path) -> None:
-    """Put the evidence in ``folder`` into the archive ``folder``.zip, in place of the files; whole runs stay."""
+    """Move the evidence in ``folder`` into the archive ``folder``.zip; runs with checkpoints stay."""
     small = [path for path in sorted(folder.iterdir()) if path.is_dir() and not (path / "checkpoints").exists()]
     with replacing(_archive(folder)) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         for path in (file for run in small for file in sorted(run.rglob("*")) if file.is_file()):
-            entry = ZipInfo(path.relative_to(folder).as_posix())  # without a date: equal evidence is an equal archive
+            entry = ZipInfo(path.relative_to(folder).as_posix())  # no date: equal evidence gives equal archives
             archive.writestr(entry, path.read_bytes(), ZIP_DEFLATED)
     for run in small:
         shutil.rmtree(run)
@@ -57,7 +57,7 @@ def pack(folder: Path) -> None:
 
 
 def unpack(folder: Path) -> None:
-    """Put what ``folder``.zip has of runs that are not in ``folder`` there; nothing if there is no such archive."""
+    """Extract the runs of ``folder``.zip that ``folder`` lacks; do nothing if there is no archive."""
     if not _archive(folder).is_file():
         return
     with ZipFile(_archive(folder)) as archive:

@@ -1,4 +1,4 @@
-"""One figure of a comparison: regret by iteration, and regret against suffix failures; a row an environment."""
+"""One figure of a comparison: regret by iteration, and regret against suffix failures; one row per environment."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 HELD_OUT, ROLLOUTS, KEPT = "heldout/normalized_regret", "rollout/normalized_regret", "kept/normalized_regret"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
-"""Of arms beyond the palette, which starts again."""
+"""Dashes of the arms: the next one each time that the palette starts again."""
 
 BASE_STYLE = ("#000000", (0, (6, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-"""Of arms, so that they can be told apart without their colors."""
+"""Markers of the arms, which tell them apart without colors."""
 
 REFERENCE_MARKERS = ("+", "x", "1", "2", "3", "4", "*")
 
 
 def draw(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
-    """Left, normalized regret by iteration: held out, or of the rollouts and of what was kept of them (dashed).
+    """Draw normalized regret by iteration (left) and held-out regret against SuffFailFreq (right).
 
-    Held out where there was an evaluation between the first and the last, or where environments are mixed. Thick lines
-    are means over seeds, thin ones single seeds, horizontal ones the base and the reference players; more arms than the
-    palette has colors leave room for the means alone. Right, held-out regret against SuffFailFreq; in games that have
-    none, regret alone. Large markers are arms, small ones single seeds.
+    The left panel shows held-out regret if there were evaluations between the first and the last, or if environments
+    are mixed; else the regret of rollouts and of kept trajectories (dashed). Thick lines are means over seeds, thin
+    lines single seeds, horizontal lines the base and the reference players. With more arms than colors it omits single
+    seeds and kept trajectories. Games without SuffFailFreq show regret alone on the right. Large markers are arms,
+    small ones single seeds.
     """
     from matplotlib.figure import Figure
 
@@ -64,7 +65,7 @@ Style = dict[str, Any]
 
 
 def _styles(labels: Sequence[str], comparisons: Sequence[Comparison]) -> dict[str, Style]:
-    """Row name -> how it is drawn: color, dash and marker."""
+    """Row name -> its color, dash, marker and line width."""
     styles: dict[str, Style] = {}
     for index, label in enumerate(labels):
         round_, place = divmod(index, len(SUBJECT_COLORS))
@@ -139,7 +140,7 @@ def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Styl
 
 
 def _course(run: Outcome, key: str) -> dict[int, float]:
-    """Iteration -> value, where there is one that the model played."""
+    """Iteration -> value; empty for rollouts that an algorithm played."""
     if run.taught and key in (ROLLOUTS, KEPT):
         return {}
     return {int(row["iteration"]): float(row[key]) for row in run.rows if row.get(key) is not None}

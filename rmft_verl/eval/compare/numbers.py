@@ -1,4 +1,4 @@
-"""Outcomes -> one table an environment: regret, its change and how sure that is, behavior, budget."""
+"""Outcomes -> one table per environment: regret, its change with intervals, behavior, budget."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rmft_verl.eval.table import EvalRow, summarize
 from rmft_verl.types import RunError, Trajectory
 
 MOST_UNEQUAL = 0.1
-"""Arms whose sampled tokens differ by a larger share are no fair comparison."""
+"""Largest share by which the sampled tokens of arms may differ in a fair comparison."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Of normalized regret: relative, or the plain difference where the regret before is not above 0."""
+    """Change of normalized regret: relative, or the plain difference if the regret before is not above 0."""
 
     relative: bool
     interval: Interval
-    """Over scenarios and seeds (``metrics.two_level``)."""
+    """Interval over scenarios and seeds (``metrics.two_level``)."""
     over_scenarios: Interval | None
-    """Over scenarios alone; None if the two sides were played on different ones."""
+    """Interval over scenarios alone; None if the two sides were played on different ones."""
     by_seed: tuple[float, ...]
-    """Empty where the two sides are not paired by seed and scenario."""
+    """Change of each seed; empty if the sides are not paired by seed and scenario."""
 
     @property
     def spread(self) -> float:
@@ -38,11 +38,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """How the arm does on a target that it was not trained for."""
+    """Result of a player on a target that it was not trained for."""
 
     regret: Interval
     change: Change | None = None
-    """Against its base."""
+    """Change against its base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +52,14 @@ class Line:
     kind: str
     """``base``, ``arm`` or ``reference``."""
     play: EvalRow
-    """All its held-out plays, of all seeds: regret with the interval over scenarios, and behavior."""
+    """Summary of its held-out trajectories of all seeds; the regret's interval is over scenarios."""
     seeds: tuple[int, ...] = ()
     by_seed: tuple[float, ...] = ()
     """Normalized regret of each seed."""
     against_base: Change | None = None
     against_first: Change | None = None
     optimism_gap: float = UNKNOWN
-    """Held-out regret minus that of the last iteration's kept plays, mean over seeds."""
+    """Held-out regret minus that of the last iteration's kept trajectories, mean over seeds."""
     tokens_sampled: float = UNKNOWN
     tokens_trained: float = UNKNOWN
     seconds: float = UNKNOWN
@@ -76,27 +76,26 @@ class Comparison:
 
     environment: str
     first: str
-    """Label of the arm that ``against_first`` is against."""
+    """Label of the arm that ``against_first`` compares with."""
     paired: bool
     """Whether all arms were measured on the same scenarios."""
     lines: tuple[Line, ...]
 
 
 Arms = Mapping[str, Sequence[Outcome]]
-"""Label -> its runs, one a seed."""
+"""Label -> its runs, one per seed."""
 
 Players = Mapping[str, Mapping[str, Sequence[Trajectory]]]
-"""Environment -> reference player -> its plays."""
+"""Environment -> reference player -> its trajectories."""
 
 Beyond = Mapping[str, Mapping[str, Elsewhere]]
-"""Label, ``base_of(label)`` or reference player -> target -> how it does there."""
+"""Label, ``base_of(label)`` or reference player -> target -> its result there."""
 
 
 def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
     """One comparison for each environment that the arms were measured in.
 
-    Raises ``RunError`` if the environment of a run cannot be loaded or the runs of one arm were measured on different
-    scenarios.
+    Raises ``RunError`` if an environment cannot be loaded or the runs of one arm were measured on different scenarios.
     """
     for label, runs in arms.items():
         if len({run.measured_on for run in runs}) > 1:
@@ -133,7 +132,7 @@ def _compare(
 
 
 def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
-    """A line for each untrained player and set of scenarios: one, unless the arms start from different models."""
+    """One line per untrained player and set of scenarios: a single line if the arms share both."""
     groups: dict[tuple[str, frozenset[str]], list[Outcome]] = {}
     for runs in arms.values():
         for run in runs:
@@ -148,7 +147,7 @@ def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
 
 
 def base_of(label: str) -> str:
-    """What the untrained player of an arm is called where there are several."""
+    """Name of the untrained player of an arm if there are several."""
     return f"{BASE} ({label})"
 
 
@@ -183,10 +182,10 @@ def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewher
 
 
 def _by_seed(first: Sequence[Outcome], runs: Sequence[Outcome]) -> tuple[Sequence[Outcome], Sequence[Outcome], bool]:
-    """The runs of two arms to hold against each other, and whether they are paired by seed.
+    """The runs of two arms to compare, and whether they are paired by seed.
 
-    Those of the common seeds where there are two or more, or where an arm has but one; else all of them, not paired:
-    one pair of runs knows nothing of how much seeds differ.
+    Runs of common seeds are paired if there are at least two such seeds, or one if an arm has a single run. Otherwise
+    all runs are compared unpaired: one pair says nothing about how much seeds differ.
     """
     common = {run.seed for run in first} & {run.seed for run in runs}
     if len(common) < min(2, len(first), len(runs)):
@@ -202,7 +201,7 @@ def change(
     same_seeds: bool = True,
     same_scenarios: bool = True,
 ) -> Change | None:
-    """From the plays of all seeds before to those after; None where there is no scale to measure on."""
+    """Change from the trajectories of all seeds before to those after; None if no change is defined."""
     earlier, later = ([play for plays in side for play in plays] for side in (before, after))
     relative = value_or(UNKNOWN, metrics.normalized_regret, earlier) > 0
     plain = metrics.relative_change if relative else metrics.absolute_change
@@ -223,7 +222,7 @@ def change(
 
 
 def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
-    """What a reader must know before the numbers, a line each."""
+    """Caveats that a reader must know, one line each."""
     found = [
         f"{one.environment}: the arms were measured on different scenarios, so their differences are not paired"
         for one in comparisons
@@ -251,7 +250,7 @@ def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN for none."""
+    """Mean of the values; NaN for none."""
     return float(np.mean(values)) if values else UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Base and trained models on targets they were not trained for, through ``rmft-verl eval``; what is on file stays."""
+"""Base and trained models on targets they were not trained for, by ``rmft-verl eval``; stored results are reused."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from rmft_verl.store.tracking import warn
 from rmft_verl.types import Trajectory, content_hash
 
 SEED = 0
-"""Of the scenarios and draws: those of every evaluation that does not ask for others."""
+"""Seed of the scenarios and draws: the default of ``rmft-verl eval``."""
 
 Played = Mapping[str, Sequence[Trajectory]]
-"""Target -> the plays of one model."""
+"""Target -> the trajectories of one model."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What every model is examined on, and how."""
+    """The targets that every model is evaluated on, and the settings."""
 
     targets: Sequence[Target]
     scenarios: int
     overrides: Sequence[str] = ()
     """``key=value`` over the configuration of every run, such as a longer context."""
     only_read: bool = False
-    """Take what is on file; start no model."""
+    """Read what is stored; start no model."""
 
 
 def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhere]], list[str]]:
-    """How the arms, their bases and the reference players do on each target; and what to say of those that failed."""
+    """Results of arms, bases and reference players on each target; messages about failures."""
     found: dict[str, dict[str, Elsewhere]] = {}
     failed: list[str] = []
     bases: dict[str, Played] = {}
@@ -67,7 +67,7 @@ def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhe
 
 
 def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Played:
-    """The untrained player of runs that share it: from the first run that has it on file, else played once."""
+    """The trajectories of the shared base: from the first run that stores them, else played once."""
     for run in alike:
         stored = _stored(_directory(run, "base", asked), asked)
         if len(stored) == len(asked.targets):
@@ -76,7 +76,7 @@ def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Pl
 
 
 def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> Played:
-    """The plays of a run's ``base`` or ``trained`` model, as far as there are any after playing what is missing."""
+    """The trajectories of a run's ``base`` or ``trained`` model; missing targets are evaluated first."""
     directory = _directory(run, which, asked)
     stored = _stored(directory, asked)
     missing = [target.name for target in asked.targets if target.name not in stored]
@@ -100,13 +100,13 @@ def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> 
 
 
 def _directory(run: Outcome, which: str, asked: Examination) -> Path:
-    """One for each number of updates and each set of overrides: what another model has played is not taken."""
+    """One directory per number of updates and set of overrides, so that other models' results are not reused."""
     name = which if which == "base" else f"{which}_{int(run.rows[-1]['iteration']):03d}"
     return run.path / "evals" / (f"{name}_{content_hash(sorted(asked.overrides))[:8]}" if asked.overrides else name)
 
 
 def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
-    """The targets whose every episode is on file."""
+    """The trajectories of the targets whose episodes are all stored."""
     found: dict[str, list[Trajectory]] = {}
     for target in asked.targets:
         known = EvalDir(directory).stored(target.name, MODEL)

@@ -1,4 +1,4 @@
-"""The classical players that every arm is shown beside, on the same held-out scenarios."""
+"""The classical players that arms are compared with, on the same held-out scenarios."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rmft_verl.eval.metrics import scored
 from rmft_verl.types import RolloutRequest, Trajectory
 
 EPISODES = 3
-"""In each scenario; the first has the draws that the models met."""
+"""Episodes in each scenario; the first has the draws that the models met."""
 
 
 def play_references(outcome: Outcome) -> dict[str, dict[str, list[Trajectory]]]:
-    """Environment -> reference player -> its plays of the scenarios that a run was measured on."""
+    """Environment -> reference player -> its trajectories on the held-out scenarios of a run."""
     env_class = load_env(outcome.config["env.name"], outcome.config.get("env_dirs", ()))
     kinds = {play.scenario.env: play.oracle.kind for play in scored(outcome.base)}
     found: dict[str, dict[str, list[Trajectory]]] = {}

@@ -1,4 +1,4 @@
-"""What a finished run says, read from its files."""
+"""The outcome of a finished run, read from its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START = (
     "rollout.top_p",
     "eval.temperature",
 )
-"""Keys by which the untrained players of two runs differ."""
+"""Prefixes of the keys that determine the untrained player of a run."""
 
 Row = Mapping[str, Any]
 """One iteration of metrics.jsonl."""
@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: the held-out plays of its base and its last model, and what it took."""
+    """One run: the held-out trajectories of its base and its last model, and its cost."""
 
     label: str
     seed: int
@@ -44,7 +44,7 @@ class Outcome:
     base: tuple[Trajectory, ...]
     trained: tuple[Trajectory, ...]
     kept: tuple[Trajectory, ...]
-    """What the last iteration was trained on."""
+    """The kept trajectories of the last iteration."""
     rows: tuple[Row, ...]
 
     @cached_property
@@ -58,7 +58,7 @@ class Outcome:
 
     @cached_property
     def measured_on(self) -> frozenset[str]:
-        """Ids of the held-out scenarios: runs with the same ones can be paired."""
+        """Ids of the held-out scenarios; runs with equal ids can be paired."""
         return frozenset(scenario.id for scenario in self.scenarios)
 
     @property
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def taught(self) -> bool:
-        """Whether an algorithm played the rollouts, which then say nothing of the model."""
+        """Whether an algorithm played the rollouts, which then say nothing about the model."""
         return str(self.config.get("rollout.player", "model")) != "model"
 
     @property

@@ -1,4 +1,4 @@
-"""The run directory of every arm and seed: ROOT/LABEL_seedS, or one made before. What is missing is trained."""
+"""The run directory of every arm and seed: ROOT/LABEL_seedS, or an existing one. Missing runs are trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Planned:
     seed: int
     path: Path
     arguments: tuple[str, ...] = ()
-    """Of ``rmft_verl.main``; empty for a run that was made before."""
+    """Arguments of ``rmft_verl.main``; empty for an existing run."""
     env_dirs: tuple[str, ...] = ()
     """Folders with drop-in environments."""
 
@@ -37,10 +37,10 @@ class Planned:
 
 
 def plan(arms: Sequence[Arm], seeds: Sequence[int], root: Path, *, only_read: bool = False) -> list[Planned]:
-    """Every run, seed by seed, so that a comparison that is cut off holds all arms.
+    """Existing runs, then those of recipes seed by seed, so that an interrupted comparison covers all arms.
 
-    Every configuration is loaded and checked. Raises ``RunError`` for one that cannot run, for a run made before that
-    has not finished, and for a run of another configuration; ``only_read`` only warns of the last.
+    Every configuration is loaded and checked. Raises ``RunError`` for one that cannot run, an existing run that has not
+    finished, or a run of another configuration (with ``only_read`` a warning).
     """
     made_before = [run for arm in arms if not arm.recipe for run in _runs_made(arm)]
     planned = [_planned(arm, seed, root, only_read) for seed in seeds for arm in arms if arm.recipe]
@@ -94,9 +94,9 @@ def _check_stored(run: Planned, config: Config, only_read: bool) -> None:
 
 
 def train(planned: Sequence[Planned]) -> list[str]:
-    """Train every run that has not finished, one after another; returns what to say of those that failed.
+    """Train every run that has not finished, one after another; returns a message for each that failed.
 
-    A run that was cut off goes on after its last finished phase.
+    An interrupted run resumes after its last finished phase.
     """
     missing = [run for run in planned if not run.finished]
     failed: list[str] = []
@@ -112,7 +112,7 @@ def train(planned: Sequence[Planned]) -> list[str]:
 def call(command: Sequence[str]) -> int:
     """Run a command in this terminal until it ends; returns its exit status.
 
-    An interrupt reaches the command too: it is given the time to stop its own processes.
+    An interrupt also reaches the command; this waits until it has stopped its own processes.
     """
     process = subprocess.Popen(list(command))
     try:

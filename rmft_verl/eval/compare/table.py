@@ -18,7 +18,7 @@ Cell = Callable[[Line], str]
 
 
 def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
-    """The table on a terminal: of each environment what was reached, and how it was played and what it took."""
+    """Text for a terminal, two tables per environment: regret with changes, then behavior and budget."""
     tables: list[Any] = []
     for one in comparisons:
         for columns in (_reached(one), _played()):
@@ -30,7 +30,7 @@ def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
 
 
 def markdown(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
-    """One table an environment."""
+    """One Markdown table per environment."""
     lines: list[str] = []
     for one in comparisons:
         columns = _reached(one) | _played()
@@ -118,7 +118,7 @@ def numbers(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> dict[s
 
 
 def csv_text(comparisons: Sequence[Comparison]) -> str:
-    """A line a player and environment, nested names joined by dots; values over seeds are in the JSON only."""
+    """One line per player and environment; dots join nested names. Values per seed are in the JSON only."""
     rows = [
         {"environment": one.environment, "player": line.name} | _flat(_plain(_line(line)))
         for one in comparisons
@@ -169,7 +169,7 @@ def _change_json(change: Change | None) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """None for NaN, whatever the nesting."""
+    """Replace NaN by None at any depth."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list):

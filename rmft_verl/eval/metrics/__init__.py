@@ -1,8 +1,8 @@
-"""How well and how a player played: pure functions of trajectories (docs/metrics.md has every formula).
+"""Metrics of regret and behavior: pure functions of trajectories (docs/metrics.md has every formula).
 
-Rewards and regrets are in reward units. A function of one trajectory raises ``ValueError`` where it counts arms and the
-trajectory plays points of the simplex (full information); a function of a set looks at the bandit plays of the set only
-and is NaN if there is none, so sets of mixed environments can be measured. A round that was not played chooses no arm.
+Rewards and regrets are in reward units. A function of one trajectory that counts arms raises ``ValueError`` if the
+trajectory plays points of the simplex (full information). A function of a set that counts arms uses only the bandit
+trajectories, so a set may mix environments, and is NaN if there are none. A round that was not played chooses no arm.
 """
 
 from rmft_verl.eval.metrics.behavior import (

@@ -1,7 +1,8 @@
-"""What a player chose, in bandits by counting arms.
+"""Metrics of what a player chose; in bandits they count arms.
 
-Suffix failures, MinFrac, GreedyFrac and MedianReward as in Krishnamurthy et al. 2024 (Can large language models explore
-in-context?), their section on identifying failures; action coverage as in Schmied et al. 2025 (LLMs are greedy agents).
+Suffix failures, MinFrac, GreedyFrac and MedianReward follow Krishnamurthy et al. 2024 (Can large language models
+explore in-context?), section on identifying failures; action coverage follows Schmied et al. 2025 (LLMs are greedy
+agents).
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from rmft_verl.env.regret import REGRETS
 from rmft_verl.types import Oracle, Trajectory
 
 ROUNDING = 1e-9
-"""Two actions whose totals differ by less, in reward units, are equally good."""
+"""Totals that differ by less than this many reward units count as equal."""
 
 
 def suffix_failure(trajectory: Trajectory, t: int | None = None) -> bool:
     """True if no best arm is chosen in rounds t..T, counted from 1; t is T // 2 by default (SuffFail).
 
-    A best arm has the highest expected reward of its round; where several tie, each of them is best. ``ValueError`` for
-    points of the simplex and for a t outside 1..T.
+    A best arm has the highest expected reward of its round; all tied arms are best. ``ValueError`` for points of the
+    simplex and for a t outside 1..T.
     """
     start = _index(trajectory, max(trajectory.scenario.horizon // 2, 1) if t is None else t)
     arms_T, best_T_A = arms_played(trajectory)[start:], _best_T_A(trajectory.oracle)[start:]
@@ -30,7 +31,7 @@ def suffix_failure(trajectory: Trajectory, t: int | None = None) -> bool:
 
 
 def suffix_failure_frequency(trajectories: Sequence[Trajectory], t: int | None = None) -> float:
-    """Share of the bandit plays with a suffix failure, in [0, 1] (SuffFailFreq); NaN if there is none."""
+    """Share of the bandit trajectories with a suffix failure, in [0, 1] (SuffFailFreq); NaN if there are none."""
     return _mean([suffix_failure(trajectory, t) for trajectory in bandits(trajectories)])
 
 
@@ -42,15 +43,15 @@ def min_fraction(trajectory: Trajectory) -> float:
 
 
 def scaled_min_fraction(trajectories: Sequence[Trajectory]) -> float:
-    """Mean of K x MinFrac over the bandit plays, in [0, 1]: 1 if every arm is pulled equally often; NaN if none."""
+    """Mean K x MinFrac of the bandit trajectories, in [0, 1]; 1 if all arms are pulled equally often; NaN if none."""
     return _mean([len(play.scenario.actions) * min_fraction(play) for play in bandits(trajectories)])
 
 
 def greedy_choices(trajectory: Trajectory) -> list[bool]:
-    """For each round played: whether the arm had the largest average reward so far.
+    """For each round played: whether its arm had the largest average reward so far.
 
-    A pull of an arm never tried counts as greedy: with this convention the published rows come out, without it they are
-    low by about K / T.
+    The first pull of an arm counts as greedy. This convention reproduces the published rows; without it the shares are
+    too low by about K / T.
     """
     n_arms = len(trajectory.scenario.actions)
     counts, sums = [0] * n_arms, [0.0] * n_arms
@@ -69,10 +70,10 @@ def greedy_fraction(trajectories: Sequence[Trajectory]) -> float:
 
 
 def median_reward(trajectories: Sequence[Trajectory]) -> float:
-    """Median over bandit plays of the time-averaged drawn reward, rescaled: 0 the worst arm's mean, 1 the best's.
+    """Median over bandit trajectories of the mean drawn reward, rescaled: 0 is the worst arm's mean, 1 the best's.
 
-    Of drifting arms, the means over the rounds played of the worst and of the best. Plays without a round, or whose
-    arms are all equally good, have no such scale and are left out; NaN if none remains.
+    If the arms drift, worst and best are those of each round played. Trajectories without a round, or whose arms are
+    all equally good, have no such scale and are left out; NaN if none remains.
     """
     rescaled = []
     for trajectory in bandits(trajectories):
@@ -91,9 +92,9 @@ def coverage_curve(trajectory: Trajectory) -> np.ndarray:
 
 
 def action_coverage(trajectories: Sequence[Trajectory], t: int | None = None) -> float:
-    """Mean over the bandit plays of the fraction of arms tried by round t (T by default), in [0, 1]; NaN if none.
+    """Mean over bandit trajectories of the fraction of arms tried by round t (T by default), in [0, 1]; NaN if none.
 
-    Low coverage is the greediness of Schmied et al. 2025. ``ValueError`` for a t outside 1..T.
+    Schmied et al. 2025 measure greediness by low coverage. ``ValueError`` for a t outside 1..T.
     """
     plays = bandits(trajectories)
     return _mean([coverage_curve(p)[_index(p, p.scenario.horizon if t is None else t)] for p in plays])
@@ -102,8 +103,8 @@ def action_coverage(trajectories: Sequence[Trajectory], t: int | None = None) ->
 def best_arm_mass(trajectory: Trajectory) -> np.ndarray:
     """Probability put on the best action in each round, shape (T,): 0 or 1 for an arm, 0 for a round not played.
 
-    Best is the highest expected reward of the round; under external regret, the highest total over all rounds. Where
-    several tie, their masses are added.
+    The best action has the highest expected reward of the round or, under external regret, the highest total over all
+    rounds. The masses of tied actions are added.
     """
     best_T_A = _best_T_A(trajectory.oracle)
     mass_T = np.zeros(trajectory.scenario.horizon)
@@ -116,9 +117,9 @@ def best_arm_mass(trajectory: Trajectory) -> np.ndarray:
 
 
 def best_arm_frequency(trajectories: Sequence[Trajectory]) -> float:
-    """Mean over plays and rounds of ``best_arm_mass``, in [0, 1]; in bandits how often a best arm is chosen.
+    """Mean of ``best_arm_mass`` over trajectories and rounds, in [0, 1]; in bandits the share of rounds on a best arm.
 
-    Plays of bandits and of full-information games alike; NaN if the truth of none is known.
+    For bandits and full-information games alike; NaN if no truth is known.
     """
     return _mean([float(best_arm_mass(play).mean()) for play in trajectories if play.oracle.kind in REGRETS])
 
@@ -129,14 +130,14 @@ def invalid_rate(trajectories: Sequence[Trajectory]) -> float:
 
 
 def cut_rate(trajectories: Sequence[Trajectory]) -> float:
-    """Share of all replies that ran into their token cap, in [0, 1]; NaN if there was none."""
+    """Share of all replies that reached their token cap, in [0, 1]; NaN if there was none."""
     return _mean([turn.cut for trajectory in trajectories for turn in trajectory.turns])
 
 
 def bandits(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """The plays of arms whose truth is known: neither points of the simplex nor a failed environment.
+    """The bandit trajectories with a known truth: no points of the simplex, no failed environment.
 
-    A play that ended before its first action tells by its regret: external is that of full information.
+    A trajectory without an action is classified by its regret: external regret means full information.
     """
 
     def counts(play: Trajectory) -> bool:
@@ -165,7 +166,7 @@ def arms_played(trajectory: Trajectory) -> np.ndarray:
 
 
 def _best_T_A(oracle: Oracle) -> np.ndarray:
-    """Whether each action is a best one of its round, shape (T, A)."""
+    """Whether each action is a best one by the rule of ``best_arm_mass``, shape (T, A)."""
     expected_T_A = oracle.expected_T_A
     if oracle.kind != "external":
         return np.asarray(expected_T_A == expected_T_A.max(axis=1, keepdims=True))

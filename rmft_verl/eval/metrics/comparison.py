@@ -1,4 +1,4 @@
-"""Who beats whom: pairwise win rates (Nie et al. 2025, EVOLvE)."""
+"""Pairwise win rates of players (Nie et al. 2025, EVOLvE)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rmft_verl.eval.metrics.scale import scored
 from rmft_verl.types import Trajectory
 
 SIGNIFICANCE = 0.05
-"""Two-sided level of one comparison; there is no correction for the number of comparisons, as in EVOLvE."""
+"""Two-sided level of one comparison, not corrected for the number of comparisons, as in EVOLvE."""
 
 
 class WinRate(NamedTuple):
-    """Shares of a player's comparisons, in [0, 1], adding up to 1. The win rate is ``wins``: a tie is no win."""
+    """Shares of a player's comparisons, in [0, 1], summing to 1. The win rate is ``wins``: a tie is no win."""
 
     wins: float
     ties: float
@@ -27,8 +27,8 @@ def win_rates(configurations: Sequence[Mapping[str, Sequence[Trajectory]]]) -> d
     """Each player's win rate over all pairs of players in all configurations.
 
     A configuration maps each player to its runs of one law of games (one suite: K, gap, reward law, horizon). A player
-    wins where its mean cumulative reward is higher and Welch's t-test over the runs has p < 0.05; else it is a tie.
-    ``ValueError`` if a configuration has fewer than two players or a player fewer than two scored runs in it.
+    wins if its mean cumulative reward is higher and Welch's t-test over the runs has p < 0.05; else it is a tie.
+    ``ValueError`` if a configuration has fewer than two players, or a player with fewer than two scored runs.
     """
     outcomes: dict[str, list[int]] = {}
     for sets in configurations:
@@ -46,7 +46,7 @@ def win_rates(configurations: Sequence[Mapping[str, Sequence[Trajectory]]]) -> d
 
 
 def cumulative_reward(trajectory: Trajectory) -> float:
-    """Sum of the drawn rewards, in reward units; a round not played counts as uniform play, as it does in regret."""
+    """Sum of the drawn rewards, in reward units; a round not played counts as uniform play, as in regret."""
     paid = [turn.reward for turn in trajectory.turns if turn.action is not None and turn.reward is not None]
     return float(sum(paid) + trajectory.oracle.expected_T_A[len(paid) :].mean(axis=1).sum())
 

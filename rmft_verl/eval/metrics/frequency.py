@@ -1,8 +1,8 @@
-"""Frequency bias: choosing what was chosen most, not what paid most (Schmied et al. 2025, LLMs are greedy agents).
+"""Frequency bias: choosing the most frequent arm, not the best one (Schmied et al. 2025, LLMs are greedy agents).
 
-Schmied et al. ask for the next action after histories whose last action is repeated more and more often. Here the
-histories are the ones that were played, so any evaluation can be measured, and only rounds in which the two habits
-differ are counted: where the most frequent arm is also the one of best average, choosing it shows neither.
+Schmied et al. ask for the next action after histories that repeat the last action more and more often. Here the
+histories are those that were played, so any evaluation can be measured. Only rounds in which the two habits differ are
+counted: if the most frequent arm also has the best average, choosing it shows neither habit.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from rmft_verl.types import Trajectory
 
 
 class FrequencyBias(NamedTuple):
-    """Choices by how often the last action had been repeated; index r of each array is r repeats, shape (R,) each.
+    """Choices by the number of repeats of the last action: arrays of shape (R,) whose index r is r repeats.
 
-    Shares lie in [0, 1] and add up to 1; NaN where no round was counted.
+    Shares lie in [0, 1] and sum to 1; NaN where no round was counted.
     """
 
     rounds_R: np.ndarray
-    """Rounds counted: the arms chosen most often so far are all others than the arms of best average so far."""
+    """Number of rounds counted: those in which no arm is both most frequent and best on average so far."""
     frequent_R: np.ndarray
-    """Share that chose an arm chosen most often so far."""
+    """Share that chose a most frequent arm so far."""
     greedy_R: np.ndarray
-    """Share that chose an arm of best average so far."""
+    """Share that chose an arm with the best average so far."""
     other_R: np.ndarray
     """Share that chose another arm, tried or not."""
     entropy_R: np.ndarray
-    """Entropy in nats of the arm chosen, within a scenario, averaged over the rounds counted; from few plays of a
-    scenario it is too low (0 from one)."""
+    """Entropy in nats of the arm chosen within a scenario, averaged over the rounds counted; too low if few rounds of a
+    scenario are counted (0 for one)."""
 
 
 def frequency_bias(trajectories: Sequence[Trajectory]) -> FrequencyBias:
-    """The frequency bias of the bandit plays, in arrays as long as the longest run of one arm.
+    """The frequency bias of the bandit trajectories.
 
-    0 repeats: the arm before the last one was another. The arrays are empty if no bandit round follows another.
+    0 repeats: the last arm differs from the one before it, or is the first. The arrays are as long as the longest run
+    of one arm before a later round; they are empty if no bandit round follows another.
     """
     kinds: dict[int, list[int]] = {}
     chosen: dict[int, dict[str, list[int]]] = {}
@@ -59,9 +60,9 @@ def frequency_bias(trajectories: Sequence[Trajectory]) -> FrequencyBias:
 
 
 def action_entropy(trajectories: Sequence[Trajectory]) -> float:
-    """Mean over the bandit plays of the entropy of the arms chosen over log K, in [0, 1]; NaN if no round was played.
+    """Mean over bandit trajectories of (entropy of the arms chosen) / log K, in [0, 1]; NaN if no round was played.
 
-    1 if every arm is chosen equally often, 0 if one arm is chosen throughout.
+    1 if all arms are chosen equally often, 0 if only one arm is chosen.
     """
     values = []
     for play in bandits(trajectories):
@@ -75,7 +76,7 @@ FREQUENT, GREEDY, OTHER = range(3)
 
 
 def _conflicts(play: Trajectory) -> Iterator[tuple[int, int, int]]:
-    """(repeats of the last action, kind of choice, arm) of each round in which frequent and greedy arms differ."""
+    """(repeats of the last action, kind of choice, arm) of each round in which no arm is both frequent and greedy."""
     n_arms = len(play.scenario.actions)
     counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
     last, run = -1, 0
@@ -92,7 +93,7 @@ def _conflicts(play: Trajectory) -> Iterator[tuple[int, int, int]]:
 
 
 def _run_lengths(play: Trajectory) -> list[int]:
-    """How often in a row the arm before each later round had been chosen by then."""
+    """For each round but the last: how many times in a row its arm has been chosen up to then."""
     lengths, last, run = [], -1, 0
     for arm, _ in pulls(play)[:-1]:
         run = run + 1 if arm == last else 1
@@ -102,6 +103,6 @@ def _run_lengths(play: Trajectory) -> list[int]:
 
 
 def _entropy(counts_A: np.ndarray) -> float:
-    """In nats, of the distribution proportional to the counts."""
+    """Entropy in nats of the distribution proportional to the counts."""
     shares = counts_A[counts_A > 0] / counts_A.sum()
     return float(-(shares * np.log(shares)).sum()) + 0.0  # + 0.0: no minus zero

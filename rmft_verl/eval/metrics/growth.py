@@ -1,7 +1,7 @@
-"""Does regret grow slower than the number of rounds? The two tests of Park et al. 2025 on mean regret curves.
+"""Is regret sublinear in the number of rounds? The two tests of Park et al. 2025 on mean regret curves.
 
-Park, Liu, Ozdaglar and Zhang (Do LLM agents have regret?), their section on validating sublinear regret. What the tests
-can and cannot show, with numbers, is in docs/metrics.md.
+Source: Park, Liu, Ozdaglar and Zhang (Do LLM agents have regret?), section on validating sublinear regret.
+docs/metrics.md shows with numbers what the tests can and cannot show.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rmft_verl.types import Trajectory
 
 SIGNIFICANCE = 0.05
 FLOOR = -10.0
-"""Stands for log Regret where it is below: regret that is zero, negative or under 5e-5 reward units."""
+"""Lower bound on log Regret, used where the regret is zero, negative or below 5e-5 reward units."""
 ROUNDING = 1e-12
-"""Relative to the largest average regret, and in units of logarithms: differences below are rounding."""
+"""Smallest fall of the average regret that counts, relative to its largest value; smallest error of the slope."""
 
 
 class TrendTest(NamedTuple):
-    """Of T - 1 steps, how many lower the average regret, and the chance of as many falls by coin flips."""
+    """How many of the T - 1 steps lower the average regret, and the probability of at least as many by coin flips."""
 
     falls: int
     steps: int
@@ -32,7 +32,7 @@ class TrendTest(NamedTuple):
 
 
 class RegressionTest(NamedTuple):
-    """The slope of log regret over log t, with the ordinary-least-squares 95 % interval and tests of its errors."""
+    """The slope of log regret over log t, with its ordinary-least-squares 95 % interval and p-values."""
 
     slope: float
     low: float
@@ -44,29 +44,29 @@ class RegressionTest(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Both tests of a set's mean curve, and uniform play on the same games beside them."""
+    """Both tests of a set's mean curve, and a comparison with uniform play on the same games."""
 
     trend: TrendTest
     regression: RegressionTest
     uniform_slope: float
     against_uniform: Interval
-    """Slope less the slope of uniform play on the same scenarios, with its bootstrap interval over scenarios."""
+    """Slope minus the slope of uniform play on the same scenarios, with its bootstrap interval over scenarios."""
     final: float
     """Mean regret after the last round, in reward units."""
 
     @property
     def sublinear(self) -> bool:
-        """The decision rule: there is no regret left, or all of three signs of sublinear growth agree.
+        """The decision rule: the final regret is at most 0, or three signs of sublinear growth agree.
 
-        The trend test has p < 0.05, the slope's interval is below 1, and the slope is below that of uniform play on the
-        same scenarios by more than its interval. False means not shown, not linear.
+        The trend test has p < 0.05, the slope's interval is below 1, and the interval of ``against_uniform`` is below
+        0. False means "not shown", not "linear".
         """
         slower = self.regression.high < 1 and self.against_uniform.high < 0
         return self.final <= 0 or (self.trend.p < SIGNIFICANCE and slower)
 
 
 def trend_test(curve_T: np.ndarray) -> TrendTest:
-    """Trend-checking of a cumulative regret curve, shape (T,).
+    """Trend test of a cumulative regret curve, shape (T,).
 
     s counts the rounds t in 1..T-1 with Regret(t) / t > Regret(t+1) / (t+1), and
     p = 2^-(T-1) sum_{j=s}^{T-1} C(T-1, j). ``ValueError`` for a T below 2.
@@ -80,10 +80,10 @@ def trend_test(curve_T: np.ndarray) -> TrendTest:
 
 
 def regression_test(curve_T: np.ndarray) -> RegressionTest:
-    """Ordinary least squares log Regret(t) = slope log t + constant over t = 1..T, of a curve of shape (T,).
+    """Least-squares fit of log Regret(t) = slope log t + constant over t = 1..T, for a curve of shape (T,).
 
-    log Regret is -10 where the regret is 0, negative or smaller. ``ValueError`` for a T below 3. The errors of a
-    cumulative curve are correlated, so interval and p-values are far too sure of themselves.
+    log Regret is at least -10, also where the regret is 0 or negative. ``ValueError`` for a T below 3. The errors of a
+    cumulative curve are correlated, so the interval is far too narrow and the p-values are far too small.
     """
     from scipy import stats
 
@@ -102,7 +102,7 @@ def regression_test(curve_T: np.ndarray) -> RegressionTest:
 
 
 def growth(trajectories: Sequence[Trajectory], seed: int = 0) -> Growth:
-    """Both tests on the mean curve over scenarios of the scored plays, and the comparison with uniform play.
+    """Both tests and the comparison with uniform play, on mean curves over the scenarios of scored trajectories.
 
     ``ValueError`` if none is scored or if the horizons differ.
     """
@@ -110,7 +110,7 @@ def growth(trajectories: Sequence[Trajectory], seed: int = 0) -> Growth:
 
 
 def growth_of(curves_S_T: np.ndarray, uniform_S_T: np.ndarray, seed: int = 0) -> Growth:
-    """``growth`` of each scenario's curve and uniform play's, shape (S, T) both."""
+    """``growth`` from the curves of each scenario and of uniform play, both of shape (S, T)."""
     mean_T, horizon = curves_S_T.mean(axis=0), curves_S_T.shape[1]
 
     def difference(means: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def growth_of(curves_S_T: np.ndarray, uniform_S_T: np.ndarray, seed: int = 0) ->
 
 
 def log_slope(curves: np.ndarray) -> np.ndarray:
-    """The regression's slope of log regret over log t, over the last axis of (..., T), shape (...)."""
+    """Regression slope of log regret over log t along the last axis: (..., T) -> (...)."""
     log_t = np.log(np.arange(1, curves.shape[-1] + 1))
     x_T = log_t - log_t.mean()
     return np.asarray(_log(curves) @ x_T / (x_T @ x_T))

@@ -1,4 +1,4 @@
-"""How sure an estimate is: bootstrap over whole scenarios."""
+"""Uncertainty of estimates: bootstrap over whole scenarios."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESAMPLES = 2000
 class Interval(NamedTuple):
     """An estimate with its 95 % bootstrap interval.
 
-    ``low`` and ``high`` are NaN where there is none: one scenario, or a ratio whose denominator a resample brings to 0.
+    ``low`` and ``high`` are NaN with one scenario, or if a resample brings the denominator of a ratio to 0.
     """
 
     value: float
@@ -31,7 +31,7 @@ Number = TypeVar("Number")
 
 
 def value_or(unknown: Number, measure: Callable[[Sequence[Trajectory]], Number], plays: Sequence[Trajectory]) -> Number:
-    """A measure of the plays; ``unknown`` where it is not defined for them: none is scored, or nothing is at stake."""
+    """``measure(plays)``; ``unknown`` if it raises ``ValueError``: none is scored, or all actions are equally good."""
     try:
         return measure(plays)
     except ValueError:
@@ -51,19 +51,19 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile interval of ``statistic(mean over scenarios of values_S)`` under resampling of whole scenarios.
 
-    ``values_S``: shape (S, C), one row a scenario, its own episodes averaged already (they share a game, so they are no
-    independent samples). ``statistic`` maps the last axis of (..., C). Returns (low, high), NaN if S is 1 or if the
+    ``values_S``: shape (S, C), one row per scenario, already averaged over its episodes (they share a game, so they are
+    not independent samples). ``statistic`` maps the last axis of (..., C). Returns (low, high), NaN if S is 1 or if the
     statistic of any resample is NaN. Efron and Tibshirani 1993, chapter 13.
     """
     n_scenarios = len(values_S)
     rng = np.random.default_rng(seed)
     weights_B_S = rng.multinomial(n_scenarios, np.full(n_scenarios, 1 / n_scenarios), size=RESAMPLES) / n_scenarios
     low, high = np.quantile(statistic(weights_B_S @ values_S), (0.025, 0.975), axis=0)
-    if n_scenarios == 1:  # every resample is the same one: its zero width says nothing
+    if n_scenarios == 1:  # all resamples are equal, so a zero width says nothing
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     return low, high
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """``above / below``, NaN where ``below`` is not above 0: no scale is there to measure on."""
+    """``above / below``, NaN where ``below`` is not above 0 and so gives no scale."""
     return np.asarray(np.divide(above, below, out=np.full_like(below, np.nan, dtype=float), where=below > 0))

@@ -1,4 +1,4 @@
-"""Regret of sets of plays: its mean, its curve, on the scale of the oracle and uniform play, and its change."""
+"""Regret of sets of trajectories: mean, curve, normalized (0 oracle, 1 uniform play), and change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rmft_verl.eval.metrics.intervals import Band, Interval, bootstrap, ratio
 from rmft_verl.types import Trajectory
 
 ROUNDING = 1e-9
-"""A mean uniform regret below this many reward units is the rounding error of sums: all actions are equally good."""
+"""A mean uniform regret below this many reward units is rounding error: all actions are equally good."""
 
 
 def scored(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """Those with a regret: all but the ones whose environment or player raised."""
+    """The trajectories with a regret: all except those whose environment or player raised."""
     return [trajectory for trajectory in trajectories if trajectory.regret is not None]
 
 
@@ -27,11 +27,11 @@ def mean_regret(trajectories: Sequence[Trajectory]) -> float:
 def normalized_regret(trajectories: Sequence[Trajectory]) -> float:
     """Regret on the scale 0 = oracle, 1 = expected regret of uniform play on the same scenarios.
 
-    The sum of the regrets over the sum of the uniform regrets, each scenario once. A mean of ratios would be ruled by
-    scenarios whose actions are almost equal: they divide a small regret by a number near 0, though nothing is at stake
-    in them. External regret measures against the best fixed action, so a player that switches well is below 0. The
-    scale is as wide as uniform play's regret: where no action is better than another over the game (alternating or
-    gapless sequences alone) it is near 0 and the values are large and unstable; ``mean_regret`` is not.
+    It is the sum of the regrets over the sum of the uniform regrets, each scenario once. A mean of ratios would be
+    dominated by scenarios whose actions are almost equal: they divide a small regret by a number near 0, though nothing
+    is at stake in them. External regret compares with the best fixed action, so a player that switches well is below 0.
+    If no action is better than another over the game (only alternating or gapless sequences), uniform play's regret is
+    near 0 and the values are large and unstable; ``mean_regret`` is not.
     ``ValueError`` if no trajectory is scored or if uniform play has no regret in any scenario.
     """
     regret, uniform = _regret_and_uniform_S(trajectories).mean(axis=0)
@@ -48,8 +48,8 @@ def normalized_regret_interval(trajectories: Sequence[Trajectory], seed: int = 0
 def relative_change(before: Sequence[Trajectory], after: Sequence[Trajectory], seed: int = 0) -> Interval:
     """normalized_regret(after) / normalized_regret(before) - 1, paired by scenario; -0.2 is 20 % less regret.
 
-    ``ValueError`` unless both were played on the same scenarios and the regret before is above 0. A scenario with no
-    scored trajectory on one side is left out on both.
+    ``ValueError`` unless both were played on the same scenarios and the regret before is above 0. A scenario without
+    a scored trajectory on one side is left out of both.
     """
     values_S = _paired_S(before, after)
     earlier = float(normalized_of_means(values_S.mean(axis=0)))
@@ -69,7 +69,7 @@ def relative_change(before: Sequence[Trajectory], after: Sequence[Trajectory], s
 def absolute_change(before: Sequence[Trajectory], after: Sequence[Trajectory], seed: int = 0) -> Interval:
     """normalized_regret(after) - normalized_regret(before), paired by scenario as in ``relative_change``.
 
-    Defined for any sign of the regret: for external regret, which is near 0 or negative for good players.
+    It is defined for any sign of the regret; good players bring external regret near or below 0.
     """
     values_S = _paired_S(before, after)
 
@@ -90,7 +90,7 @@ def regret_band(trajectories: Sequence[Trajectory], seed: int = 0) -> Band:
 
 
 def regret_curves_S_T(trajectories: Sequence[Trajectory], uniform: bool = False) -> np.ndarray:
-    """Each scenario's mean cumulative regret (of uniform play instead if ``uniform``), shape (S, T)."""
+    """Each scenario's mean cumulative regret, or that of uniform play if ``uniform``, shape (S, T)."""
     groups = _by_scenario(trajectories)
     horizons = sorted({plays[0].scenario.horizon for plays in groups})
     if len(horizons) > 1:
@@ -105,7 +105,7 @@ def regret_curves_S_T(trajectories: Sequence[Trajectory], uniform: bool = False)
 
 
 def normalized_of_means(means: np.ndarray) -> np.ndarray:
-    """Regret over uniform play's, the last axis of (..., 2); NaN where uniform play has none."""
+    """Regret divided by uniform play's regret, both on the last axis of (..., 2); NaN where uniform play has none."""
     return ratio(means[..., 0], np.where(means[..., 1] > ROUNDING, means[..., 1], 0.0))
 
 
@@ -119,7 +119,7 @@ def _positive(uniform: float) -> float:
 
 
 def _by_scenario(trajectories: Sequence[Trajectory]) -> list[list[Trajectory]]:
-    """The scored plays of each scenario, in order of first appearance; ``ValueError`` if there is none."""
+    """The scored trajectories of each scenario, in order of first appearance; ``ValueError`` if there is none."""
     groups = _by_id(trajectories)
     if not groups:
         raise ValueError("no trajectory has a regret: every episode failed or none was scored")
@@ -143,7 +143,7 @@ def _regret_and_uniform_S(trajectories: Sequence[Trajectory]) -> np.ndarray:
 
 
 def _paired_S(before: Sequence[Trajectory], after: Sequence[Trajectory]) -> np.ndarray:
-    """Regret and uniform regret before, the same after, of each scenario scored on both sides, shape (S, 4)."""
+    """Regret and uniform regret before, then after, for each scenario scored on both sides, shape (S, 4)."""
     only = {play.scenario.id for play in before} ^ {play.scenario.id for play in after}
     if only:
         raise ValueError(f"cannot pair: {len(only)} scenarios were played before or after, but not both")

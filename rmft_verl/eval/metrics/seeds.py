@@ -1,4 +1,4 @@
-"""How sure a change is where every seed is a training run of its own: both scenarios and seeds are resampled."""
+"""Intervals of changes over several training runs, one per seed: both scenarios and seeds are resampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rmft_verl.eval.metrics.scale import normalized_of_means, scored
 from rmft_verl.types import Trajectory
 
 Plays = Sequence[Sequence[Trajectory]]
-"""The plays of each seed, all on the same scenarios."""
+"""The trajectories of each seed, all on the same scenarios."""
 
 
 def two_level(
@@ -23,17 +23,17 @@ def two_level(
     same_scenarios: bool = True,
     seed: int = 0,
 ) -> Interval:
-    """``statistic`` of the means of ``sides`` with its 95 % interval over seeds and scenarios.
+    """``statistic`` of the means of ``sides``, with its 95 % interval over seeds and scenarios.
 
-    Each side has shape (K, S, C): seeds, scenarios (the same for every seed), numbers; ``statistic`` maps the last axis
-    of their means, (..., sum of C). Where two sides have the same seeds (scenarios), these are resampled together.
+    Each side has shape (K, S, C): seeds, scenarios (the same for every seed), numbers. ``statistic`` maps the last axis
+    of the joined means, (..., sum of C). Seeds (scenarios) that the sides share are resampled together.
 
-    The interval is value ± t x se. One bootstrap resamples seeds, one scenarios, one both (Owen 2007, The pigeonhole
-    bootstrap), each n - 1 of n, which leaves the variance of a mean unbiased (Rao and Wu 1988). se^2 = V(seeds) +
-    V(scenarios) - V(both, beyond the sum of the two), for the noise of single plays is in the first two alike. t is
-    Student's quantile at Satterthwaite's degrees of freedom: three seeds say little about how much seeds differ, and
-    percentiles of three would be too narrow. With one seed the interval knows of the scenarios only; with one
-    scenario, or a NaN in a resample, it has no bounds.
+    The interval is value ± t x se. One bootstrap resamples seeds, one scenarios, and one both (Owen 2007, The
+    pigeonhole bootstrap). Each draws n - 1 of n, which leaves the variance of a mean unbiased (Rao and Wu 1988).
+    se^2 = V(seeds) + V(scenarios) - V(both - seeds - scenarios), because the first two both contain the noise of single
+    trajectories. t is Student's quantile at Satterthwaite's degrees of freedom: three seeds say little about how
+    much seeds differ, and percentiles of three would be too narrow. With one seed the interval covers the scenarios
+    only; with one scenario, or a NaN in a resample, it has no bounds.
     """
     from scipy import stats
 
@@ -42,13 +42,13 @@ def two_level(
     pairs = [(weights[0][0] if same_seeds else K, weights[0][1] if same_scenarios else S) for K, S in weights]
 
     def resampled(over_seeds: bool, over_scenarios: bool) -> np.ndarray:
-        """The statistic of each resample, shape (B,), less that of all."""
+        """The statistic of each resample minus that of all data, shape (B,)."""
         means = []
         for side, (weights_B_K, weights_B_S) in zip(sides, pairs, strict=True):
             n_seeds, n_scenarios, _ = side.shape
             used_B_K = weights_B_K if over_seeds else np.full((1, n_seeds), 1 / n_seeds)
             used_B_S = weights_B_S if over_scenarios else np.full((1, n_scenarios), 1 / n_scenarios)
-            # Seed by seed: all at once would hold an array of resamples x scenarios x numbers.
+            # One seed at a time: all at once would need an array of resamples x scenarios x numbers.
             means.append(np.sum([used_B_K[:, [k]] * (used_B_S @ side[k]) for k in range(n_seeds)], axis=0))
         return statistic(np.concatenate(means, axis=1)) - value
 
@@ -61,7 +61,7 @@ def two_level(
     variance = max(from_seeds + from_scenarios - float((over_both - over_seeds - over_scenarios).var()), from_scenarios)
     if variance == 0:
         return Interval(value, value, value)
-    from_seeds = min(from_seeds, variance)  # a statistic far from linear has shares that do not add up
+    from_seeds = min(from_seeds, variance)  # the parts of a strongly nonlinear statistic may not add up
     squares = from_seeds**2 / max(n_seeds - 1, 1) + (variance - from_seeds) ** 2 / (n_scenarios - 1)
     reach = float(stats.t.ppf(0.975, variance**2 / squares)) * variance**0.5
     return Interval(value, value - reach, value + reach)
@@ -76,12 +76,12 @@ def change_over_seeds(
     same_scenarios: bool = True,
     seed: int = 0,
 ) -> Interval:
-    """``relative_change`` (else ``absolute_change``) from all plays before to all after, interval by ``two_level``.
+    """``relative_change`` (else ``absolute_change``) from all before to all after, with the interval of ``two_level``.
 
     ``same_seeds``: entry k of one side belongs to entry k of the other. ``same_scenarios``: the sides are paired by
-    scenario. A scenario that is not scored in every entry (unpaired: of its side) is left out. ``ValueError`` if the
-    entries were played on different scenarios, if none is left, if uniform play has no regret, or if a relative change
-    has no regret above 0 before.
+    scenario. A scenario that is not scored in every entry (unpaired: every entry of its side) is left out.
+    ``ValueError`` if the entries were played on different scenarios, if no scenario is left, if uniform play has no
+    regret, or if the regret before a relative change is not above 0.
     """
     if same_scenarios:
         both = _regrets([*before, *after])
@@ -102,7 +102,7 @@ def change_over_seeds(
 
 
 def _regrets(plays: Plays) -> np.ndarray:
-    """Regret and uniform play's, mean of each scenario's episodes, shape (K, S, 2)."""
+    """Regret and uniform play's regret, averaged over each scenario's trajectories, shape (K, S, 2)."""
     if len({frozenset(play.scenario.id for play in one) for one in plays}) > 1:
         raise ValueError("cannot pair: the plays are of different scenarios")
     tables: list[dict[str, list[tuple[float, float]]]] = []
@@ -119,6 +119,6 @@ def _regrets(plays: Plays) -> np.ndarray:
 
 
 def _weights(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Of ``RESAMPLES`` resamples of n - 1 of ``n`` (1 of 1), the share of each, shape (B, n)."""
+    """The share of each of ``n`` items in ``RESAMPLES`` resamples of n - 1 (at least 1) draws, shape (B, n)."""
     draws = max(n - 1, 1)
     return rng.multinomial(draws, np.full(n, 1 / n), size=RESAMPLES) / draws

@@ -2,6 +2,6 @@
 
     python -m rmft_verl.main recipe=fol_numeric
 
-A controlled setting, where the optimum is known, that a laptop trains in a minute. docs/theory.md says what is known of
-it; nothing here imports torch before a run starts.
+A laptop trains this controlled setting, whose optimum is known, in a minute. docs/theory.md says what is known about
+it. torch is imported only when a run starts.
 """

@@ -1,4 +1,4 @@
-"""The games of the FTRL theorem: linear losses, decisions in the unit ball. Torch loads only when they are drawn."""
+"""The games of the FTRL theorem: linear losses, decisions in the unit ball. torch is imported only to draw them."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class BallGames:
 def l2_rate(horizon: int, dimension: int, deviation: float, radius: float = 1.0) -> float:
     """The rate R m / (d sigma sqrt(T)) of FTRL with the squared Euclidean norm on the ball (docs/theory.md).
 
-    Of all decisions that are linear in the past losses, -rate x (their sum) has the least mean squared regret on
-    Gaussian losses N(0, sigma^2 I) before it is projected. m = sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2) is the mean
-    length of a standard Gaussian vector.
+    Among decisions that are linear in the past losses, -rate x (their sum) before projection has the least mean squared
+    regret on Gaussian losses N(0, sigma^2 I). m = sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2) is the mean length of a
+    standard Gaussian vector.
     """
     mean_length = math.sqrt(2) * math.exp(math.lgamma((dimension + 1) / 2) - math.lgamma(dimension / 2))
     return radius * mean_length / (dimension * deviation * math.sqrt(horizon))
 
 
 def make_games(config: Config) -> BallGames:
-    """The games of ``env.options``; ``ConfigError`` for options that they do not have."""
+    """The games of ``env.options``; ``ConfigError`` for an unknown option."""
     try:
         return BallGames(**config.env.options)
     except TypeError as error:

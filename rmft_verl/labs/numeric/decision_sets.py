@@ -1,4 +1,4 @@
-"""Euclidean projections onto the two sets that decisions are taken from, over the last axis of any shape."""
+"""Euclidean projections onto the two decision sets, over the last axis of any shape."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ REFERENCES = ("hedge", "ftrl_l2", "ftpl", "ftl", "exp3", "ucb1", "thompson", "gr
 
 
 def draw_growth(players: Mapping[str, Curves], path: Path) -> None:
-    """A panel for each family: mean cumulative regret over rounds, a line for each player, log-log below it.
+    """One column per family: mean cumulative regret over rounds, one line per player, and log-log below.
 
-    Of a family that was played at several horizons the longest is shown.
+    If a family was played at several horizons, the longest is shown.
     """
     first = next(iter(players.values()))
     longest = {name: max(horizon for other, horizon in first if other == name) for name, _ in first}
@@ -41,7 +41,7 @@ def draw_growth(players: Mapping[str, Curves], path: Path) -> None:
 
 
 def draw_decisions(decisions: Mapping[str, np.ndarray], path: Path) -> None:
-    """One sequence: each coordinate of the decisions over rounds, shape (T, D) a player."""
+    """Decisions on one sequence, shape (T, D) per player: one panel per coordinate, over rounds."""
     n_coordinates = next(iter(decisions.values())).shape[1]
     figure, axes = panels(1, n_coordinates, 3.2)
     lowest = -1.05 if min(decisions_T_D.min() for decisions_T_D in decisions.values()) < 0 else -0.05
@@ -58,7 +58,7 @@ def draw_decisions(decisions: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def draw_paths(paths: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Where training goes: rate over iterations, and the distance from FTRL at that rate; a line for each path."""
+    """Training over iterations: the rate, and the error against FTRL at the theorem's rate; one line per path."""
     figure, axes = panels(1, 2, 3.6)
     for color, (name, rows) in zip(SUBJECT_COLORS * 3, paths.items(), strict=False):
         iterations = [row["iteration"] for row in rows]

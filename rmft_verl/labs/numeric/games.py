@@ -1,4 +1,4 @@
-"""Batches of games as tensors, from the generators of the environments: a sequence has one definition."""
+"""Batches of games as tensors, from the environments' own definitions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ KINDS = {"fol": "external", "mab": "pseudo", "nsmab": "dynamic"}
 
 @dataclass(frozen=True)
 class Games:
-    """Games of one horizon and one number of actions, side by side."""
+    """A batch of games with one horizon and one number of actions."""
 
     scenarios: tuple[Scenario, ...]
     rewards_B_T_A: Tensor
     """What every action would pay in every round, in reward units."""
     expected_B_T_A: Tensor
-    """The same in expectation, on which regret is measured."""
+    """The expectation of these rewards; regret is measured on it."""
     kind: str
     reward_seeds: tuple[int, ...]
-    """Of the draws around the expectation."""
+    """Seeds of the draws around the expectation."""
 
     @property
     def full_information(self) -> bool:
@@ -46,9 +46,9 @@ class Games:
 
 
 def lay_out(scenarios: Sequence[Scenario], reward_seeds: Sequence[int], device: str = "cpu") -> Games:
-    """The games of ``scenarios``, which have one environment, horizon and number of actions.
+    """The games of ``scenarios``, which must share environment, horizon and number of actions.
 
-    The draws are those that the environment itself makes of the same seeds.
+    The environment itself makes the same draws from the same seeds.
     """
     tables = [_tables(scenario, seed) for scenario, seed in zip(scenarios, reward_seeds, strict=True)]
     rewards, expected = (np.array(side) for side in zip(*tables, strict=True))

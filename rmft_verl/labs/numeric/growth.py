@@ -1,4 +1,4 @@
-"""Does regret grow slower than the number of rounds, family by family? A table over seeds, with intervals."""
+"""Growth of regret by family of games: a table over seeds, with intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Family = tuple[str, int]
 """The kind of game and its horizon."""
 
 Sets = Mapping[str, Sequence[Sequence[Trajectory]]]
-"""Player -> its plays of the same scenarios, one sequence a seed."""
+"""Player -> its trajectories on the same scenarios, one sequence per seed."""
 
 
 NOTE = """95 % intervals over seeds and scenarios; * = the slope's interval lies below 1. Second half: the share of the
@@ -35,16 +35,15 @@ class GrowthRow:
     horizon: int
     player: str
     regret: Interval
-    """After the last round, in reward units."""
+    """Mean regret after the last round, in reward units."""
     slope: Interval
-    """Of the log of the mean regret over log t."""
+    """Slope of the log of the mean regret over log t."""
     late: Interval
-    """Share of the mean regret that comes in the second half of the rounds: 0.5 if regret is linear; NaN if it is
-    negative."""
+    """Share of the mean regret from the second half of the rounds: 0.5 if it is linear; NaN if it is not above 0."""
 
     @property
     def sublinear(self) -> bool:
-        """Whether the slope's interval excludes 1 from below."""
+        """Whether the slope's interval lies below 1."""
         return self.slope.high < 1
 
 
@@ -66,7 +65,7 @@ def curves(sets: Sequence[Sequence[Trajectory]]) -> dict[Family, np.ndarray]:
 
 
 def growth_rows(sets: Sets) -> list[GrowthRow]:
-    """A row for every family and player, the players of a family together."""
+    """One row per family and player, grouped by family."""
     by_player = {player: curves(plays) for player, plays in sets.items()}
     families = next(iter(by_player.values()))
     return [
@@ -98,7 +97,7 @@ def text(rows: Sequence[GrowthRow]) -> str:
 
 
 def write_growth(directory: Path, sets: Sets) -> list[GrowthRow]:
-    """growth.md, growth.json and growth.png in ``directory``; returns the rows."""
+    """Write growth.md, growth.json and growth.png to ``directory``; returns the rows."""
     from rmft_verl.labs.numeric.figures import draw_growth
 
     rows = growth_rows(sets)

@@ -1,7 +1,7 @@
-"""Models that read a history of numbers and write one vector a round: a causal Transformer, single-layer attention.
+"""Models that read a history of numbers and write one vector per round: a causal Transformer, single-layer attention.
 
-A history has shape (B, T, F): row t is what round t - 1 has revealed, so row 0 is empty. The output, shape (B, T, A),
-is the decision of every round at once, each from the rows up to its own.
+A history has shape (B, T, F): row t is what round t - 1 revealed, so row 0 is zero. The output, shape (B, T, A), holds
+the decision of every round, each computed from the rows up to its own.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 WIDTH, LAYERS, HEADS = 32, 2, 4
-"""Of the Transformer: 26,000 parameters."""
+"""Sizes of the Transformer: 26,000 parameters."""
 
 CENTER = 0.5
 """Subtracted from rewards: the middle of their range."""
 
 
 class CausalTransformer(nn.Module):
-    """A pre-norm decoder without positional embeddings; each token carries the root of its round instead.
+    """A pre-norm decoder without positional embeddings; each token carries the square root of its round.
 
-    Attention alone averages, and an average does not say how much has been seen. sqrt(t) does, and goes on to
-    horizons that were not trained on. The last layer starts at zero, so an untrained model plays uniformly.
+    Attention alone averages, and an average does not tell how many rounds were seen. sqrt(t) does, and extends to
+    horizons beyond training. The last layer starts at zero, so an untrained model plays uniformly.
     """
 
     def __init__(self, n_features: int, n_actions: int) -> None:
@@ -64,8 +64,8 @@ class Block(nn.Module):
 class SelfAttention(nn.Module):
     """One layer of self-attention with one constant query: sum over s of (V x_s + v) a_s, with a_s = (K x_s + k) . q.
 
-    ``linear`` sums over the rows seen so far; ``softmax`` averages them with weights proportional to exp(a_s). The form
-    of the single-layer theorem of Park et al. 2025 (docs/theory.md): with K'q = 0 and v = 0 it is FTRL's running sum.
+    ``linear`` sums over the rows seen so far; ``softmax`` averages them with weights proportional to exp(a_s). The
+    single-layer theorem of Park et al. 2025 has this form (docs/theory.md): K'q = 0 and v = 0 give FTRL's running sum.
     """
 
     def __init__(self, n_features: int, n_actions: int, kind: str) -> None:
@@ -78,7 +78,7 @@ class SelfAttention(nn.Module):
             self.keys.bias.copy_(self.query / self.query.square().sum())  # k . q = 1: near 0 neither factor would learn
             self.keys.weight.mul_(0.1)
             self.values.weight.mul_(0.1)
-            self.values.bias.zero_()  # a large v is a trap: k . q goes to 0 to be rid of it (docs/log.md)
+            self.values.bias.zero_()  # a large v traps training: it drives k . q to 0 (docs/log.md)
 
     def forward(self, history_B_T_F: Tensor) -> Tensor:
         values_B_T_A, score_B_T = self.values(history_B_T_F), self.keys(history_B_T_F) @ self.query
@@ -91,7 +91,7 @@ class SelfAttention(nn.Module):
 
 
 def make_model(name: str, n_actions: int, full_information: bool) -> nn.Module:
-    """A fresh model, a function of torch's generator: ``transformer``, ``softmax`` or ``linear``."""
+    """A fresh model, initialized from torch's generator: ``transformer``, ``softmax`` or ``linear``."""
     n_features = n_actions if full_information else 2 * n_actions
     if name == "transformer":
         return CausalTransformer(n_features, n_actions)

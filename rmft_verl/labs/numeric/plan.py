@@ -1,4 +1,4 @@
-"""What a run on numbers needs, checked before torch loads: the model's name, the games, the loss."""
+"""Checks of a run on numbers before torch is imported: the model's name, the games, the loss."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rmft_verl.types import Scenario
 
 MODELS = ("transformer", "softmax", "linear")
 BALL = "ball"
-"""``env.name`` of the games of the theorem, which are no environment (``ball.BallGames``)."""
+"""``env.name`` of the games of the theorem, which are not an environment (``ball.BallGames``)."""
 
 SIMULATED = ("fol", "mab", "nsmab")
 """The environments whose games ``games.lay_out`` knows."""
 
 ANSWERING = ("adversary", "matrix_game")
-"""Sequences that answer the player, so that no batch of them can be laid out beforehand."""
+"""Sequences that react to the player, so they cannot be laid out in advance."""
 
 
 def check_numeric(config: Config) -> None:
-    """Refuse what the numerical track does not do; raises ``ConfigError``."""
+    """Refuse what the numerical track does not support; raises ``ConfigError``."""
     name = config.model.path.removeprefix(NUMERIC)
     if name not in MODELS:
         raise ConfigError(f"model.path={config.model.path!r}: choose {', '.join(NUMERIC + known for known in MODELS)}")
@@ -58,7 +58,7 @@ def check_numeric(config: Config) -> None:
 
 
 def one_size(config: Config) -> tuple[Any, list[Scenario]]:
-    """The generator of training games and the held-out scenarios; ``ConfigError`` unless all have one K."""
+    """Training generator and held-out scenarios; ``ConfigError`` unless all share K and training has one horizon."""
     env_class = load_env(config.env.name, config.env_dirs)
     generator, held_out = make_generator(env_class, config.env.options), held_out_scenarios(config, env_class)
     key = "actions" if config.env.name == "fol" else "arms"
@@ -76,7 +76,7 @@ def one_size(config: Config) -> tuple[Any, list[Scenario]]:
 
 
 def plan_lines(config: Config) -> list[str]:
-    """What a run would do."""
+    """The plan of a run, line by line."""
     rollout, update = config.rollout, config.update
     played = rollout.scenarios * rollout.rollouts
     if update.loss == "sft":

@@ -1,4 +1,4 @@
-"""The reference algorithms of ``rmft_verl.players`` for a batch of games at once; rates and noise are theirs."""
+"""The reference algorithms of ``rmft_verl.players`` on batches of games, with the same rates and noise."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def past_sums(rewards_B_T_A: Tensor) -> Tensor:
 
 
 def uniform_policies(rewards_B_T_A: Tensor, rng: torch.Generator) -> Tensor:
-    """The center of the simplex, every round."""
+    """The center of the simplex in every round."""
     return torch.full_like(rewards_B_T_A, 1 / rewards_B_T_A.shape[2])
 
 
 def ftl_policies(rewards_B_T_A: Tensor, rng: torch.Generator) -> Tensor:
-    """All on the leader; leaders that tie share evenly."""
+    """All weight on the leader; tied leaders share it evenly."""
     sums = past_sums(rewards_B_T_A)
     leads = (sums >= sums.amax(-1, keepdim=True) - 1e-5).to(sums.dtype)  # float32: sums of 0.01s are off by 1e-6
     return leads / leads.sum(-1, keepdim=True)
@@ -43,7 +43,7 @@ def ftrl_l2_policies(rewards_B_T_A: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def ftpl_policies(rewards_B_T_A: Tensor, rng: torch.Generator) -> Tensor:
-    """How often each action leads when noise is added to the sums, in ``ftpl.DRAWS`` draws."""
+    """The share of ``ftpl.DRAWS`` noise draws in which each action has the highest sum plus noise."""
     n_games, horizon, n_actions = rewards_B_T_A.shape
     sums, scale = past_sums(rewards_B_T_A), ftpl.noise(horizon)
     shares = torch.zeros_like(sums)
@@ -61,11 +61,11 @@ POLICIES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "ftrl_l2": ftrl_l2_policies,
     "ftpl": ftpl_policies,
 }
-"""Full information: name -> policies of every round, shape (B, T, A), from the rewards (B, T, A)."""
+"""Full information: name -> function from rewards to policies, shape (B, T, A) both."""
 
 
 def play_exp3(games: Games, rng: torch.Generator) -> Plays:
-    """Each bandit once, by EXP3; rewards must lie in [0, 1]."""
+    """Play each bandit once with EXP3; rewards must lie in [0, 1]."""
     n_games, horizon, n_actions = games.rewards_B_T_A.shape
     gamma, rewards = exp3.exploration(horizon, n_actions), games.rewards_B_T_A.cpu()
     log_weights_B_A, policies = torch.zeros(n_games, n_actions), torch.zeros_like(rewards)

@@ -1,4 +1,4 @@
-"""Play every game several times at once, and what came of it."""
+"""Play batches of games, each game several times, and hold the trajectories."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rmft_verl.types import Action, Oracle, StopReason, Trajectory, Turn
 
 @dataclass(frozen=True)
 class Plays:
-    """Plays of games, all plays of a game beside each other."""
+    """A batch of trajectories (axis P); those of one game are adjacent."""
 
     games: Games
-    """The game of each play."""
+    """The game of each trajectory."""
     history_P_T_F: Tensor
     """What the model read."""
     policies_P_T_A: Tensor
-    """What was played; in bandits, what the arms were drawn from."""
+    """The policies played; in bandits, the arms were drawn from them."""
     actions_P_T: Tensor | None
     """The arms pulled; None with full information, where the policy is the action."""
 
@@ -39,18 +39,18 @@ class Plays:
         return regret_curves(self.games.kind, self.earned_P_T, self.games.expected_B_T_A)
 
     def take(self, index: list[int]) -> Plays:
-        """Some of the plays, in the order of ``index``."""
+        """Some of the trajectories, in the order of ``index``."""
         actions = None if self.actions_P_T is None else self.actions_P_T[index]
         return Plays(self.games.take(index), self.history_P_T_F[index], self.policies_P_T_A[index], actions)
 
 
 @torch.no_grad()
 def play(model: nn.Module, games: Games, rollouts: int, spread: float, rng: torch.Generator) -> Plays:
-    """Each game ``rollouts`` times, in each by the model perturbed.
+    """Play each game ``rollouts`` times with the perturbed model.
 
-    A play adds a Gaussian vector, ``spread`` in standard deviation and constant over the play, to the logits: a habit
-    that its regret can tell from others. Noise that changes every round teaches next to nothing (docs/theory.md).
-    With full information all rounds are one forward pass, because the history does not depend on the play.
+    Each trajectory adds one Gaussian vector of standard deviation ``spread`` to the logits of all its rounds: a habit
+    that regret can rank. Noise that changes every round teaches next to nothing (docs/theory.md). With full information
+    one forward pass covers all rounds, because the history does not depend on what is played.
     """
     many = games.take([i for i in range(len(games.scenarios)) for _ in range(rollouts)])
     n_plays, horizon, n_actions = many.rewards_B_T_A.shape
@@ -70,9 +70,9 @@ def play(model: nn.Module, games: Games, rollouts: int, spread: float, rng: torc
 
 
 def random_history(games: Games, rng: torch.Generator) -> Tensor:
-    """Histories of bandits, one a game, shape (B, T, F): random arms, whose shares are drawn anew for every game.
+    """Bandit histories of random arms, one per game, shape (B, T, F).
 
-    The shares are uniform on the simplex, so that some histories know all arms and some only one.
+    The arm probabilities of each game are uniform on the simplex: some histories contain all arms, some only one.
     """
     n_games, horizon, n_actions = games.rewards_B_T_A.shape
     shares_B_A = -torch.rand(n_games, n_actions, generator=rng).clamp(min=1e-9).log()
@@ -84,14 +84,14 @@ def random_history(games: Games, rng: torch.Generator) -> Tensor:
 
 
 def best_of(regret_S_L: Tensor, keep: int) -> Tensor:
-    """Positions, among all plays in order, of the ``keep`` lowest of each row of (S, L), shape (S * keep,)."""
+    """Positions in the flattened (S, L) of the ``keep`` lowest values of each row, shape (S * keep,)."""
     lowest_S_k = regret_S_L.argsort(dim=1, stable=True)[:, :keep]
     first_S_1 = torch.arange(len(regret_S_L), device=regret_S_L.device)[:, None] * regret_S_L.shape[1]
     return (first_S_1 + lowest_S_k).flatten()
 
 
 def trajectories(plays: Plays, player: str, version: int = -1) -> list[Trajectory]:
-    """The plays as everything else in the package reads them: scored, without a dialogue."""
+    """Scored ``Trajectory`` objects without a dialogue, for the rest of the package."""
     games, regrets = plays.games, plays.regret_P_T[:, -1].tolist()
     policies = plays.policies_P_T_A.double().cpu().numpy()
     policies = policies / policies.sum(-1, keepdims=True)
@@ -102,7 +102,7 @@ def trajectories(plays: Plays, player: str, version: int = -1) -> list[Trajector
         actions: list[Action] = [tuple(row) for row in policies[i].tolist()] if arms is None else arms[i]
         paid_T = _paid(rewards[i], policies[i] if arms is None else np.eye(rewards.shape[2])[arms[i]])
         turns = tuple(Turn((), "", a, r, parsed=True) for a, r in zip(actions, paid_T, strict=True))
-        oracle = Oracle(np.round(expected[i], 6), games.kind)  # float32 back to the decimals it came from
+        oracle = Oracle(np.round(expected[i], 6), games.kind)  # float32 back to the original decimals
         found.append(
             Trajectory(
                 scenario=scenario,

@@ -1,4 +1,4 @@
-"""One run on numbers, from a checked configuration to its report: the same directory and files as any other run."""
+"""One run on numbers, from configuration to report, with the same directory and files as any other run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rmft_verl.train.run import begun, find_run, is_trained, start_trackers
 from rmft_verl.types import Scenario, Trajectory
 
 NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
-"""Loss -> what the trained model is called in the growth table."""
+"""Loss -> name of the trained model in the growth table."""
 
 
 def run(config: Config) -> Path:
-    """Train as configured, or go on with the run that is there; returns its directory. A dry run prints the plan."""
+    """Train as configured, or resume an existing run; returns its directory. A dry run prints the plan."""
     check_numeric(config)
     generator, held_out = (None, []) if config.env.name == BALL else one_size(config)
     screen = Screen()
@@ -56,15 +56,17 @@ def run(config: Config) -> Path:
 
 
 def report_run(path: Path) -> str:
-    """Make the report of a run again from its files; returns what a person is shown."""
+    """Rebuild the report of a run from its files; returns the text to show."""
     directory = RunDir.open(path)
     config = reload_config(directory.config, [])
     return report(config, directory)
 
 
 def prepare_torch(config: Config) -> str:
-    """``cuda`` or ``cpu``; ``ConfigError`` if a GPU is asked for and none is there. One thread: models this small gain
-    nothing from a second, and lose much if another process wants its core."""
+    """Give torch one thread; returns ``cuda`` or ``cpu``. ``ConfigError`` without torch or a requested GPU.
+
+    Models this small gain nothing from a second thread, and lose much if another process wants its core.
+    """
     try:
         import torch
     except ImportError as error:
@@ -77,7 +79,7 @@ def prepare_torch(config: Config) -> str:
 
 
 def say_theory(screen: Screen, n: int, row: dict[str, float]) -> None:
-    """One line for an iteration of ``theory_ftrl`` that was measured."""
+    """Print one line for a measured iteration of ``theory_ftrl``."""
     if "heldout/ftrl_rate" not in row:
         return
     screen.console.print(
@@ -87,7 +89,7 @@ def say_theory(screen: Screen, n: int, row: dict[str, float]) -> None:
 
 
 def report(config: Config, directory: RunDir) -> str:
-    """Tables and figures of a run from its files; returns what a person is shown."""
+    """Write tables and figures of a run from its files; returns the text to show."""
     if config.env.name == BALL:
         from rmft_verl.labs.numeric.theory import report as report_theory
 
@@ -106,7 +108,7 @@ def report(config: Config, directory: RunDir) -> str:
 
 
 def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:
-    """policies.png: what each player does in one game, the first held-out one of the shortest horizon."""
+    """Draw policies.png: what each player does in the first held-out game of the shortest horizon."""
     import numpy as np
 
     from rmft_verl.labs.numeric.figures import draw_decisions
@@ -119,7 +121,7 @@ def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:
 
 
 def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list[Trajectory]]:
-    """The reference players on the held-out scenarios, with the draws of the evaluation."""
+    """The reference players' trajectories on the held-out scenarios, with the evaluation's draws."""
     import torch
 
     from rmft_verl.labs.numeric import players

@@ -1,4 +1,4 @@
-"""The FTRL theorem made visible: single-layer attention on Gaussian losses, decisions in the unit ball.
+"""Experiment on the FTRL theorem: single-layer attention on Gaussian losses, decisions in the unit ball.
 
 Each round the player picks p in the ball and pays <p, l>; regret is sum <p_t, l_t> + |sum l_t|, against the best fixed
 point -S / |S|. FTRL with the squared norm plays the projection of -rate x (sum of the past losses). docs/theory.md says
@@ -32,10 +32,10 @@ from rmft_verl.store.tracking import Tracker, read_metrics
 from rmft_verl.train.loop import Loop, Row
 
 FRESH, FIGURE = 1_000_003, 7
-"""Seeds of the sequences of the measurement and of the figure."""
+"""Seeds of the sequences for the measurement and for the figure."""
 
 NAMES = {"regret": "regret-loss", "sft": "RMFT"}
-"""Loss -> what it is called in the figures."""
+"""Loss -> its name in the figures."""
 
 
 def history(losses_B_T_D: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def ball_regret(decisions_B_T_D: Tensor, losses_B_T_D: Tensor) -> Tensor:
 
 
 def squared_regret(model: nn.Module, losses_B_T_D: Tensor) -> updates.Loss:
-    """Regret-loss with N = 1 and h(x) = x^2, on the decisions before they are projected."""
+    """Regret-loss with N = 1 and h(x) = x^2, on the decisions before projection."""
 
     def loss(rows: Tensor) -> Tensor:
         losses = losses_B_T_D[rows]
@@ -61,23 +61,23 @@ def squared_regret(model: nn.Module, losses_B_T_D: Tensor) -> updates.Loss:
 # ---- RMFT -----------------------------------------------------------------------------------------------------------
 
 Perturb = Callable[[nn.Module, Tensor, int, float, torch.Generator], Tensor]
-"""(model, losses, L, spread, rng) -> decisions of L perturbed plays of each sequence, not projected, (S, L, T, D)."""
+"""(model, losses, L, spread, rng) -> unprojected decisions of L perturbed trajectories per sequence, (S, L, T, D)."""
 
 
 def by_play(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
-    """One Gaussian vector a play, added to all its decisions."""
+    """Add one Gaussian vector per trajectory to all its decisions."""
     n, _, dimension = losses.shape
     return model(history(losses))[:, None] + spread * torch.randn(n, rollouts, 1, dimension, generator=rng)
 
 
 def by_round(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
-    """A Gaussian vector a round."""
+    """Add a new Gaussian vector in every round."""
     n, horizon, dimension = losses.shape
     return model(history(losses))[:, None] + spread * torch.randn(n, rollouts, horizon, dimension, generator=rng)
 
 
 def by_weights(model: nn.Module, losses: Tensor, rollouts: int, spread: float, rng: torch.Generator) -> Tensor:
-    """A Gaussian matrix a play, applied to the past sums: a player with another V; scaled so that decisions move by
+    """Add a Gaussian matrix per trajectory times the past sums, as another V would. It is scaled to move decisions by
     about ``spread`` in the last round."""
     n, horizon, dimension = losses.shape
     change = torch.randn(n, rollouts, dimension, dimension, generator=rng) / math.sqrt(dimension * horizon)
@@ -98,9 +98,9 @@ def kept_mean(
     rng: torch.Generator,
     perturb: Perturb = by_play,
 ) -> Tensor:
-    """Mean of the ``keep`` of ``rollouts`` perturbed plays of each sequence with the lowest regret, shape (S, T, D).
+    """Mean of the ``keep`` lowest-regret of ``rollouts`` perturbed trajectories per sequence, shape (S, T, D).
 
-    Decisions are projected, as they are played.
+    Decisions are projected, as when they are played.
     """
     n, horizon, dimension = losses.shape
     played = project_ball(perturb(model, losses, rollouts, spread, rng)).reshape(n * rollouts, horizon, dimension)
@@ -109,7 +109,7 @@ def kept_mean(
 
 
 def imitation(model: nn.Module, losses: Tensor, target: Tensor) -> updates.Loss:
-    """Squared error against kept plays: against their mean, which is all that it needs of them."""
+    """Squared error against the mean of the kept trajectories, all that imitation needs of them."""
 
     def loss(rows: Tensor) -> Tensor:
         return (model(history(losses[rows])) - target[rows]).square().sum(-1).mean()
@@ -121,7 +121,7 @@ def imitation(model: nn.Module, losses: Tensor, target: Tensor) -> updates.Loss:
 
 
 KEYS = ("heldout/ftrl_rate", "heldout/ftrl_error", "heldout/ftrl_own_error", "heldout/ftrl_cosine")
-"""What ``against_ftrl`` returns, in order."""
+"""Names of the values of ``against_ftrl``, in order."""
 
 
 @torch.no_grad()
@@ -138,11 +138,11 @@ def moments(model: nn.Module, games: BallGames, n: int) -> np.ndarray:
 
 
 def against_ftrl(means: np.ndarray, theorems_rate: float) -> np.ndarray:
-    """How near the decisions are to FTRL's: (rate, error, own_error, cosine), from the means of ``moments``, (..., 8).
+    """How close the decisions are to FTRL's: (rate, error, own_error, cosine), from the means of ``moments``, (..., 8).
 
-    rate: of the past sums in the decisions before projection, in units of the theorem's. error: root of the mean
-    squared distance of the projected decisions from FTRL's at the theorem's rate, over the root mean square of FTRL's.
-    own_error: the same at the model's own rate. cosine: between all decisions and FTRL's.
+    rate: weight of the past sums in the decisions before projection, in units of the theorem's. error: root mean square
+    distance of the projected decisions from FTRL's at the theorem's rate, over the root mean square of FTRL's.
+    own_error: the same at the model's own rate. cosine: between projected decisions and FTRL's.
     """
     raw_past, past_past, off, ftrl, off_own, own, played_ftrl, played = np.moveaxis(means, -1, 0)
     tiny = 1e-30  # an untrained model may decide 0
@@ -164,7 +164,7 @@ def measure(model: nn.Module, games: BallGames, n: int = 1000) -> dict[str, floa
 
 
 def measure_with_intervals(model: nn.Module, games: BallGames, n: int = 2000) -> dict[str, Interval]:
-    """The same with bootstrap intervals over sequences."""
+    """``measure`` with bootstrap intervals over sequences."""
     values_S = moments(model, games, n)
     low, high = bootstrap(values_S, lambda means: against_ftrl(means, games.rate), seed=0)
     values = against_ftrl(values_S.mean(axis=0), games.rate)
@@ -198,7 +198,7 @@ class TheoryModel:
 
 
 class TheoryTrainer(Loop):
-    """A run of ``theory_ftrl``: regret-loss, or RMFT with noise a play (``update.loss=sft``). Always on the CPU."""
+    """A run of ``theory_ftrl``, on the CPU: regret-loss, or RMFT with noise ``by_play`` (``update.loss=sft``)."""
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker) -> None:
         self._games = make_games(config)
@@ -208,7 +208,7 @@ class TheoryTrainer(Loop):
 
     def learn(self, n: int) -> None:
         config, update = self._config, self._config.update
-        for group in self._learner.optimizer.param_groups:  # to 0 at the end: the noise of the last steps averages out
+        for group in self._learner.optimizer.param_groups:  # decay to 0, so the noise of the last steps averages out
             group["lr"] = update.lr * (1 - (n - 1) / config.iterations)
         self._row |= updates.fit(
             self.model,
@@ -237,12 +237,12 @@ class TheoryTrainer(Loop):
 
 
 def make_attention(config: Config, games: BallGames) -> SelfAttention:
-    """A fresh model for the games, a function of torch's generator."""
+    """A fresh model for the games, initialized from torch's generator."""
     return SelfAttention(games.dimension, games.dimension, config.model.path.removeprefix(NUMERIC))
 
 
 def report(config: Config, run: RunDir) -> str:
-    """table.txt, table.json and the figures of a finished run, from its files; returns the table."""
+    """Write table.txt, table.json and the figures of a finished run from its files; returns the table."""
     games = make_games(config)
     model = make_attention(config, games)
     model.load_state_dict(torch.load(run.checkpoints / "final" / "state.pt", weights_only=True)["model"])

@@ -1,8 +1,8 @@
-"""The loop of the numerical track: that of ``rmft_verl.train.trainer``, on batches of tensors.
+"""The loop of ``rmft_verl.train.trainer`` on batches of tensors: the numerical track.
 
 for each iteration:
-    draw M games and play L perturbed plays of the model in each                rollout
-    compute each play's regret, keep the k lowest of each game                  score, select
+    draw M games and sample L trajectories of the perturbed model in each       rollout
+    compute each trajectory's regret, keep the k lowest of each game            score, select
     imitate them                                                                update
     measure the model, unperturbed, on held-out games                           evaluate
 
@@ -34,14 +34,14 @@ from rmft_verl.train.loop import Loop, Row
 from rmft_verl.types import Scenario, Trajectory
 
 START = 6
-"""Stream of randomness of the first weights, beside those of ``rmft_verl.train.trainer``."""
+"""Random stream of the first weights, besides those of ``rmft_verl.env.seeds``."""
 
 
 class NumericModel:
-    """A model with its optimizer, and its first weights to start anew from."""
+    """A model with its optimizer and a copy of its first weights."""
 
     def __init__(self, config: Config, first: Games, device: str) -> None:
-        """``first``: any of the games, for their size."""
+        """``first``: any of the games, for the sizes."""
         torch.manual_seed(stream_seed(START, config.seed))
         name = config.model.path.removeprefix(NUMERIC)
         self._update = config.update
@@ -51,12 +51,12 @@ class NumericModel:
         self.optimizer = self._fresh_optimizer()
 
     def reset(self) -> None:
-        """The first weights again."""
+        """Restore the first weights, with a fresh optimizer."""
         self.net.load_state_dict(self._base)
         self.optimizer = self._fresh_optimizer()
 
     def save(self, directory: Path) -> None:
-        """Model and optimizer, to go on from."""
+        """Save model and optimizer, to resume from."""
         directory.mkdir(parents=True)
         torch.save({"model": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}, directory / "state.pt")
 
@@ -72,7 +72,7 @@ class NumericModel:
 
 
 class NumericTrainer(Loop):
-    """The loop on batches of tensors: a play of 25 rounds as a ``Trajectory`` would cost more than it teaches."""
+    """The loop on batches of tensors: one ``Trajectory`` per episode of 25 rounds would cost too much."""
 
     def __init__(
         self, config: Config, generator: Any, held_out: list[Scenario], run: RunDir, tracker: Tracker, device: str
@@ -105,7 +105,7 @@ class NumericTrainer(Loop):
         return held_out_metrics(played, self._row)
 
     def _lesson(self, n: int) -> tuple[updates.Loss, int]:
-        """What iteration ``n`` minimizes, and over how many plays or games."""
+        """The loss of iteration ``n``, and its number of trajectories or games."""
         with self._phase("rollout"):
             games = self._draw(n)
             if self._config.update.loss != "sft" and n == self._config.iterations:
@@ -123,13 +123,13 @@ class NumericTrainer(Loop):
         return updates.imitation(self.model, kept), len(kept.games.scenarios)
 
     def _draw(self, n: int) -> Games:
-        """M games of iteration ``n``."""
+        """The M games of iteration ``n``."""
         rng = np.random.default_rng([SCENARIO, self._config.seed, n])
         scenarios = [self._generator.draw(rng) for _ in range(self._config.rollout.scenarios)]
         return lay_out(scenarios, [self._seed(REWARD, n, i) for i in range(len(scenarios))], self._device)
 
     def _select(self, played: Plays, n: int) -> Plays:
-        """The k plays of lowest regret of each game; ``selection.score=random`` is the control."""
+        """The k lowest-regret trajectories of each game; ``selection.score=random`` is the control."""
         selection, rollouts = self._config.selection, self._config.rollout.rollouts
         with self._phase("score"):
             regret_S_L = played.regret_P_T[:, -1].view(-1, rollouts)
@@ -151,13 +151,13 @@ class NumericTrainer(Loop):
         return played.take(index)
 
     def _write(self, played: Plays, index: list[int], n: int) -> None:
-        """The plays of the first and the last iteration; the others follow from the seed."""
+        """Write the trajectories of the first or the last iteration; the seed reproduces the others."""
         path = self._run.trajectories("train", n)
         write_trajectories(path, trajectories(played, "model", n - 1), phase="train", iteration=n)
         write_kept(path, index)
 
     def evaluate(self, n: int) -> list[Trajectory]:
-        """The held-out games, once each, by the model as it is; in the order of the scenarios."""
+        """Trajectories of the unperturbed model, one per held-out scenario, in order."""
 
         def unperturbed(games: Games, rng: torch.Generator) -> Plays:
             return play(self.model, games, 1, 0.0, rng)
@@ -175,7 +175,7 @@ def play_held_out(
     version: int = -1,
     device: str = "cpu",
 ) -> list[Trajectory]:
-    """Each scenario once, in order, with the draws of every evaluation of it (``evaluate.episode_seeds``)."""
+    """Play each scenario once, in order, with the draws of every evaluation of it (``env.seeds.episode_seeds``)."""
     found: dict[int, Trajectory] = {}
     for horizon, places in by_horizon(scenarios).items():
         seeds = [episode_seeds(HELD_OUT_SEED, i, 0)[0] for i in places]

@@ -1,4 +1,4 @@
-"""What an update minimizes: imitation of kept plays, regret itself, or the surprise at the best action."""
+"""The losses of an update: imitation of kept trajectories, regret itself, or cross-entropy of the best action."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rmft_verl.labs.numeric.models import full_history
 from rmft_verl.labs.numeric.plays import Plays
 
 SHARPNESS = 1.0
-"""Of the soft maximum in ``regret_loss``, per reward unit."""
+"""Sharpness of the soft maximum in ``soft_worst_case``, per reward unit."""
 
 Loss = Callable[[Tensor], Tensor]
 """Rows of a batch -> the mean loss on them."""
 
 
 def imitation(model: nn.Module, kept: Plays) -> Loss:
-    """RMFT (``update.loss=sft``): cross-entropy of what was played, per round; the numbers' next-token loss."""
+    """RMFT (``update.loss=sft``): cross-entropy of what was played, per round, like a next-token loss."""
 
     def loss(rows: Tensor) -> Tensor:
         log_policies = torch.log_softmax(model(kept.history_P_T_F[rows]), dim=-1)
@@ -34,8 +34,8 @@ def imitation(model: nn.Module, kept: Plays) -> Loss:
 def dpt(model: nn.Module, games: Games, history_B_T_F: Tensor) -> Loss:
     """Decision-pretrained Transformer (``update.loss=dpt``): cross-entropy of the best action, per round.
 
-    Best is best in hindsight with full information, best in its round in bandits. Lee et al. 2023 (Supervised
-    pretraining can learn in-context RL).
+    The best action is best in hindsight with full information, best in its round in bandits. Source: Lee et al. 2023
+    (Supervised pretraining can learn in-context RL).
     """
     expected = games.expected_B_T_A
     if games.full_information:
@@ -50,7 +50,7 @@ def dpt(model: nn.Module, games: Games, history_B_T_F: Tensor) -> Loss:
 
 
 def regret(model: nn.Module, games: Games) -> Loss:
-    """Regret-loss (``update.loss=regret``) of a batch of full-information games, back-propagated through the play."""
+    """Regret-loss (``update.loss=regret``) of full-information games, back-propagated through the policies."""
 
     def loss(rows: Tensor) -> Tensor:
         rewards = games.rewards_B_T_A[rows]
@@ -61,10 +61,10 @@ def regret(model: nn.Module, games: Games) -> Loss:
 
 
 def soft_worst_case(regret_N: Tensor, sharpness: float = SHARPNESS) -> Tensor:
-    """sum_j w_j max(Reg_j, 0)^2 with w the softmax of sharpness x Reg over the N games: near the worst one's square.
+    """sum_j w_j max(Reg_j, 0)^2 with w the softmax of sharpness x Reg over the N games: near the largest square.
 
-    After Park, Liu, Ozdaglar and Zhang 2025 (Do LLM agents have regret?), section on regret-loss: h(x) = max(x, 0)^2
-    and f(x, k) = exp(k x), written from accounts of it. With sharpness 0 it is the mean of the squares.
+    It follows Park, Liu, Ozdaglar and Zhang 2025 (Do LLM agents have regret?), section on regret-loss, as accounts of
+    it say: h(x) = max(x, 0)^2 and f(x, k) = exp(k x). With sharpness 0 it is the mean of the squares.
     """
     return (torch.softmax(sharpness * regret_N, dim=0) * regret_N.clamp(min=0) ** 2).sum()
 
@@ -80,7 +80,7 @@ def fit(
     max_grad_norm: float,
     rng: torch.Generator,
 ) -> dict[str, float]:
-    """Minimize ``loss_of`` over ``n_samples`` rows, and say how it went (docs/metrics.md, ``update/``)."""
+    """Minimize ``loss_of`` over ``n_samples`` rows; returns the metrics ``update/`` of docs/metrics.md."""
     losses, norms = [], []
     device = next(model.parameters()).device
     for _ in range(epochs):

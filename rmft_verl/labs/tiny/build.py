@@ -20,17 +20,17 @@ from rmft_verl.types import Message
 
 STEPS = {"mab": 1800, "trio": 3600}
 PRACTICE = 0.6
-"""Share of the steps in which every habit is equally frequent; the true mixture follows."""
+"""Share of the steps in which all habits are equally frequent; the true mixture follows."""
 BATCH = 8
 """Dialogues per step, about 3,000 tokens."""
 SHARPEN = 1.25
 """Factor on the logits of the finished model, so that sampling at temperature 1 slips less often."""
 MATRIX_LR = 5e-3
-"""Peak rate of Muon, for the weights of the layers."""
+"""Peak learning rate of Muon, for the weights of the layers."""
 OTHER_LR = 4e-3
-"""Peak rate of AdamW, for embeddings and norms."""
+"""Peak learning rate of AdamW, for embeddings and norms."""
 ARC, DECIMAL_NORM = 2.0, 2.0
-"""Decimals begin on an arc of so many radians, with vectors of this length (of trained embeddings: about 3)."""
+"""Decimals start on an arc of this many radians, as vectors of this length (trained embeddings: about 3)."""
 
 
 def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2) -> None:
@@ -87,9 +87,9 @@ def _model(tokenizer: Any) -> Any:
 
 
 def _order_decimals(model: Any, tokenizer: Any) -> None:
-    """Let the embeddings of 0.00 to 1.00 begin on an arc, in their order, so that comparing them is learned in minutes.
+    """Start the embeddings of 0.00 to 1.00 in order on an arc, so that the model learns to compare them in minutes.
 
-    A large model knows the order of numbers from its pre-training; a tiny one would spend its own on finding it.
+    A large model knows the order of numbers from its pre-training; a tiny one would spend its own on it.
     """
     import torch
 
@@ -103,7 +103,7 @@ def _order_decimals(model: Any, tokenizer: Any) -> None:
 
 
 def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-    """Token ids of a dialogue as the chat template renders it, and 1 where the assistant speaks (``END`` included)."""
+    """Token ids of a dialogue as the chat template renders it; 1 where the assistant speaks (with ``END``), else 0."""
     ids: list[int] = []
     mask: list[int] = []
     for role, content in messages:
@@ -121,7 +121,7 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tuple[Any, Any]]:
-    """Endless fresh batches of ids and labels (-100 where the assistant does not speak), each (batch, tokens).
+    """Endless fresh batches of ids and labels (-100 where the assistant does not speak), shape (batch, tokens) each.
 
     In the first ``practice`` batches the habits take turns, whatever their share.
     """

@@ -1,4 +1,4 @@
-"""Measures a tiny model with a batched sampler of its own: no verl, no vLLM, the same games for everyone."""
+"""Measure a tiny model beside habits and algorithms, with its own batched sampler: no verl, no vLLM."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rmft_verl.players.scripted import Scripted
 from rmft_verl.types import Observation, Reply, Scenario, Trajectory
 
 MAX_REPLY = 24
-"""Tokens after which a reply is cut."""
+"""Number of tokens after which a reply is cut."""
 
 
 class Sampler:
-    """Continues many dialogues in step, at temperature 1, over one key-value cache with gaps masked out."""
+    """Samples many dialogues in lockstep at temperature 1, over one key-value cache with gaps masked out."""
 
     def __init__(self, model: Any, tokenizer: Any, seed: int) -> None:
         import torch
@@ -55,7 +55,7 @@ class Sampler:
             ).logits[:, -1]
 
     def reply(self, pieces: Sequence[Sequence[int]], forced: str = "") -> list[list[int]]:
-        """One sampled reply per row to the piece fed, ``END`` included; every reply starts with the text ``forced``."""
+        """Feed one piece per row and sample a reply to each, ``END`` included; every reply starts with ``forced``."""
         start = list(self._tokenizer(forced).input_ids)
         logits = self.feed([[*piece, *start] for piece in pieces])
         replies = [list(start) for _ in pieces]
@@ -70,7 +70,7 @@ class Sampler:
 
 
 class Seat:
-    """A player whose turn is dealt together with all others' at the table."""
+    """A player whose replies are sampled together with those of all other seats."""
 
     name = "model"
 
@@ -84,7 +84,7 @@ class Seat:
 
 
 class Table:
-    """Waits for every seat to ask, then samples all replies at once. All episodes have one horizon."""
+    """Waits for every seat to ask, then samples all replies at once. All episodes must have one horizon."""
 
     def __init__(self, sampler: Sampler, tokenizer: Any, n_seats: int, forced: str) -> None:
         self.seats = [Seat(self) for _ in range(n_seats)]
@@ -113,14 +113,14 @@ def _rendered(observation: Observation) -> str:
 def play_model(
     model: Any, tokenizer: Any, env_class: type[Env], scenarios: Sequence[Scenario], seed: int, forced: str = ""
 ) -> list[Trajectory]:
-    """Every scenario played once and scored; ``forced`` is how the first reply of each begins."""
+    """Play every scenario once and score it; every first reply starts with ``forced``."""
 
     table = Table(Sampler(model, tokenizer, seed), tokenizer, len(scenarios), forced)
     return play_all(env_class, table.seats, scenarios)
 
 
 def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequence[Scenario]) -> list[Trajectory]:
-    """Player i plays scenario i with reward seed i, all of them at once; scored."""
+    """Player i plays scenario i with reward seed i, all at once; returns scored trajectories."""
 
     async def everyone() -> list[Trajectory]:
         games = [
@@ -133,7 +133,7 @@ def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequenc
 
 
 def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, threads: int = 2) -> None:
-    """Print a table a game: the model, the model with a habit's first thought forced, the habits, the players."""
+    """Print rows per game: the model, also on held-out contexts and begun as each habit; the habits; the algorithms."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -185,7 +185,7 @@ def line(label: str, plays: Sequence[Trajectory]) -> str:
 
 
 def first_thought(thought: str, answer: str) -> str:
-    """How the first reply of a habit begins that opens with ``thought``: up to the name of the first action."""
+    """The start of a habit's first reply, which opens with ``thought``, up to the name of the first action."""
     return thought.partition(" {tally}")[0] if "{tally}" in thought else f"{thought}\n{answer}:"
 
 

@@ -1,9 +1,9 @@
 """The weak habits of bandit play that the tiny models are pre-trained on.
 
-Each dialogue is played by one habit from start to end, which says so in its thoughts.
-The mixture has the failures reported of real models: play that ignores the rewards, and play that stops exploring
-(Krishnamurthy et al. 2024), with some competence mixed in, so that there is something for selection to find. Most
-decisions need only a glance at the last reply, its reward and the list: a tiny model learns that in minutes.
+One habit plays a dialogue from start to end and names itself in its thoughts. The mixture has the failures reported of
+real models, play that ignores the rewards and play that stops exploring (Krishnamurthy et al. 2024), and some
+competence, so that selection has something to find. Most decisions need only the last reply, its reward and the list of
+arms: a tiny model learns that in minutes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Memory:
 
 
 Habit = Callable[[Memory], tuple[int, str]]
-"""Memory, from the second round on -> arm and thought. ``{tally}`` becomes the arm's name with its wins and tries."""
+"""Rule for later rounds: memory -> arm and thought. ``{tally}`` becomes the arm's name with its wins and tries."""
 
 
 def _rotate(memory: Memory) -> tuple[int, str]:
@@ -72,7 +72,7 @@ HABITS: dict[str, tuple[float, str, Habit | None]] = {
     "win_stay": (0.10, "See whether it pays.", _win_stay),
     "patient": (0.15, "Test for a good one: {tally}.", _patient),
 }
-"""Name -> share of the dialogues, thought before the first arm (drawn at random), rule for the rounds after it.
+"""Name -> share of the dialogues, thought of the first round (whose arm is random), rule for later rounds.
 
-None draws every arm at random. ``docs/selection.md`` says why this mixture leaves room to learn.
+Without a rule (None) every arm is random. ``docs/selection.md`` says why this mixture leaves room to learn.
 """

@@ -1,7 +1,7 @@
-"""The weak habits of full-information play: which shares to give, from the last results and the last shares alone.
+"""The weak habits of full-information play: they set shares from the last rewards and the last shares alone.
 
-Some ignore what is revealed, some run after the last winner, one learns slowly; none adds anything up, because a tiny
-model cannot. Shares are whole hundredths.
+Some ignore what is revealed, some chase the last winner, one learns slowly. None sums rewards, because a tiny model
+cannot. Shares are whole hundredths.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 STEP = 15
-"""Hundredths that the habit ``shift`` moves a round."""
+"""Hundredths that the habit ``shift`` moves per round."""
 
 
 @dataclass
 class Shares:
-    """What a habit goes by. ``last`` are the hundredths it gave, ``revealed`` the results that followed."""
+    """What a habit sees: ``last`` are the hundredths it gave, ``revealed`` the rewards that followed."""
 
     last: list[int]
     revealed: Sequence[float] = ()
@@ -31,7 +31,7 @@ class Shares:
 
 
 def even(n_actions: int) -> list[int]:
-    """Equal hundredths, the first actions taking what is left over."""
+    """Equal hundredths; the first actions get the remainder."""
     each, over = divmod(100, n_actions)
     return [each + (a < over) for a in range(n_actions)]
 
@@ -57,7 +57,7 @@ def _contrary(shares: Shares) -> tuple[list[int], str]:
 
 
 def _shift(shares: Shares) -> tuple[list[int], str]:
-    """A step towards the last winner, taken from the others as far as they have it."""
+    """Move up to ``STEP`` hundredths to the last winner, from the others, the worst first."""
     after, wanted = list(shares.last), STEP
     for action in sorted(range(len(after)), key=lambda a: shares.revealed[a]):
         if action != shares.best:
@@ -69,9 +69,9 @@ def _shift(shares: Shares) -> tuple[list[int], str]:
 
 
 PolicyHabit = Callable[[Shares], tuple[list[int], str]]
-"""Shares, from the second round on -> hundredths and thought.
+"""Rule for later rounds: shares -> hundredths and thought.
 
-``{best}`` and ``{worst}`` become the names of what paid most and least: a tiny model that has said a name finds the
+``{best}`` and ``{worst}`` become the actions that paid most and least: a tiny model that has said a name finds the
 shares that follow from it."""
 
 POLICY_HABITS: dict[str, tuple[float, str, PolicyHabit]] = {
@@ -81,15 +81,15 @@ POLICY_HABITS: dict[str, tuple[float, str, PolicyHabit]] = {
     "contrary": (0.15, "The last loser is due.", _contrary),
     "shift": (0.20, "A step towards the last winner.", _shift),
 }
-"""Name -> share of the dialogues, thought of the first round, rule for the rounds after it."""
+"""Name -> share of the dialogues, thought of the first round, rule for later rounds."""
 
 
 def opening(habit: str, n_actions: int, rng: random.Random) -> list[int]:
-    """The shares of the first round: all on one action drawn at random, or even where the habit begins so."""
+    """The shares of the first round: even for ``even`` and ``shift``, else all on one random action."""
     return even(n_actions) if habit in ("even", "shift") else all_on(rng.randrange(n_actions), n_actions)
 
 
 def reply(thought: str, hundredths: Sequence[int], names: Sequence[str]) -> str:
-    """What the habit says."""
+    """The text of a reply: the thought, then the shares."""
     shares = ", ".join(f"{name} {share / 100:.2f}" for name, share in zip(names, hundredths, strict=True))
     return f"{thought}\nPolicy: {shares}"

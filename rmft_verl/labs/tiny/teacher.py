@@ -1,4 +1,4 @@
-"""Writes the dialogues that the tiny models are pre-trained on: the environment's words, one habit's replies."""
+"""Writes the pre-training dialogues of the tiny models: the environment's messages and one habit's replies."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ GAMES: dict[str, dict[str, Mapping[str, Any]]] = {
     "mab": {"mab": BANDITS},
     "trio": {"mab": BANDITS, "nsmab": DRIFTING, "fol": FULL_INFORMATION},
 }
-"""Tiny model -> the environments it speaks, with the games of its dialogues, told in the plain domains."""
+"""Tiny model -> its environments and the options of their games; the dialogues use the plain domains."""
 
 
 class Dialogue(NamedTuple):
-    """One habit's play of one scenario."""
+    """One scenario played by one habit."""
 
     scenario: Scenario
     messages: list[Message]
@@ -47,9 +47,9 @@ class Teacher:
             self._games.append((env_class, env_class.Generator(**options, contexts=contexts)))
 
     def dialogue(self, seed: int, habit: str | None = None) -> Dialogue:
-        """A whole dialogue, a function of the arguments; the habit is drawn from the mixture if not given.
+        """A whole dialogue, fixed by the arguments; the habit is drawn from the mixture if not given.
 
-        The environments take turns with the seed. ``KeyError`` for a habit that does not play the seed's environment.
+        Successive seeds rotate through the environments. ``KeyError`` if that environment lacks the habit.
         """
         env_class, generator = self._games[seed % len(self._games)]
         scenario = generator.draw(np.random.default_rng([seed, 0]))
@@ -59,7 +59,7 @@ class Teacher:
         return play(env_class(scenario, seed), scenario, name, rng)
 
     def practice(self, seed: int) -> Dialogue:
-        """As ``dialogue``, every habit in turn."""
+        """As ``dialogue``, with each habit in turn."""
         env_class, _ = self._games[seed % len(self._games)]
         known = list(habits(env_class.name))
         return self.dialogue(seed, known[seed // len(self._games) % len(known)])

@@ -1,7 +1,7 @@
-"""The tiny model's own tokenizer: byte-level BPE that keeps names and numbers whole and swallows boilerplate.
+"""The tiny model's own tokenizer: byte-level BPE that keeps names, numbers and frequent phrases whole.
 
-A frequent phrase is one token, an action name (with its space) is one token, a number is one token, and any other text
-falls back to bytes. Fewer tokens are less time on two CPU cores.
+A frequent phrase, an action name (with its space) and a number are one token each; other text falls back to bytes.
+Fewer tokens take less time on two CPU cores.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ END = "<|im_end|>"
 PAD = "<|endoftext|>"
 START = "<|im_start|>"
 VOCABULARY = 1536
-"""Tokens, and 512 more where decimals are whole."""
+"""Number of tokens; 512 more if decimals are whole."""
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""ChatML without the line break after ``<|im_end|>``: a dialogue continued after a sampled ``<|im_end|>`` has then the
-very ids of the dialogue rendered whole."""
+"""ChatML without the line break after ``<|im_end|>``: a dialogue continued after a sampled ``<|im_end|>`` then has
+the same ids as the dialogue rendered whole."""
 
 
 def build_tokenizer(texts: Iterable[str], names: Sequence[str], decimals: bool = False) -> Any:
@@ -30,7 +30,7 @@ def build_tokenizer(texts: Iterable[str], names: Sequence[str], decimals: bool =
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    # Names and numbers stand alone; so does the reply's header, that no merge may cross into what the model says.
+    # Names and numbers are isolated, and so is the reply's header: no merge may cross into what the model says.
     words = "|".join(sorted(names))
     number = r"[ /]?\d\.\d\d|[ /]?\d{1,2}" if decimals else r"[ /]?\d{1,2}"
     whole = Regex(rf"(?: |(?<![A-Za-z]))(?:{words})(?![A-Za-z])|{number}|\Aassistant\n")
