@@ -36,7 +36,7 @@ bench: $(INSTALLED) smollm2
 		env.options.min_gap=0.2 rollout.scenarios=6 rollout.rollouts=8 selection.keep=1 update.batch=2 --repeats 2
 
 soak: fuzz
-	RMFT_SOAK=1 $(RUN) -m pytest -m soak
+	RMFT_SOAK=1 $(RUN) -m pytest tests/e2e
 	$(RUN) tests/experiments/kills.py runs/soak --iterations 2
 
 fuzz: $(INSTALLED)

@@ -24,6 +24,9 @@ MARK = "RMFT_TEST_TREE"
 TMP = Path(tempfile.mkdtemp(prefix="e2e_", dir="/tmp"))
 """Where the trees put their temporary files, and where these tests look; short, for the paths of sockets."""
 
+SOAK = os.environ.get("RMFT_SOAK") == "1"
+"""Whether the tests take the time for every way in which a run can end (make soak)."""
+
 FAKE = Path(__file__).resolve().parent / "unit" / "fake_main.py"
 """A program like ``rmft_verl.main``, on the fake backend of the unit tests."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from real_run import SMALL, Tree, is_local, listening, litter, plays, state
+from real_run import SMALL, SOAK, Tree, is_local, listening, litter, plays, state
 
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import load_config
@@ -63,12 +63,14 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     said = lose((0, "sync"), "VLLM::EngineCore", signal.SIGKILL)
     assert said.startswith("rmft_verl: a process of the run has died (")
     assert state(run) == (0, "sync") and not plays(run)  # nothing of a phase that was cut is taken for whole
-    said = lose((0, "log"), "ray::AgentLoopWorker", signal.SIGKILL)
-    assert said.startswith("rmft_verl: a process of the run has died (ActorDiedError")
-    measured = plays(run)
-    assert set(measured) == {"eval_000.parquet"}
+    if SOAK:
+        said = lose((0, "log"), "ray::AgentLoopWorker", signal.SIGKILL)
+        assert said.startswith("rmft_verl: a process of the run has died (ActorDiedError")
+        assert set(plays(run)) == {"eval_000.parquet"}
     said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP, timeout=30)
     assert said.startswith("rmft_verl: ") and "no reply within rollout.timeout=30 s" in said  # in the phase it was in
+    measured = plays(run)
+    assert set(measured) == {"eval_000.parquet"}
 
     tree = Tree(log, arguments)
     assert tree.process.wait() == 0, log.read_text()

@@ -102,14 +102,14 @@ def test_trajectories_on_file_are_those_of_the_run(finished: Path) -> None:
 def test_report_is_made_again_from_the_files(finished: Path) -> None:
     table = (finished / "report" / "table.txt").read_text()
     (finished / "report" / "table.txt").unlink()
-    assert rmft("report", str(finished), module="cli").returncode == 0
+    assert rmft("report", str(finished), module="main.cli").returncode == 0
     assert (finished / "report" / "table.txt").read_text() == table
 
 
 def test_export_writes_a_model_that_loads_and_refuses_the_base(finished: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    done = rmft("export", str(finished), str(tmp_path / "model"), module="cli")
+    done = rmft("export", str(finished), str(tmp_path / "model"), module="main.cli")
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "model") in done.stdout
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 0
@@ -121,7 +121,7 @@ def test_export_writes_a_model_that_loads_and_refuses_the_base(finished: Path, t
 
     shutil.rmtree(finished / "checkpoints" / "final")
     shutil.copytree(tiny_path("mab"), finished / "checkpoints" / "final")
-    refused = rmft("export", str(finished), str(tmp_path / "again"), module="cli")
+    refused = rmft("export", str(finished), str(tmp_path / "again"), module="main.cli")
     assert refused.returncode == 2
     assert "equals its base" in refused.stderr
     assert not (tmp_path / "again").exists()
