@@ -43,7 +43,7 @@ def test_an_evaluation_leaves_these_files(tmp_path: Path, capsys: pytest.Capture
     assert evaluate(tmp_path, "toy_bandit", "--players", "references", "oracle", "--episodes", "2") == 0
     players = ["uniform", "greedy", "ucb1", "thompson", "oracle"]
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == sorted(
-        ["config.json", "environment.json", "table.txt", "table.json", "table.csv"]
+        ["behavior.json", "config.json", "environment.json", "table.txt", "table.json", "table.csv"]
         + [f"figures/toy_bandit--{kind}.png" for kind in ("curves", "scenarios", "choices")]
         + [f"trajectories/toy_bandit--{player}.parquet" for player in players]
     )

@@ -70,11 +70,11 @@ def sweep() -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a directory, the shared memory noted in it, and the semaphores of dead processes."""
+    """Remove a directory, the shared memory noted in it, and the semaphores of this process and of dead ones."""
     left = [SHARED / name.lstrip("/") for name in (path / NOTED).read_text().split()]
     for semaphore in SHARED.glob("sem.loky-*"):
         made = SEMAPHORE.match(semaphore.name)
-        if made and not Path(f"/proc/{made[1]}").exists():
+        if made and (int(made[1]) == os.getpid() or not Path(f"/proc/{made[1]}").exists()):
             left.append(semaphore)
     for file in left:
         with suppress(OSError):  # another user's
