@@ -7,6 +7,7 @@ A method is stateless: configuration, randomness and data are arguments. Importi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Union
@@ -82,7 +83,7 @@ class Terms:
     """Key (docs/metrics.md) -> its sum over groups, logged as the mean; a ``Metric`` of verl is logged as it is."""
 
 
-class Method:
+class Method(ABC):
     """Base class of the methods. Its defaults suit supervised fine-tuning on a selection."""
 
     together: ClassVar[int] = 1
@@ -92,7 +93,7 @@ class Method:
     options: ClassVar[tuple[str, ...]] = ()
     """Configuration keys that belong to this method; other methods refuse them."""
 
-    def check(self, config: Config) -> None:
+    def check(self, config: Config) -> None:  # noqa: B027 - most have nothing to refuse
         """Raise ``ConfigError`` for a configuration under which the method cannot run."""
 
     def trained(self, config: Config) -> int:
@@ -103,9 +104,9 @@ class Method:
         """What an iteration trains on, in words."""
         return f"keep {ranked(config)}"
 
+    @abstractmethod
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
         """Choose what the update trains on from the valid trajectories of an iteration."""
-        raise NotImplementedError
 
     def temperature(self, config: Config) -> float:
         """Temperature at which log-probabilities are computed."""
@@ -115,9 +116,9 @@ class Method:
         """Values that the loss reads besides tokens. ``verl``: verl's resolved configuration."""
         return {}
 
+    @abstractmethod
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
         """The loss of a micro-batch. Runs in verl's workers; ``actor`` is verl's resolved actor configuration."""
-        raise NotImplementedError
 
 
 def ranked(config: Config) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -38,7 +39,7 @@ def unwatched(phase: str, episodes: int) -> AbstractContextManager[OnProgress]:
     return nullcontext(lambda episodes, tokens: None)
 
 
-class Loop:
+class Loop(ABC):
     """One run. A subclass defines what an iteration learns from and how the model is measured."""
 
     def __init__(self, config: Config, model: Model, run: RunDir, tracker: Tracker, watch: Watch = unwatched) -> None:
@@ -46,16 +47,16 @@ class Loop:
         self._record = Record(run, config.checkpoint)
         self._row: Row = {}
 
+    @abstractmethod
     def learn(self, n: int) -> None:
         """Do the n-th update, on rollouts of the model with n - 1 updates."""
-        raise NotImplementedError
 
-    def sync(self, n: int) -> None:
+    def sync(self, n: int) -> None:  # noqa: B027 - a model on numbers plays as it is
         """Give the weights after ``n`` updates to the sampler, if the model has one."""
 
+    @abstractmethod
     def measure(self, n: int) -> Row:
         """Held-out metrics of the model with ``n`` updates."""
-        raise NotImplementedError
 
     def train(self, report: Callable[[int, Row], None]) -> None:
         """Run every iteration that is not finished. Iteration 0 measures the base."""
