@@ -7,7 +7,9 @@ base of every run with the same model, environment and warm-up under one ``root`
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rmft_verl.config import CheckpointConfig, Config, RolloutConfig, SelectionConfig, UpdateConfig, WarmupConfig
 from rmft_verl.types import content_hash
@@ -35,7 +37,7 @@ def warmup_config(config: Config) -> Config:
         update=UpdateConfig(lr=warmup.lr, epochs=warmup.epochs, batch=warmup.batch),
         eval=dataclasses.replace(config.eval, every=1),
     )
-    found = content_hash(dataclasses.asdict(warm))
+    found = content_hash(_changed(dataclasses.asdict(warm), dataclasses.asdict(Config())))
     return dataclasses.replace(
         warm,
         recipe=config.recipe,
@@ -53,3 +55,16 @@ def warmed(config: Config) -> Path:
     """The directory of the warmed model, whether it exists or not."""
     warm = warmup_config(config)
     return Path(warm.root).expanduser() / warm.name / "checkpoints" / "final"
+
+
+def _changed(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the defaults: a key that a later version adds makes no new base."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and isinstance(default.get(key), Mapping):
+            value = _changed(value, default[key])
+            if value:
+                found[key] = value
+        elif value != default.get(key):
+            found[key] = value
+    return found

@@ -9,6 +9,7 @@ import pytest
 from rmft_verl.algo.distill import THOUGHTS, teach
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
+from rmft_verl.setup import warmup
 from rmft_verl.setup.models import base_model
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.setup.warmup import warmed, warmup_config
@@ -88,3 +89,13 @@ def test_thoughts_name_no_move_and_give_no_reason() -> None:
 def test_where_one_line_is_asked_for_nothing_else_is_said() -> None:
     for play in teach(load_env("mab"), "uniform", "dialogue", requests("action_only")):
         assert all(turn.text.startswith("Action: ") and "\n" not in turn.text for turn in play.turns)
+
+
+def test_a_key_that_stands_at_its_default_makes_no_new_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version adds keys: bases that were warmed before stay those of their runs."""
+    whole = warmup.dataclasses.asdict
+    monkeypatch.setattr(warmup.dataclasses, "asdict", lambda config: whole(config) | {"new": 0})
+    before = warmup_config(load_config(["recipe=mab_smollm2"])).name
+    monkeypatch.undo()
+    assert warmup_config(load_config(["recipe=mab_smollm2"])).name == before
+    assert warmup_config(load_config(["recipe=mab_smollm2", "warmup.lr=1e-4"])).name != before
