@@ -23,7 +23,7 @@ smollm2: $(INSTALLED)
 	$(RUN) -m rmft_verl.main.cli smollm2
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -12,9 +12,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
+
+import psutil
 
 from rmft_verl.store.trajectory_file import read_trajectories
 
@@ -23,9 +26,6 @@ MARK = "RMFT_TEST_TREE"
 
 TMP = Path(tempfile.mkdtemp(prefix="e2e_", dir="/tmp"))
 """Where the trees put their temporary files, and where these tests look; short, for the paths of sockets."""
-
-SOAK = os.environ.get("RMFT_SOAK") == "1"
-"""Whether the tests take the time for every way in which a run can end (make soak)."""
 
 FAKE = Path(__file__).resolve().parent / "unit" / "fake_main.py"
 """A program like ``rmft_verl.main``, on the fake backend of the unit tests."""
@@ -44,6 +44,11 @@ SMALL = (
 def environment() -> dict[str, str]:
     """That of a process whose temporary files lie in ``TMP``."""
     return {**os.environ, "TMPDIR": str(TMP)}
+
+
+SECRET = "rmft-secret-6f1d0c2b"
+SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY")
+"""Variables that hold secrets, and what they hold in a test."""
 
 
 class Tree:
@@ -127,11 +132,23 @@ def plays(run: Path) -> dict[str, str]:
 
 
 def litter(shared: bool = True) -> set[str]:
-    """What lies where Ray, vLLM, verl and torch put things: in ``TMP``, and ``shared`` memory, which has one place for
-    all processes. Not the kernels that torch has compiled, which serve the next run.
+    """What lies where Ray, vLLM, verl and torch put things: in ``TMP``, and ``shared`` memory that no living process
+    has mapped. Not the kernels that torch has compiled, which serve the next run.
     """
-    paths = [path for folder in (TMP, *([Path("/dev/shm")] if shared else [])) for path in folder.iterdir()]
-    return {str(path) for path in paths if not path.name.startswith("torchinductor_")}
+    found = {str(path) for path in TMP.iterdir() if not path.name.startswith("torchinductor_")}
+    if shared:
+        found |= {str(path) for path in Path("/dev/shm").iterdir()} - mapped(psutil.pids())
+    return found
+
+
+def mapped(pids: Sequence[int]) -> set[str]:
+    """The files of shared memory that these processes have mapped."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):  # it has ended meanwhile
+            lines = (Path("/proc") / str(pid) / "maps").read_text().splitlines()
+            found |= {line.split(maxsplit=5)[5] for line in lines if "/dev/shm/" in line}
+    return found
 
 
 def listening(pids: Sequence[int]) -> dict[str, int]:
@@ -161,3 +178,24 @@ def is_local(where: str) -> bool:
     """Whether only this machine can reach an address of ``listening``."""
     address = ip_address(where.rpartition(":")[0])
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def is_open(tree: Tree) -> dict[str, int]:
+    """What takes connections on an address of the network. torch's store always does, for rank 0 of its group."""
+    found = listening(tree.pids())
+    outside = {where: pid for where, pid in found.items() if not is_local(where)}
+    stores = [where for where, pid in outside.items() if pid in tree.named("ray::WorkerDict")]
+    return outside if len(stores) > 1 else {where: pid for where, pid in outside.items() if where not in stores}
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A run of two iterations, killed within its second update and started again, and what it had at its death."""
+
+    run: Path
+    command: list[str]
+    files: dict[str, tuple[int, str]]
+    sampled: dict[str, str]
+    rows: bytes
+    said: str
+    """By the second start."""

@@ -25,7 +25,6 @@ from verl.single_controller.ray import RayClassWithInitArgs, RayWorkerGroup
 from verl.single_controller.ray.base import ResourcePoolManager, create_colocated_worker_cls
 from verl.utils import tensordict_utils as tu
 from verl.utils.config import omega_conf_to_dataclass
-from verl.workers.rollout.llm_server import LLMServerManager
 
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.method import Samples
@@ -34,7 +33,7 @@ from rmft_verl.bridge.cluster import runtime
 from rmft_verl.bridge.cluster.faults import sampler_lives, told
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.chat import load_template
-from rmft_verl.bridge.sampling.client import DialogueClient
+from rmft_verl.bridge.sampling.client import DialogueClient, Servers
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.bridge.training import canary, steps
 from rmft_verl.bridge.training.action_line import action_only
@@ -87,13 +86,14 @@ class VerlBackend:
         actor = omega_conf_to_dataclass(verl_config.actor_rollout_ref.actor)
         self._actor.set_loss_fn(partial(loss, actor=actor))
         self._base = self._keep_base(scratch) if config.update.start == "base" else None
-        servers = LLMServerManager.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
-        self._addresses: list[str] = servers.get_addresses()
+        servers = Servers.create_empty(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
         self._client = servers.get_client(DialogueClient)
+        self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
+        servers.launch()
+        self._addresses: list[str] = servers.get_addresses()
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
         engine.backend = "naive"  # trainer and sampler share the process tree
         self._weights = CheckpointEngineManager(config=engine, actor_wg=self._actor, replicas=servers.get_replicas())
-        self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         self._counter = progress.start()
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []

@@ -26,6 +26,11 @@ EXTENSIONS = {
 }
 """Kind of device -> the extension of vLLM's workers that receives weights."""
 
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""Runs the model within vLLM's engine, without a worker's process: sooner, faster, and with 1 GB less. vLLM refuses
+this on CPUs under its short name, since it cannot pin threads then; a run pins none.
+"""
+
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
@@ -107,7 +112,8 @@ def _lora(config: Config) -> dict[str, Any]:
 
 
 def _on_cpu(config: Config) -> dict[str, Any]:
-    return {
+    alone = {f"+{SAMPLER}.engine_kwargs.vllm.distributed_executor_backend": ONE_PROCESS}
+    return (alone if config.hardware.tensor_parallel == 1 else {}) | {
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         f"{SAMPLER}.enforce_eager": True,
         f"{SAMPLER}.free_cache_engine": False,

@@ -26,28 +26,20 @@ from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import UpdateConfig
 from rmft_verl.env.play import play
 from rmft_verl.env.regret import score
-from rmft_verl.setup.prepare import Prepared, prepare
-from rmft_verl.setup.recipe import load_config
-from rmft_verl.setup.start import start_backend
+from rmft_verl.setup.prepare import Prepared
 from rmft_verl.types import Batch, RolloutRequest, Scenario, Scored, Tokens, Trajectory
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
-    options = ["rollout.rollouts=4", "selection.keep=2", "update.batch=8", "update.start=base"]
-    return prepare(load_config(["recipe=mab_tiny", *options]))
+def prepared(shared: tuple[Prepared, VerlBackend]) -> Prepared:
+    return shared[0]
 
 
 @pytest.fixture(scope="module")
-def backend(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VerlBackend]:
-    """Started with ``update.start=base``, so that it keeps the base; the tests change ``update`` as they need it."""
-    backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
-    prepared.config.update.start = "current"
-    backend.sync(0)
-    yield backend
-    backend.close()
+def backend(shared: tuple[Prepared, VerlBackend]) -> VerlBackend:
+    return shared[1]
 
 
 def all_of(plays: Sequence[Trajectory]) -> Batch:

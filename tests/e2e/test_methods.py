@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.config import Config
-from rmft_verl.setup.prepare import prepare
+from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import find_recipes, load_config
-from rmft_verl.setup.start import start_backend
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.tracking import FileTracker, read_metrics
 from rmft_verl.store.trajectory_file import read_trajectories
@@ -40,20 +38,10 @@ def configured(method: str) -> Config:
     return load_config([f"recipe=mab_tiny+{method}", *SMALL, f"selection.keep={keep}", *rounds])
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[VerlBackend, DictConfig]]:
-    """A backend that keeps its base, so that every method starts from it."""
-    prepared = prepare(configured("restart"))
-    backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
-    yield backend, prepared.verl_config
-    backend.close()
-
-
-def train(config: Config, backend: VerlBackend, verl_config: DictConfig, root: Path) -> RunDir:
+def train(config: Config, backend: VerlBackend, root: Path) -> RunDir:
     """One run of ``config`` from the base, on a backend that is up."""
     backend._actor.load_checkpoint(str(backend._base))
     backend._config, backend._probe, backend._before = config, [], None
-    backend._verl = verl_config
     run = RunDir.create(root, "run", OmegaConf.to_yaml(OmegaConf.structured(config)))
     env_class = prepare(config).env_class
     watch = lambda name, episodes: contextlib.nullcontext(lambda episodes, tokens: None)  # noqa: E731
@@ -62,9 +50,9 @@ def train(config: Config, backend: VerlBackend, verl_config: DictConfig, root: P
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_trains(method: str, started: tuple[VerlBackend, DictConfig], tmp_path: Path) -> None:
+def test_a_method_trains(method: str, shared: tuple[Prepared, VerlBackend], tmp_path: Path) -> None:
     config = configured(method)
-    run = train(config, *started, tmp_path)
+    run = train(config, shared[1], tmp_path)
     rows = read_metrics(run.metrics)
     assert [row["iteration"] for row in rows] == list(range(config.iterations + 1))
     for n, row in enumerate(rows[1:], start=1):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from real_run import TMP, Tree, is_local, listening, litter
+from real_run import TMP, Tree, is_local, listening, litter, mapped
 
 from rmft_verl.bridge.cluster import scratch
 
@@ -57,7 +57,7 @@ def test_ray_listens_on_loopback_and_leaves_nothing(
             time.sleep(0.1)
         found = listening(tree.pids())
         assert len(found) > 3 and all(is_local(where) for where in found), found
-        shared = {path for path in litter() - before if "psm_" in path}
+        shared = {path for path in mapped(tree.pids()) if "psm_" in path}
         assert len(shared) == 1  # of the worker's child, which hangs
         if not killed:
             end.touch()

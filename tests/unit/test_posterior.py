@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from six_policies import POLICIES, by_arms, play, true_regret
 from toy_bandit import toy_trajectory
 
 from env_plugins.mab.generator import BanditGenerator
@@ -14,9 +13,6 @@ from env_plugins.nsmab.generator import DriftGenerator
 from rmft_verl.algo import posterior
 from rmft_verl.algo.posterior import Prior, beliefs, particle_regret, posterior_regret, score, score_by_particles
 from rmft_verl.types import Oracle, StopReason, Trajectory, Turn
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "experiments"))
-from six_policies import POLICIES, by_arms, play, true_regret
 
 UNIT = Prior("bernoulli", 0.0, 1.0)
 

@@ -1,10 +1,24 @@
-"""verl's sampler client, which here asks the load balancer once per dialogue instead of once per reply."""
+"""verl's servers and the client of them, which here asks the load balancer once per dialogue, not once per reply."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from verl.workers.rollout.llm_server import LLMServerClient
+from verl.utils.ray_utils import auto_await
+from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
+
+
+class Servers(LLMServerManager):
+    """verl's manager of inference servers. ``create_empty`` starts the load balancer alone, ``launch`` the servers, so
+    that all that needs only the balancer starts meanwhile.
+    """
+
+    @auto_await
+    async def launch(self) -> None:
+        """Start a server per replica; returns when all are up."""
+        await self._initialize_llm_servers()
+        servers = dict(zip(self.server_addresses, self.server_handles, strict=True))
+        await self.global_load_balancer.add_servers.remote(servers)
 
 
 class DialogueClient(LLMServerClient):
