@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,9 +134,9 @@ def plays(run: Path) -> dict[str, str]:
 
 def litter(shared: bool = True) -> set[str]:
     """What lies where Ray, vLLM, verl and torch put things: in ``TMP``, and ``shared`` memory that no living process
-    has mapped. Not the kernels that torch has compiled, which serve the next run.
+    has mapped. Not the kernels that torch has compiled, which serve the next run, nor what wandb leaves when killed.
     """
-    found = {str(path) for path in TMP.iterdir() if not path.name.startswith("torchinductor_")}
+    found = {str(path) for path in TMP.iterdir() if not re.search("^torchinductor_|wandb", path.name)}
     if shared:
         found |= {str(path) for path in Path("/dev/shm").iterdir()} - mapped(psutil.pids())
     return found
