@@ -265,7 +265,7 @@ class Scored(NamedTuple):
 class Batch:
     """What one update trains on."""
 
-    plays: Sequence[Trajectory]
+    trajectories: Sequence[Trajectory]
     """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate."""
     kept: Sequence[int]
     """Positions, among the iteration's trajectories, of those that the update makes more likely."""

@@ -17,43 +17,43 @@ SCALE = 0.5
 """Standard deviation of rewards that ``ucb`` assumes: that of Bernoulli rewards with mean 0.5."""
 
 
-def score(play: Scored) -> np.ndarray:
+def score(scored: Scored) -> np.ndarray:
     """Minus the score of the trajectory in units of the regret of uniform play, equal for every turn. Shape (T,).
 
     With ``selection.score=regret`` this is minus the normalized regret: 0 is the oracle.
     """
-    trajectory = play.trajectory
+    trajectory = scored.trajectory
     uniform = uniform_regret(trajectory.oracle)
-    return np.full(len(trajectory.turns), -play.score / uniform if uniform > 0 else -play.score)
+    return np.full(len(trajectory.turns), -scored.score / uniform if uniform > 0 else -scored.score)
 
 
-def reward(play: Scored) -> np.ndarray:
+def reward(scored: Scored) -> np.ndarray:
     """Sum of the drawn rewards from this turn to the end, in reward units (OG of Chen et al. 2026). Shape (T,)."""
-    return _from_here_on([turn.reward or 0.0 for turn in play.trajectory.turns])
+    return _from_here_on([turn.reward or 0.0 for turn in scored.trajectory.turns])
 
 
-def strategic(play: Scored) -> np.ndarray:
+def strategic(scored: Scored) -> np.ndarray:
     """Sum of 1 - regret / largest possible regret of a round, from this turn to the end (STG of Chen et al. 2026).
 
     Each term lies in [0, 1]; a round in which all actions are equally good counts 1. Shape (T,).
     """
-    expected_T_A = play.trajectory.oracle.expected_T_A
+    expected_T_A = scored.trajectory.oracle.expected_T_A
     worst_T, best_T = expected_T_A.min(axis=1), expected_T_A.max(axis=1)
     spread_T = np.where(best_T > worst_T, best_T - worst_T, 1.0)
-    lost_T = best_T - earned(expected_T_A, play.trajectory.actions_T)
+    lost_T = best_T - earned(expected_T_A, scored.trajectory.actions_T)
     return _from_here_on(1 - lost_T / spread_T)
 
 
-def ucb(play: Scored) -> np.ndarray:
+def ucb(scored: Scored) -> np.ndarray:
     """1 if UCB could play the same arm now, else 0; for this turn alone (ALG of Chen et al. 2026). Shape (T,).
 
     UCB is that of ``players.ucb1`` with rewards of standard deviation ``SCALE``; it plays untried arms first.
     ``ValueError`` for points of the simplex.
     """
-    n_arms = len(play.trajectory.scenario.actions)
+    n_arms = len(scored.trajectory.scenario.actions)
     counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
     agrees: list[float] = []
-    for turn in play.trajectory.turns:
+    for turn in scored.trajectory.turns:
         if not isinstance(turn.action, int) or turn.reward is None:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)

@@ -71,8 +71,8 @@ class GRPO(Method):
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
         """The advantage of each token: that of its turn on reply tokens, 0 elsewhere."""
         advantages = turn_advantages(samples.batch, by_std=verl.algorithm.norm_adv_by_std_in_grpo)
-        rows = [token_advantages(play, advantages[i]) for i, play in enumerate(samples.batch.plays)]
-        return {"advantages": [rows[i][n] for i, n in zip(samples.play, samples.nth, strict=True)]}
+        rows = [token_advantages(trajectory, advantages[i]) for i, trajectory in enumerate(samples.batch.trajectories)]
+        return {"advantages": [rows[i][n] for i, n in zip(samples.trajectory, samples.nth, strict=True)]}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
         from verl.workers.utils.losses import ppo_loss
@@ -94,8 +94,8 @@ def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
     rollouts of its scenario, with ``by_std`` divided by their standard deviation (n - 1 in the denominator).
     """
     groups: dict[str, list[int]] = {}
-    for i, play in enumerate(batch.plays):
-        groups.setdefault(play.scenario.id, []).append(i)
+    for i, trajectory in enumerate(batch.trajectories):
+        groups.setdefault(trajectory.scenario.id, []).append(i)
     found = [np.zeros(len(credit_T)) for credit_T in batch.credit]
     for members in groups.values():
         for t in range(max(len(batch.credit[i]) for i in members)):
@@ -109,15 +109,15 @@ def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
     return found
 
 
-def token_advantages(play: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
+def token_advantages(trajectory: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
     """Advantages of each sample of a trajectory, shape (N,): that of turn t for tokens of reply t, 0 for all others.
 
     ``ValueError`` unless the trajectory has one reply per turn.
     """
-    spans = [(i, span) for i, tokens in enumerate(play.tokens) for span in tokens.reply_spans]
+    spans = [(i, span) for i, tokens in enumerate(trajectory.tokens) for span in tokens.reply_spans]
     if len(spans) != len(advantage_T):
         raise ValueError(f"{len(spans)} sampled replies and {len(advantage_T)} turns: which is which?")
-    rows = [np.zeros(len(tokens.ids_N)) for tokens in play.tokens]
+    rows = [np.zeros(len(tokens.ids_N)) for tokens in trajectory.tokens]
     for (i, (start, end)), advantage in zip(spans, advantage_T, strict=True):
         rows[i][start:end] = advantage
     return rows

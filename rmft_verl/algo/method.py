@@ -30,8 +30,8 @@ class Samples:
     """The token sequences of one update, in the order in which verl gets them."""
 
     tokens: Sequence[Tokens]
-    play: Sequence[int]
-    """For each sample the position of its trajectory in ``batch.plays``."""
+    trajectory: Sequence[int]
+    """For each sample the position of its trajectory in ``batch.trajectories``."""
     nth: Sequence[int]
     """For each sample its index within that trajectory: 0 if a trajectory is one dialogue."""
     batch: Batch
@@ -39,15 +39,15 @@ class Samples:
     @classmethod
     def of(cls, batch: Batch) -> Samples:
         """Every sample of every trajectory, in order."""
-        places = [(i, n) for i, play in enumerate(batch.plays) for n in range(len(play.tokens))]
-        tokens = [batch.plays[i].tokens[n] for i, n in places]
+        places = [(i, n) for i, trajectory in enumerate(batch.trajectories) for n in range(len(trajectory.tokens))]
+        tokens = [batch.trajectories[i].tokens[n] for i, n in places]
         return cls(tokens, [i for i, _ in places], [n for _, n in places], batch)
 
     def take(self, order: Sequence[int]) -> Samples:
         """The samples at the positions ``order``."""
         return Samples(
             tokens=[self.tokens[i] for i in order],
-            play=[self.play[i] for i in order],
+            trajectory=[self.trajectory[i] for i in order],
             nth=[self.nth[i] for i in order],
             batch=self.batch,
         )

@@ -32,9 +32,9 @@ class RMFT(Method):
         """If trajectories count alike, a sample's weight is 1 / (samples of its trajectory), scaled to mean 1."""
         if config.update.weighting == "token":
             return {}
-        rows_of = Counter(samples.play)
-        mean = len(samples.play) / len(rows_of)
-        return {"weight": [mean / rows_of[play] for play in samples.play]}
+        rows_of = Counter(samples.trajectory)
+        mean = len(samples.trajectory) / len(rows_of)
+        return {"weight": [mean / rows_of[i] for i in samples.trajectory]}
 
     def loss(self, rows: Rows, config: Config, actor: Any) -> Terms:
         """-log p, averaged over tokens; or over the tokens of a sample, then over samples by their weight."""

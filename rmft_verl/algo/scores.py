@@ -38,8 +38,12 @@ class Scorer:
 
     def __call__(self, played: Sequence[Trajectory], rng: np.random.Generator) -> list[Scored]:
         """The valid ones of ``played`` with their scores, in reward units; only ``random`` draws from ``rng``."""
-        valid = [(i, play) for i, play in enumerate(played) if play.valid and play.regret is not None]
-        return [Scored(play, round(SCORES[self.score](self, play, rng), ROUNDING), i) for i, play in valid]
+        valid = [
+            (i, trajectory) for i, trajectory in enumerate(played) if trajectory.valid and trajectory.regret is not None
+        ]
+        return [
+            Scored(trajectory, round(SCORES[self.score](self, trajectory, rng), ROUNDING), i) for i, trajectory in valid
+        ]
 
     def paths_P_T_A(self, scenario: Scenario) -> np.ndarray:
         """Means of ``PATHS`` other games that are possible for a player of ``scenario``, shape (P, T, A)."""

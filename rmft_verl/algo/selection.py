@@ -58,8 +58,8 @@ def pairs(
 def _ranked(scored: Sequence[Scored], by: str, rng: np.random.Generator) -> Iterator[tuple[list[Scored], int]]:
     """For each group, in order of first appearance: its trajectories, lowest score first, and its scenario count."""
     groups: dict[str, list[Scored]] = {}
-    for play in scored:
-        groups.setdefault(GROUP_KEYS[by](play.trajectory), []).append(play)
+    for trajectory in scored:
+        groups.setdefault(GROUP_KEYS[by](trajectory.trajectory), []).append(trajectory)
     for members in groups.values():
-        order = np.lexsort((rng.random(len(members)), np.array([play.score for play in members])))
-        yield [members[i] for i in order], len({play.trajectory.scenario.id for play in members})
+        order = np.lexsort((rng.random(len(members)), np.array([trajectory.score for trajectory in members])))
+        yield [members[i] for i in order], len({trajectory.trajectory.scenario.id for trajectory in members})

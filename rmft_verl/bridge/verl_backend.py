@@ -223,7 +223,9 @@ class VerlBackend:
     def load_state(self, directory: Path) -> None:
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
         if shards != self._world:
-            raise RunError(f"{directory} was written by {shards} GPUs, and this run has {self._world}: use as many")
+            raise RunError(
+                f"{directory} was written by {shards} GPUs, and this run has {self._world}: use the same number"
+            )
         self._actor.load_checkpoint(str(directory))
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 

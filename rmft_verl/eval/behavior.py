@@ -21,7 +21,10 @@ def behavior(targets: Mapping[str, Plays]) -> dict[str, Any]:
     Curves have one value per round. They exist only if the scenarios of a target share one horizon.
     """
     found: dict[str, Any] = {
-        "targets": {target: {name: _player(one) for name, one in plays.items()} for target, plays in targets.items()}
+        "targets": {
+            target: {name: _player(one) for name, one in trajectories.items()}
+            for target, trajectories in targets.items()
+        }
     }
     try:
         rates = metrics.win_rates(list(targets.values()))

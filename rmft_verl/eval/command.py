@@ -234,16 +234,16 @@ def write_results(jobs: Sequence[Job], directory: EvalDir) -> EvalTable:
     sets: dict[str, dict[str, list[Trajectory]]] = {}
     for job in jobs:
         sets.setdefault(job.target.name, {})[job.contestant.name] = job.played
-    table = EvalTable(tuple(row for target, plays in sets.items() for row in summarize(plays, target=target).rows))
+    table = EvalTable(tuple(row for target, played in sets.items() for row in summarize(played, target=target).rows))
     write_text(directory.path / "table.txt", table.text())
     write_text(directory.path / "table.json", json.dumps(table.to_json(), indent=2) + "\n")
     write_text(directory.path / "table.csv", table.csv())
     write_text(directory.path / "behavior.json", json.dumps(behavior(sets), indent=2) + "\n")
-    for target, plays in sets.items():
-        if any(scored(trajectories) for trajectories in plays.values()):
-            draw_regret_curves(plays, directory.figure(target, "curves"))
-            draw_scenarios(plays, directory.figure(target, "scenarios"))
-            draw_choices(plays, directory.figure(target, "choices"))
+    for target, played in sets.items():
+        if any(scored(trajectories) for trajectories in played.values()):
+            draw_regret_curves(played, directory.figure(target, "curves"))
+            draw_scenarios(played, directory.figure(target, "scenarios"))
+            draw_choices(played, directory.figure(target, "choices"))
     return table
 
 

@@ -152,7 +152,7 @@ def draw_choices(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None:
     sets = _drawable(sets)
     horizon, _ = horizons(sets)
     figure, panels = _grid(len(sets))
-    kinds = {play.oracle.kind for trajectories in sets.values() for play in scored(trajectories)}
+    kinds = {trajectory.oracle.kind for trajectories in sets.values() for trajectory in scored(trajectories)}
     for panel, (name, trajectories) in zip(panels, sets.items(), strict=True):
         shares_R_T = choice_shares(trajectories, horizon)
         ranks = len(shares_R_T)
@@ -185,7 +185,7 @@ def horizons(sets: Mapping[str, Sequence[Trajectory]]) -> tuple[int, int]:
 
 
 def _regret_name(sets: Mapping[str, Sequence[Trajectory]]) -> str:
-    kinds = {play.oracle.kind for trajectories in sets.values() for play in scored(trajectories)}
+    kinds = {trajectory.oracle.kind for trajectories in sets.values() for trajectory in scored(trajectories)}
     return REGRET_NAMES[kinds.pop()] if len(kinds) == 1 else "regret"
 
 

@@ -101,7 +101,7 @@ class ApiModel:
                 player = ApiPlayer(endpoint, self.settings.model)
                 played = await play_request(target.env_class, player, request)
             if endpoint.refused and played.stop_reason is StopReason.ERROR:
-                raise RunError(f"{self.name}: {endpoint.refused}. Mend --base-url, the model's name or the key")
+                raise RunError(f"{self.name}: {endpoint.refused}. Correct --base-url, the model's name or the key")
             recorder.add(played, endpoint.take_usage())
             return played
 

@@ -142,7 +142,7 @@ def _kept(run: RunDir, iteration: int, then: Rule, now: Rule) -> Kept:
         raise RunError(f"{path} does not say what was kept")
     if len(kept_then) == len(played) and _chooses(then.config):
         raise RunError(
-            f"{path} holds only what was kept, as the runs/ that compare leaves beside a table do: name the run itself"
+            f"{path} holds only what was kept, like the evidence that compare packs: name the run directory itself"
         )
     scored_then, _ = then.ranks(played, iteration)
     scored_now, kept_now = now.ranks(played, iteration)
@@ -172,17 +172,17 @@ def _correlations(then: Sequence[Scored], now: Sequence[Scored], by: str) -> lis
 
 def _row(parts: Sequence[Kept]) -> dict[str, Any]:
     """The numbers of several iterations together; None where a number does not exist."""
-    played = [play for part in parts for play in part.played]
+    played = [trajectory for part in parts for trajectory in part.played]
     then, now = ([part.played[i] for part in parts for i in sorted(vars(part)[name])] for name in ("then", "now"))
     both, either = (sum(len(join(part.then, part.now)) for part in parts) for join in (set.intersection, set.union))
     correlations = [value for part in parts for value in part.correlations]
     row: dict[str, Any] = {"played": len(played), "regret_played": value_or(UNKNOWN, metrics.normalized_regret, played)}
-    for which, plays in (("then", then), ("now", now)):
+    for which, trajectories in (("then", then), ("now", now)):
         row |= {
-            f"kept_{which}": len(plays),
-            f"regret_{which}": value_or(UNKNOWN, metrics.normalized_regret, plays),
-            f"suffix_failure_{which}": metrics.suffix_failure_frequency(plays),
-            f"min_fraction_{which}": metrics.scaled_min_fraction(plays),
+            f"kept_{which}": len(trajectories),
+            f"regret_{which}": value_or(UNKNOWN, metrics.normalized_regret, trajectories),
+            f"suffix_failure_{which}": metrics.suffix_failure_frequency(trajectories),
+            f"min_fraction_{which}": metrics.scaled_min_fraction(trajectories),
         }
     row["jaccard"] = both / either if either else UNKNOWN
     row["spearman"] = float(np.mean(correlations)) if correlations else UNKNOWN

@@ -85,15 +85,15 @@ def _sampled(config: Config, backend: Backend) -> Iterator[Finding]:
     scenarios = held_out_scenarios(config, load_env(config.env.name, config.env_dirs))
     requests = [RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, i, 0)) for i, scenario in enumerate(scenarios)]
     backend.sync(0)
-    ends, plays, together = time.monotonic() + SECONDS, list[Trajectory](), FEWEST
-    while not plays or time.monotonic() < ends:
+    ends, trajectories, together = time.monotonic() + SECONDS, list[Trajectory](), FEWEST
+    while not trajectories or time.monotonic() < ends:
         begun, batch = time.monotonic(), backend.rollout(requests[:together], 0)
-        sampled = sum(int(tokens.sampled_N.sum()) for play in batch for tokens in play.tokens)
+        sampled = sum(int(tokens.sampled_N.sum()) for trajectory in batch for tokens in trajectory.tokens)
         per_second = sampled / (time.monotonic() - begun)
-        plays += batch
+        trajectories += batch
         together = min(2 * together, config.hardware.max_num_seqs)
-    valid = sum(play.valid for play in plays) / len(plays)
-    speed = f"{len(plays)} plays, {valid:.0%} valid; {per_second:,.0f} tokens/s with {len(batch)} at once"
+    valid = sum(trajectory.valid for trajectory in trajectories) / len(trajectories)
+    speed = f"{len(trajectories)} trajectories, {valid:.0%} valid; {per_second:,.0f} tokens/s with {len(batch)} at once"
     yield Finding(valid > 0, f"sampling: {speed}" + ("" if valid else ": read what it says with rmft-verl eval"))
     gap = backend.sync(0)["sync/canary"]
     yield Finding(True, f"sync: sampler and trainer differ by {gap:.4f} nats per token")

@@ -108,10 +108,10 @@ def _check_numeric(config: Config) -> None:
                 f"{key}={_get(config, key)!r}: with model.path={path} it is one of {', '.join(map(str, allowed))}"
             )
     if config.rollout.tokens:
-        raise ConfigError(f"rollout.tokens={config.rollout.tokens}: models on numbers sample none, leave it out")
+        raise ConfigError(f"rollout.tokens={config.rollout.tokens}: models on numbers sample no tokens; leave it out")
     if config.selection.threshold is not None:
         raise ConfigError(
-            f"selection.threshold={config.selection.threshold}: models on numbers take none, leave it out"
+            f"selection.threshold={config.selection.threshold}: it does not apply to models on numbers; leave it out"
         )
 
 
@@ -157,7 +157,7 @@ def _check_update(config: Config) -> None:
         METHODS[update.loss].check(config)
     if rollout.examples and rollout.player != "model":
         raise ConfigError(
-            f"rollout.examples={rollout.examples} stand before the model's own plays, and rollout.player="
+            f"rollout.examples={rollout.examples} stand before the model's own trajectories, and rollout.player="
             f"{rollout.player!r}: leave them out"
         )
     if rollout.history == "dialogue" and update.batch > per_scenario * rollout.scenarios:

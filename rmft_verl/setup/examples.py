@@ -28,7 +28,7 @@ def worked_examples(env_class: type[Env], options: Mapping[str, Any], count: int
     generator, rng = make_generator(env_class, options), np.random.default_rng(SEED)
     requests = [RolloutRequest(generator.draw(rng), SEED + n, SEED + n) for n in range(count)]
     messages: list[Message] = []
-    for play in teach(env_class, PLAYER, "dialogue", requests):
-        for turn in play.turns[:ROUNDS]:
+    for trajectory in teach(env_class, PLAYER, "dialogue", requests):
+        for turn in trajectory.turns[:ROUNDS]:
             messages += [*turn.messages, Message("assistant", turn.text)]
     return messages

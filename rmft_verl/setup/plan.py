@@ -82,8 +82,8 @@ def _warmup_line(config: Config) -> str:
     steps = warmup.epochs * max(1, round(warmup.scenarios / warmup.batch))
     where = "which is there" if base_model(config) == str(warmed(config).resolve()) else "to be made first"
     return (
-        f"warm-up: {warmup.scenarios} uniform plays, {warmup.epochs} epochs, {steps} optimizer steps at {warmup.lr:g}; "
-        f"base: {warmed(config)}, {where}"
+        f"warm-up: {warmup.scenarios} uniform trajectories, {warmup.epochs} epochs, {steps} optimizer steps at "
+        f"{warmup.lr:g}; base: {warmed(config)}, {where}"
     )
 
 

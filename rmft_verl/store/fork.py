@@ -25,19 +25,17 @@ def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
     """
     found = differences(stored_config(source.path), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
-        raise RunError(f"fork={source.path}: {'; '.join(changed)}: a fork keeps these, start a new run instead")
+        raise RunError(f"fork={source.path}: {'; '.join(changed)}: a fork cannot change these; start a new run instead")
     complete = [n for n in checkpoints.steps(source.checkpoints) if n <= source.read_state().completed]
     if not complete:
-        raise RunError(
-            f"fork={source.path}: it has no complete iteration with a state on file, start a new run instead"
-        )
+        raise RunError(f"fork={source.path}: it has no complete iteration with a saved state; start a new run instead")
     last = complete[-1]
     state = checkpoints.step(source.checkpoints, last)
     checkpoints.verify(state, f"remove it (rm -r {state}) to fork from the one before")
 
     if config.iterations <= last:
         raise RunError(
-            f"fork={source.path}: iterations={config.iterations}, and it has had {last}: set iterations above {last}"
+            f"fork={source.path}: iterations={config.iterations}: it has {last} already; set iterations above {last}"
         )
 
     def copy(path: Path) -> None:

@@ -92,7 +92,7 @@ class Record:
             path = self._run.trajectories(f"failed_{phase}", n)
             write_trajectories(path, played, phase=phase, iteration=n)
             raise RunError(
-                f"iteration {n}: {len(failed)} of {len(played)} plays ended in an exception, the first in "
+                f"iteration {n}: {len(failed)} of {len(played)} trajectories ended in an exception, the first in "
                 f"{failed[0].error.strip().splitlines()[-1]!r}. {path} has the tracebacks; mend it and start again"
             )
         write_trajectories(path, played, phase=phase, iteration=n)

@@ -35,7 +35,7 @@ def on_numbers(path: Path) -> bool:
 def refuse_numbers(path: Path) -> None:
     """Raise ``RunError`` for a run whose model reads numbers: it cannot be exported or play in words."""
     if on_numbers(path):
-        raise RunError(f"the model of {path} reads numbers, not words: what it does stands in {path / 'report'}")
+        raise RunError(f"the model of {path} reads numbers, not words: its results are in {path / 'report'}")
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

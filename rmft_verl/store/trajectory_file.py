@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[list[Trajectory], list[bool | None]]:
             raise RunDirError(f"{path} has format {found}, this rmft_verl reads up to {FORMAT}: upgrade rmft_verl")
         if found < OLDEST:
             raise RunDirError(
-                f"{path} has format {found}, this rmft_verl reads from {OLDEST} on: its plays are too old"
+                f"{path} has format {found}, this rmft_verl reads from {OLDEST} on: its trajectories are too old"
             )
         arrays = {name: _to_arrays(table.column(name)) for name in ARRAYS}
         rows = table.drop_columns(list(ARRAYS)).to_pylist()

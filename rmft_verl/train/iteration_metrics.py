@@ -62,7 +62,7 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
     """Metrics of the selection; ``places`` are the positions of ``kept`` among all trajectories."""
     score = {one.place: one.score for one in scored}
     return {
-        "rollout/score": float(np.mean([play.score for play in scored])),
+        "rollout/score": float(np.mean([trajectory.score for trajectory in scored])),
         "kept/score": float(np.mean([score[place] for place in places])),
         "kept/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, kept),
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
@@ -113,6 +113,6 @@ def _regret_by_environment(played: Sequence[Trajectory]) -> dict[str, float]:
     if len(parts) == 1:
         return {}
     return {
-        f"heldout/normalized_regret/{name}": value_or(UNKNOWN, metrics.normalized_regret, plays)
-        for name, plays in parts.items()
+        f"heldout/normalized_regret/{name}": value_or(UNKNOWN, metrics.normalized_regret, trajectories)
+        for name, trajectories in parts.items()
     }

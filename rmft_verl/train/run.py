@@ -135,7 +135,7 @@ def change_in_words(base: list[Trajectory], trained: list[Trajectory]) -> str:
         value, low, high = (relative_change if relative else absolute_change)(base, trained)
     except ValueError as error:
         return str(error)
-    form, n_scenarios = "+.1%" if relative else "+.3f", len({play.scenario.id for play in base})
+    form, n_scenarios = "+.1%" if relative else "+.3f", len({trajectory.scenario.id for trajectory in base})
     if math.isnan(low):
         return f"{value:{form}} ({n_scenarios} held-out scenarios, too few for an interval)"
     return f"{value:{form}} [{low:{form}}, {high:{form}}] (95 % bootstrap over {n_scenarios} held-out scenarios)"
@@ -193,7 +193,7 @@ def _write_report(
 ) -> EvalTable:
     """Write base, trained and the reference players, on the same held-out scenarios and draws."""
     held_out = held_out_scenarios(config, env_class)
-    names = references(env_class, held_out, (play.oracle.kind for play in scored(trained)))
+    names = references(env_class, held_out, (trajectory.oracle.kind for trajectory in scored(trained)))
     played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)
     sets = {"base": base, "trained": trained} | played
     return write_report(directory.report, sets, read_metrics(directory.metrics))

@@ -115,7 +115,7 @@ class Trainer(Loop):
         self._record.keep(n, batch.kept)
         if not kept:
             raise RunError(
-                f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid and none is left to learn from. "
+                f"iteration {n}: of {len(played)} trajectories {len(scored)} are valid, and none is left to train on. "
                 f"Read {self._run.trajectories('train', n)} or the dialogues in the tracker"
             )
         self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan))

@@ -78,8 +78,12 @@ class PlainBackend:
         return play_now(self._env_class, player, request.scenario, **seeds)
 
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
-        self.calls.append(("update", len(batch.plays)))
-        return {"update/dropped": 0.0, "update/tokens": 3.0 * len(batch.plays), "update/steps": len(batch.plays) / 4}
+        self.calls.append(("update", len(batch.trajectories)))
+        return {
+            "update/dropped": 0.0,
+            "update/tokens": 3.0 * len(batch.trajectories),
+            "update/steps": len(batch.trajectories) / 4,
+        }
 
     def sync(self, version: int) -> dict[str, float]:
         self.calls.append(("sync", version))

@@ -114,7 +114,7 @@ class FakeBackend:
 
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         self._fuse.tick("update begins")
-        plays = batch.plays
+        plays = batch.trajectories
         order = np.random.default_rng(seed).permutation(len(plays))
         self._before_A, gap_A = self._weights_A, np.zeros(ARMS)
         for half in np.array_split(order, 2):

@@ -28,13 +28,13 @@ def batch(loss: str, plays: list[Trajectory] = PLAYS, keep: float = 1) -> Batch:
 
 def test_sft_takes_the_best() -> None:
     found = batch("sft", keep=0.5)
-    assert sorted(found.kept) == [0, 3] and [play.regret for play in found.plays] == [0.0, 0.0]
+    assert sorted(found.kept) == [0, 3] and [play.regret for play in found.trajectories] == [0.0, 0.0]
     assert not found.credit
 
 
 def test_dpo_takes_pairs_and_favors_the_chosen() -> None:
     found = batch("dpo")
-    assert [play.regret for play in found.plays] == [0.0, 2.0]
+    assert [play.regret for play in found.trajectories] == [0.0, 2.0]
     assert [PLAYS[place].regret for place in found.kept] == [0.0]
 
 
@@ -48,7 +48,7 @@ def test_grpo_takes_every_valid_play_with_its_credit() -> None:
 def test_grpo_leaves_out_a_play_without_another_of_its_scenario() -> None:
     lone = toy_trajectory((0.0, 1.0), (1, 1), context="shop")
     assert list(batch("grpo", [PLAYS[0], lone, PLAYS[1]]).kept) == [0, 2]
-    assert batch("grpo", [lone]).plays == []
+    assert batch("grpo", [lone]).trajectories == []
 
 
 def test_grpo_reinforces_by_the_score_of_the_selection() -> None:
@@ -67,7 +67,7 @@ def test_the_credit_of_an_iteration_is_the_mean_over_turns() -> None:
 
 def test_an_unscored_play_teaches_nothing() -> None:
     unscored = dataclasses.replace(PLAYS[0], regret=None)
-    assert [len(batch(loss, [unscored]).plays) for loss in METHODS] == [0] * len(METHODS)
+    assert [len(batch(loss, [unscored]).trajectories) for loss in METHODS] == [0] * len(METHODS)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
     rounds played. Every call does the same.
     """
     generator = _generators(env_class, options or {})
-    plays: list[tuple[Session, Oracle]] = []
+    trajectories: list[tuple[Session, Oracle]] = []
     rounds = 0
     for seed in range(episodes):
         scenario = _scenario(env_class, generator, options or {}, seed)
@@ -58,10 +58,10 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
             with _playing("say"):
                 _check_say(Session(env_class, scenario, seed, seed).env, first.spec)
         require(json.dumps(scenario.to_json()) == written, "frozen")
-        plays += zip(sessions, truths, strict=True)
+        trajectories += zip(sessions, truths, strict=True)
         rounds += sum(len(session.results) for session in sessions)
-    require(sum(uniform_regret(truth) for _, truth in plays) > 0, "stakes")
-    _check_rewards(plays)
+    require(sum(uniform_regret(truth) for _, truth in trajectories) > 0, "stakes")
+    _check_rewards(trajectories)
     return rounds
 
 
@@ -164,10 +164,10 @@ def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
                 require(close, "truth", f"round {t} revealed other rewards")
 
 
-def _check_rewards(plays: list[tuple[Session, Oracle]]) -> None:
+def _check_rewards(trajectories: list[tuple[Session, Oracle]]) -> None:
     """Check that bandit rewards follow the oracle's means with slope 1."""
     residuals, means = [], []
-    for session, truth in plays:
+    for session, truth in trajectories:
         for t, (action, result) in enumerate(zip(session.actions, session.results, strict=True)):
             if isinstance(action, int):
                 mean_A = truth.expected_T_A[t]

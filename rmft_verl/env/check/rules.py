@@ -115,7 +115,7 @@ RULES: dict[str, Rule] = {
         "draw the rewards of all rounds and actions up front, shape (horizon, n_actions), and look them up in step",
     ),
     "shared": Rule(
-        "two plays of one scenario must not share state",
+        "two trajectories of one scenario must not share state",
         "keep what changes on self, not on the class, the module or the scenario",
     ),
     # ---- the truth

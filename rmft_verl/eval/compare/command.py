@@ -64,7 +64,7 @@ def command(options: argparse.Namespace) -> int:
             beyond, failed_there = examine(finished, asked)
             failed += failed_there
     except KeyboardInterrupt:
-        raise RunError("stopped; the same command goes on with what is missing") from None
+        raise RunError("stopped; run the same command again to train what is missing") from None
     comparisons = compare(finished, beyond)
     remarks = notes(finished, comparisons) + failed
     out = options.out or options.root / "report"

@@ -31,8 +31,12 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     for directory in (small.path / "trajectories", small.report):
         directory.mkdir(parents=True, exist_ok=True)
     last = int(run.rows[-1]["iteration"])
-    for phase, iteration, plays in (("eval", 0, run.base), ("eval", last, run.trained), ("train", last, run.kept)):
-        bare = [_without_words(play) for play in plays]
+    for phase, iteration, trajectories in (
+        ("eval", 0, run.base),
+        ("eval", last, run.trained),
+        ("train", last, run.kept),
+    ):
+        bare = [_without_words(trajectory) for trajectory in trajectories]
         write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration)
     write_kept(small.trajectories("train", last), range(len(run.kept)))
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
@@ -75,6 +79,6 @@ def _archive(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.zip")
 
 
-def _without_words(play: Trajectory) -> Trajectory:
-    turns = tuple(dataclasses.replace(turn, messages=(), text="") for turn in play.turns)
-    return dataclasses.replace(play, turns=turns, tokens=())
+def _without_words(trajectory: Trajectory) -> Trajectory:
+    turns = tuple(dataclasses.replace(turn, messages=(), text="") for turn in trajectory.turns)
+    return dataclasses.replace(trajectory, turns=turns, tokens=())

@@ -108,7 +108,7 @@ def _draw_course(
     for line in one.lines:
         if line.kind != "arm":
             style = {key: value for key, value in styles[line.name].items() if key != "marker"}
-            panel.axhline(line.play.normalized_regret.value, **style)
+            panel.axhline(line.row.normalized_regret.value, **style)
     for label, part in arms.items():
         for key, dashed in keys.items():
             _draw_seeds(panel, [_course(run, key) for run in part], styles[label], dashed, crowded)
@@ -149,14 +149,14 @@ def _course(run: Outcome, key: str) -> dict[int, float]:
 def _draw_ends(
     panel: Axes, arms: Mapping[str, Sequence[Outcome]], one: Comparison, styles: Mapping[str, Style]
 ) -> None:
-    counts = not all(np.isnan(line.play.suffix_failure) for line in one.lines)
+    counts = not all(np.isnan(line.row.suffix_failure) for line in one.lines)
     places = {line.name: -float(index) for index, line in enumerate(one.lines)}
 
     def height(line: Line) -> float:
-        return line.play.suffix_failure if counts else places[line.name]
+        return line.row.suffix_failure if counts else places[line.name]
 
     for line in one.lines:
-        style, value = styles[line.name], line.play.normalized_regret
+        style, value = styles[line.name], line.row.normalized_regret
         point = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "clip_on": False}
         panel.plot([value.value], [height(line)], markersize=10 if line.kind == "arm" else 8, zorder=3, **point)
         if not np.isnan(value.low):

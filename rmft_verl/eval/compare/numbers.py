@@ -51,7 +51,7 @@ class Line:
 
     kind: str
     """``base``, ``arm`` or ``reference``."""
-    play: EvalRow
+    row: EvalRow
     """Summary of its held-out trajectories of all seeds; the regret's interval is over scenarios."""
     seeds: tuple[int, ...] = ()
     by_seed: tuple[float, ...] = ()
@@ -67,7 +67,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        return self.play.player
+        return self.row.player
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
     """
     for label, runs in arms.items():
         if len({run.measured_on for run in runs}) > 1:
-            raise RunError(f"arm {label}: its runs were measured on different scenarios: make an arm of each")
+            raise RunError(f"arm {label}: its runs were measured on different scenarios: make each an arm of its own")
     references: dict[frozenset[str], Players] = {}
     for runs in arms.values():
         if runs[0].measured_on not in references:
@@ -125,9 +125,9 @@ def _compare(
     for label, runs in arms.items():
         sets.setdefault(runs[0].measured_on, label)
     for label in sets.values():
-        for name, plays in players[label].items():
-            (play,) = summarize({name if len(sets) == 1 else f"{name} ({label})": plays}).rows
-            lines.append(Line(kind="reference", play=play, elsewhere=beyond.get(name, {})))
+        for name, played in players[label].items():
+            (row,) = summarize({name if len(sets) == 1 else f"{name} ({label})": played}).rows
+            lines.append(Line(kind="reference", row=row, elsewhere=beyond.get(name, {})))
     return Comparison(environment, first, len(sets) == 1, tuple(lines))
 
 
@@ -140,9 +140,9 @@ def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
     lines = []
     for runs in groups.values():
         own = base_of(runs[0].label)
-        plays = [play for run in runs for play in run.base]
-        (play,) = summarize({BASE if len(groups) == 1 else own: plays}).rows
-        lines.append(Line(kind=BASE, play=play, elsewhere=beyond.get(own, {})))
+        played = [trajectory for run in runs for trajectory in run.base]
+        (row,) = summarize({BASE if len(groups) == 1 else own: played}).rows
+        lines.append(Line(kind=BASE, row=row, elsewhere=beyond.get(own, {})))
     return lines
 
 
@@ -153,8 +153,8 @@ def base_of(label: str) -> str:
 
 def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewhere: Mapping[str, Elsewhere]) -> Line:
     trained = [run.trained for run in runs]
-    (play,) = summarize({runs[0].label: [play for plays in trained for play in plays]}).rows
-    regrets = [value_or(UNKNOWN, metrics.normalized_regret, plays) for plays in trained]
+    (row,) = summarize({runs[0].label: [trajectory for played in trained for trajectory in played]}).rows
+    regrets = [value_or(UNKNOWN, metrics.normalized_regret, played) for played in trained]
     kept = [value_or(UNKNOWN, metrics.normalized_regret, run.kept) for run in runs]
     gaps = [one - other for one, other in zip(regrets, kept, strict=True)]
     against_first = None
@@ -168,7 +168,7 @@ def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewher
         )
     return Line(
         kind="arm",
-        play=play,
+        row=row,
         seeds=tuple(run.seed for run in runs),
         by_seed=tuple(regrets),
         against_base=change([run.base for run in runs], trained),
@@ -202,7 +202,7 @@ def change(
     same_scenarios: bool = True,
 ) -> Change | None:
     """Change from the trajectories of all seeds before to those after; None if no change is defined."""
-    earlier, later = ([play for plays in side for play in plays] for side in (before, after))
+    earlier, later = ([trajectory for played in side for trajectory in played] for side in (before, after))
     relative = value_or(UNKNOWN, metrics.normalized_regret, earlier) > 0
     plain = metrics.relative_change if relative else metrics.absolute_change
     try:

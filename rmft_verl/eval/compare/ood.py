@@ -49,13 +49,13 @@ def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhe
             alike = [run for others in arms.values() for run in others if run.start == start]
             bases[start] = _base(alike, asked, failed)
         trained = [_played(run, "trained", asked, failed) for run in outcomes]
-        found[base_of(label)] = {name: Elsewhere(_regret(plays)) for name, plays in bases[start].items()}
+        found[base_of(label)] = {name: Elsewhere(_regret(trajectories)) for name, trajectories in bases[start].items()}
         found[label] = {}
         for target in asked.targets:
             sides = [played[target.name] for played in trained if target.name in played]
             if sides:
                 base = bases[start].get(target.name)
-                pooled = [play for plays in sides for play in plays]
+                pooled = [trajectory for trajectories in sides for trajectory in trajectories]
                 against = change([base] * len(sides), sides) if base else None
                 found[label][target.name] = Elsewhere(_regret(pooled), against)
     for target in asked.targets:
@@ -116,5 +116,5 @@ def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
     return found
 
 
-def _regret(plays: Sequence[Trajectory]) -> Interval:
-    return metrics.value_or(NO_INTERVAL, metrics.normalized_regret_interval, plays)
+def _regret(trajectories: Sequence[Trajectory]) -> Interval:
+    return metrics.value_or(NO_INTERVAL, metrics.normalized_regret_interval, trajectories)

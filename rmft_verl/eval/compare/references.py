@@ -16,7 +16,7 @@ EPISODES = 3
 def play_references(outcome: Outcome) -> dict[str, dict[str, list[Trajectory]]]:
     """Environment -> reference player -> its trajectories on the held-out scenarios of a run."""
     env_class = load_env(outcome.config["env.name"], outcome.config.get("env_dirs", ()))
-    kinds = {play.scenario.env: play.oracle.kind for play in scored(outcome.base)}
+    kinds = {trajectory.scenario.env: trajectory.oracle.kind for trajectory in scored(outcome.base)}
     found: dict[str, dict[str, list[Trajectory]]] = {}
     for environment, kind in sorted(kinds.items()):
         requests = [

@@ -50,7 +50,7 @@ class Outcome:
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
         """The held-out scenarios, in the order in which they were drawn."""
-        return tuple({play.scenario.id: play.scenario for play in self.base}.values())
+        return tuple({trajectory.scenario.id: trajectory.scenario for trajectory in self.base}.values())
 
     @cached_property
     def environments(self) -> tuple[str, ...]:
@@ -86,8 +86,8 @@ class Outcome:
     def within(self, environment: str) -> Outcome:
         """The part of the run that was played in one environment."""
 
-        def part(plays: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
-            return tuple(play for play in plays if play.scenario.env == environment)
+        def part(trajectories: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
+            return tuple(trajectory for trajectory in trajectories if trajectory.scenario.env == environment)
 
         return dataclasses.replace(self, base=part(self.base), trained=part(self.trained), kept=part(self.kept))
 

@@ -59,7 +59,7 @@ def _planned(arm: Arm, seed: int, root: Path, only_read: bool) -> Planned:
     if run.finished or (path / "state.json").exists():
         _check_stored(run, config, only_read)
     elif path.is_dir() and any(path.iterdir()) and not (path / "state.json").exists():
-        raise RunError(f"{path} holds files that are no run: choose another LABEL or --root")
+        raise RunError(f"{path} exists and is not a run: choose another LABEL or --root")
     return run
 
 

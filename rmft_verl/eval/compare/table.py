@@ -55,7 +55,7 @@ def _caption() -> tuple[str, ...]:
 
 def _reached(one: Comparison) -> dict[str, Cell]:
     columns: dict[str, Cell] = {
-        "regret [95 %]": lambda line: interval(*line.play.normalized_regret),
+        "regret [95 %]": lambda line: interval(*line.row.normalized_regret),
         "±": lambda line: number(spread(line.by_seed), ".3f"),
         "against base [95 %] (seeds)": lambda line: _change(line.against_base),
     }
@@ -79,10 +79,10 @@ def _elsewhere(target: str) -> dict[str, Cell]:
 
 def _played() -> dict[str, Cell]:
     return {
-        "SuffFailFreq": lambda line: number(line.play.suffix_failure, ".3f"),
-        "K×MinFrac": lambda line: number(line.play.min_fraction, ".3f"),
-        "GreedyFrac": lambda line: number(line.play.greedy_fraction, ".3f"),
-        "invalid": lambda line: number(line.play.invalid_rate, ".2%"),
+        "SuffFailFreq": lambda line: number(line.row.suffix_failure, ".3f"),
+        "K×MinFrac": lambda line: number(line.row.min_fraction, ".3f"),
+        "GreedyFrac": lambda line: number(line.row.greedy_fraction, ".3f"),
+        "invalid": lambda line: number(line.row.invalid_rate, ".2%"),
         "optimism gap": lambda line: number(line.optimism_gap, "+.3f"),
         "sampled": lambda line: number(line.tokens_sampled, ",.0f"),
         "trained": lambda line: number(line.tokens_trained, ",.0f"),
@@ -134,7 +134,7 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    play = line.play.to_json()
+    play = line.row.to_json()
     del play["player"]
     return {
         "kind": line.kind,

@@ -44,7 +44,7 @@ def min_fraction(trajectory: Trajectory) -> float:
 
 def scaled_min_fraction(trajectories: Sequence[Trajectory]) -> float:
     """Mean K x MinFrac of the bandit trajectories, in [0, 1]; 1 if all arms are pulled equally often; NaN if none."""
-    return _mean([len(play.scenario.actions) * min_fraction(play) for play in bandits(trajectories)])
+    return _mean([len(trajectory.scenario.actions) * min_fraction(trajectory) for trajectory in bandits(trajectories)])
 
 
 def greedy_choices(trajectory: Trajectory) -> list[bool]:
@@ -96,8 +96,8 @@ def action_coverage(trajectories: Sequence[Trajectory], t: int | None = None) ->
 
     Schmied et al. 2025 measure greediness by low coverage. ``ValueError`` for a t outside 1..T.
     """
-    plays = bandits(trajectories)
-    return _mean([coverage_curve(p)[_index(p, p.scenario.horizon if t is None else t)] for p in plays])
+    games = bandits(trajectories)
+    return _mean([coverage_curve(p)[_index(p, p.scenario.horizon if t is None else t)] for p in games])
 
 
 def best_arm_mass(trajectory: Trajectory) -> np.ndarray:
@@ -121,7 +121,9 @@ def best_arm_frequency(trajectories: Sequence[Trajectory]) -> float:
 
     For bandits and full-information games alike; NaN if no truth is known.
     """
-    return _mean([float(best_arm_mass(play).mean()) for play in trajectories if play.oracle.kind in REGRETS])
+    return _mean(
+        [float(best_arm_mass(trajectory).mean()) for trajectory in trajectories if trajectory.oracle.kind in REGRETS]
+    )
 
 
 def invalid_rate(trajectories: Sequence[Trajectory]) -> float:
@@ -140,10 +142,10 @@ def bandits(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     A trajectory without an action is classified by its regret: external regret means full information.
     """
 
-    def counts(play: Trajectory) -> bool:
-        first = play.actions_T[0]
-        arms = play.oracle.kind != "external" if first is None else not isinstance(first, tuple)
-        return arms and play.oracle.kind in REGRETS
+    def counts(trajectory: Trajectory) -> bool:
+        first = trajectory.actions_T[0]
+        arms = trajectory.oracle.kind != "external" if first is None else not isinstance(first, tuple)
+        return arms and trajectory.oracle.kind in REGRETS
 
     return [trajectory for trajectory in trajectories if counts(trajectory)]
 

@@ -34,7 +34,7 @@ def win_rates(configurations: Sequence[Mapping[str, Sequence[Trajectory]]]) -> d
     for sets in configurations:
         if len(sets) < 2:
             raise ValueError(f"win rates compare players; a configuration has {len(sets)}: give at least two")
-        rewards = {name: _run_rewards(name, plays) for name, plays in sets.items()}
+        rewards = {name: _run_rewards(name, trajectories) for name, trajectories in sets.items()}
         for a, b in combinations(sets, 2):
             outcome = _compare(rewards[a], rewards[b])
             outcomes.setdefault(a, []).append(outcome)

@@ -44,11 +44,11 @@ def frequency_bias(trajectories: Sequence[Trajectory]) -> FrequencyBias:
     kinds: dict[int, list[int]] = {}
     chosen: dict[int, dict[str, list[int]]] = {}
     longest = 0
-    for play in bandits(trajectories):
-        for repeats, kind, arm in _conflicts(play):
+    for trajectory in bandits(trajectories):
+        for repeats, kind, arm in _conflicts(trajectory):
             kinds.setdefault(repeats, []).append(kind)
-            chosen.setdefault(repeats, {}).setdefault(play.scenario.id, []).append(arm)
-        longest = max(longest, *_run_lengths(play), 0)
+            chosen.setdefault(repeats, {}).setdefault(trajectory.scenario.id, []).append(arm)
+        longest = max(longest, *_run_lengths(trajectory), 0)
     shares_R = np.full((longest, 3), np.nan)
     entropy_R, rounds_R = np.full(longest, np.nan), np.zeros(longest, dtype=int)
     for r, found in kinds.items():
@@ -65,8 +65,8 @@ def action_entropy(trajectories: Sequence[Trajectory]) -> float:
     1 if all arms are chosen equally often, 0 if only one arm is chosen.
     """
     values = []
-    for play in bandits(trajectories):
-        arms_T, n_arms = arms_played(play), len(play.scenario.actions)
+    for trajectory in bandits(trajectories):
+        arms_T, n_arms = arms_played(trajectory), len(trajectory.scenario.actions)
         if arms_T[0] >= 0 and n_arms > 1:
             values.append(_entropy(np.bincount(arms_T[arms_T >= 0])) / np.log(n_arms))
     return float(np.mean(values)) if values else float("nan")
@@ -75,12 +75,12 @@ def action_entropy(trajectories: Sequence[Trajectory]) -> float:
 FREQUENT, GREEDY, OTHER = range(3)
 
 
-def _conflicts(play: Trajectory) -> Iterator[tuple[int, int, int]]:
+def _conflicts(trajectory: Trajectory) -> Iterator[tuple[int, int, int]]:
     """(repeats of the last action, kind of choice, arm) of each round in which no arm is both frequent and greedy."""
-    n_arms = len(play.scenario.actions)
+    n_arms = len(trajectory.scenario.actions)
     counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
     last, run = -1, 0
-    for arm, reward in pulls(play):
+    for arm, reward in pulls(trajectory):
         if run:
             means_A = np.divide(sums_A, counts_A, out=np.full(n_arms, -np.inf), where=counts_A > 0)
             frequent_A, greedy_A = counts_A == counts_A.max(), means_A == means_A.max()
@@ -92,10 +92,10 @@ def _conflicts(play: Trajectory) -> Iterator[tuple[int, int, int]]:
         sums_A[arm] += reward
 
 
-def _run_lengths(play: Trajectory) -> list[int]:
+def _run_lengths(trajectory: Trajectory) -> list[int]:
     """For each round but the last: how many times in a row its arm has been chosen up to then."""
     lengths, last, run = [], -1, 0
-    for arm, _ in pulls(play)[:-1]:
+    for arm, _ in pulls(trajectory)[:-1]:
         run = run + 1 if arm == last else 1
         last = arm
         lengths.append(run)

@@ -30,10 +30,12 @@ NO_INTERVAL = Interval(UNKNOWN, UNKNOWN, UNKNOWN)
 Number = TypeVar("Number")
 
 
-def value_or(unknown: Number, measure: Callable[[Sequence[Trajectory]], Number], plays: Sequence[Trajectory]) -> Number:
+def value_or(
+    unknown: Number, measure: Callable[[Sequence[Trajectory]], Number], trajectories: Sequence[Trajectory]
+) -> Number:
     """``measure(plays)``; ``unknown`` if it raises ``ValueError``: none is scored, or all actions are equally good."""
     try:
-        return measure(plays)
+        return measure(trajectories)
     except ValueError:
         return unknown
 

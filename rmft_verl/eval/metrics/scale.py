@@ -92,14 +92,14 @@ def regret_band(trajectories: Sequence[Trajectory], seed: int = 0) -> Band:
 def regret_curves_S_T(trajectories: Sequence[Trajectory], uniform: bool = False) -> np.ndarray:
     """Each scenario's mean cumulative regret, or that of uniform play if ``uniform``, shape (S, T)."""
     groups = _by_scenario(trajectories)
-    horizons = sorted({plays[0].scenario.horizon for plays in groups})
+    horizons = sorted({group[0].scenario.horizon for group in groups})
     if len(horizons) > 1:
         raise ValueError(f"no mean curve over horizons {', '.join(map(str, horizons))}: give scenarios of one horizon")
     idle_T = (None,) * horizons[0]
     return np.array(
         [
-            np.mean([regret_curve(p.oracle, idle_T if uniform else p.actions_T) for p in plays], axis=0)
-            for plays in groups
+            np.mean([regret_curve(p.oracle, idle_T if uniform else p.actions_T) for p in group], axis=0)
+            for group in groups
         ]
     )
 
@@ -136,15 +136,15 @@ def _by_id(trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
 def _regret_and_uniform_S(trajectories: Sequence[Trajectory]) -> np.ndarray:
     """Mean regret and uniform regret of each scenario, in order of first appearance, shape (S, 2)."""
     rows = []
-    for plays in _by_scenario(trajectories):
-        regrets = [play.regret for play in plays if play.regret is not None]
-        rows.append((np.mean(regrets), np.mean([uniform_regret(play.oracle) for play in plays])))
+    for group in _by_scenario(trajectories):
+        regrets = [trajectory.regret for trajectory in group if trajectory.regret is not None]
+        rows.append((np.mean(regrets), np.mean([uniform_regret(trajectory.oracle) for trajectory in group])))
     return np.array(rows, dtype=float)
 
 
 def _paired_S(before: Sequence[Trajectory], after: Sequence[Trajectory]) -> np.ndarray:
     """Regret and uniform regret before, then after, for each scenario scored on both sides, shape (S, 4)."""
-    only = {play.scenario.id for play in before} ^ {play.scenario.id for play in after}
+    only = {trajectory.scenario.id for trajectory in before} ^ {trajectory.scenario.id for trajectory in after}
     if only:
         raise ValueError(f"cannot pair: {len(only)} scenarios were played before or after, but not both")
     by_id_before, by_id_after = _by_id(before), _by_id(after)
@@ -152,7 +152,7 @@ def _paired_S(before: Sequence[Trajectory], after: Sequence[Trajectory]) -> np.n
     if not pairs:
         raise ValueError("cannot pair: no scenario is scored both before and after")
     values_S = np.concatenate(
-        [_regret_and_uniform_S([play for pair in pairs for play in pair[side]]) for side in (0, 1)], axis=1
+        [_regret_and_uniform_S([trajectory for pair in pairs for trajectory in pair[side]]) for side in (0, 1)], axis=1
     )
     for uniform in values_S[:, (1, 3)].mean(axis=0):
         _positive(uniform)

@@ -101,16 +101,16 @@ def change_over_seeds(
     return two_level(sides, change, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)
 
 
-def _regrets(plays: Plays) -> np.ndarray:
+def _regrets(trajectories: Plays) -> np.ndarray:
     """Regret and uniform play's regret, averaged over each scenario's trajectories, shape (K, S, 2)."""
-    if len({frozenset(play.scenario.id for play in one) for one in plays}) > 1:
-        raise ValueError("cannot pair: the plays are of different scenarios")
+    if len({frozenset(trajectory.scenario.id for trajectory in one) for one in trajectories}) > 1:
+        raise ValueError("cannot pair: the trajectories are of different scenarios")
     tables: list[dict[str, list[tuple[float, float]]]] = []
-    for one in plays:
+    for one in trajectories:
         table: dict[str, list[tuple[float, float]]] = {}
-        for play in scored(one):
-            assert play.regret is not None
-            table.setdefault(play.scenario.id, []).append((play.regret, uniform_regret(play.oracle)))
+        for trajectory in scored(one):
+            assert trajectory.regret is not None
+            table.setdefault(trajectory.scenario.id, []).append((trajectory.regret, uniform_regret(trajectory.oracle)))
         tables.append(table)
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     if not shared:

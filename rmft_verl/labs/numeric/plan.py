@@ -41,12 +41,12 @@ def check_numeric(config: Config) -> None:
             ("update.start", config.update.start, "current"),
         ):
             if value != only:
-                raise ConfigError(f"{key}={value!r}: env.name='ball' knows {only} only, leave it out")
+                raise ConfigError(f"{key}={value!r}: env.name='ball' supports {only} only; leave it out")
         make_games(config)
         return
     if config.update.loss == "regret" and config.env.name != "fol":
         raise ConfigError(
-            f"update.loss='regret' is back-propagated through revealed rewards, and {config.env.name} hides them: "
+            f"update.loss='regret' is back-propagated through revealed rewards, which {config.env.name} hides: "
             "use env.name=fol, or update.loss=sft or dpt"
         )
     for options in (config.env.options, config.env.options | config.env.eval_options):

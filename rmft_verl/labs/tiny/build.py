@@ -130,8 +130,8 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     teacher, first = Teacher(name), (seed + 1) * 10_000_000
     for step in itertools.count():
         drawn = range(first + step * BATCH, first + (step + 1) * BATCH)
-        plays = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
-        rows = [encode(tokenizer, play.messages) for play in plays]
+        trajectories = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
+        rows = [encode(tokenizer, trajectory.messages) for trajectory in trajectories]
         ids_B_N = torch.full((BATCH, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):

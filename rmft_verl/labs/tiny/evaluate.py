@@ -160,8 +160,8 @@ def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scena
     print(line("model, held-out contexts", held_out), flush=True)
     known, answer = habits(env_name), "Policy" if free[0].oracle.kind == "external" else "Action"
     for habit in known:
-        plays = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1], answer))
-        print(line(f"model begins as {habit}", plays), flush=True)
+        trajectories = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1], answer))
+        print(line(f"model begins as {habit}", trajectories), flush=True)
     teacher, games = Teacher(name), list(GAMES[name])
     for habit in known:
         rows = range(games.index(env_name), len(games) * n_scenarios, len(games))
@@ -174,13 +174,13 @@ def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scena
         print(line(player, play_all(env_class, rivals, scenarios)))
 
 
-def line(label: str, plays: Sequence[Trajectory]) -> str:
+def line(label: str, trajectories: Sequence[Trajectory]) -> str:
     """One row of the table; regret is normalized, 0 = oracle, 1 = uniform play."""
-    regret, low, high = metrics.normalized_regret_interval(plays)
+    regret, low, high = metrics.normalized_regret_interval(trajectories)
     return (
-        f"{label:26s} {regret:.3f} ({low:.3f}-{high:.3f})   {metrics.suffix_failure_frequency(plays):8.2f}  "
-        f"{metrics.scaled_min_fraction(plays):11.2f}  {metrics.greedy_fraction(plays):10.2f}  "
-        f"{metrics.invalid_rate(plays):7.2%}"
+        f"{label:26s} {regret:.3f} ({low:.3f}-{high:.3f})   {metrics.suffix_failure_frequency(trajectories):8.2f}  "
+        f"{metrics.scaled_min_fraction(trajectories):11.2f}  {metrics.greedy_fraction(trajectories):10.2f}  "
+        f"{metrics.invalid_rate(trajectories):7.2%}"
     )
 
 
