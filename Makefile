@@ -22,8 +22,9 @@ demo: $(INSTALLED)
 smollm2: $(INSTALLED)
 	$(RUN) -m rmft_verl.main.cli smollm2
 
+# One process takes the real runs, which come first, the other all else.
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/e2e tests
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

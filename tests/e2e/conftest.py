@@ -1,33 +1,13 @@
-"""What real runs share: every start of verl and vLLM takes most of a minute."""
+"""A real run that several files look at: every start of verl and vLLM takes most of a minute."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from real_run import SECRET, SECRETS, SMALL, Survivor, Tree, environment, fingerprints, is_open, litter, plays, state
-
-from rmft_verl.bridge.verl_backend import VerlBackend
-from rmft_verl.setup.prepare import Prepared, prepare
-from rmft_verl.setup.recipe import load_config
-from rmft_verl.setup.start import start_backend
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prepared, VerlBackend]]:
-    """The shipped model on a backend that keeps its base. Tests change its configuration as they need it; those of the
-    last file kill its engine.
-    """
-    options = ["rollout.rollouts=4", "selection.keep=2", "update.batch=8", "update.start=base"]
-    prepared = prepare(load_config(["recipe=mab_tiny", *options]))
-    backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
-    prepared.config.update.start = "current"
-    backend.sync(0)
-    yield prepared, backend
-    backend.close()
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,7 @@ def test_other_files_are_not_removed(tmp_path: Path, trainer: Trainer, capsys: p
     (tmp_path / "mab_tiny_seed0").mkdir()
     (tmp_path / "mab_tiny_seed0" / "thesis.tex").touch()
     assert compare(tmp_path, "mab_tiny", "--set", *SMALL) == 2
-    assert "holds files that are no run" in capsys.readouterr().err
+    assert "exists and is not a run" in capsys.readouterr().err
     assert (tmp_path / "mab_tiny_seed0" / "thesis.tex").exists()
 
 

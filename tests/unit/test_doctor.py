@@ -90,7 +90,7 @@ def test_sampling_and_sync_are_tried_on_request(
     monkeypatch.setattr(doctor, "SECONDS", 0)
     fine = list(doctor.sampling(["env.options.horizon=[4]", "eval.scenarios=3"]))
     assert [finding.fine for finding in fine] == [True, True]
-    assert fine[0].text.startswith("sampling: 3 plays, 100% valid; ") and fine[0].text.endswith("with 3 at once")
+    assert fine[0].text.startswith("sampling: 3 trajectories, 100% valid; ") and fine[0].text.endswith("with 3 at once")
     assert fine[1].text == "sync: sampler and trainer differ by 0.0021 nats per token"
     assert machine.backends[0].closed
     (wrong,) = doctor.sampling(["rollout.rolouts=3"])

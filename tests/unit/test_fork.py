@@ -63,10 +63,10 @@ def test_a_fork_that_changes_nothing_is_the_run_itself(machine: Machine, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["eval.scenarios=5"], "eval.scenarios=3, now 5: a fork keeps these"),
-        (["model.context=2048"], "model.context=1024, now 2048: a fork keeps these"),
-        (["env.options.horizon=[5]"], "env.options.horizon=[4], now [5]: a fork keeps these"),
-        (["update.lr=0.25"], "iterations=3, and it has had 3: set iterations above 3"),
+        (["eval.scenarios=5"], "eval.scenarios=3, now 5: a fork cannot change these"),
+        (["model.context=2048"], "model.context=1024, now 2048: a fork cannot change these"),
+        (["env.options.horizon=[5]"], "env.options.horizon=[4], now [5]: a fork cannot change these"),
+        (["update.lr=0.25"], "iterations=3: it has 3 already; set iterations above 3"),
     ],
 )
 def test_what_would_not_compare_is_refused(
@@ -82,7 +82,7 @@ def test_what_would_not_compare_is_refused(
 
 def test_a_run_without_a_state_cannot_be_forked(machine: Machine, tmp_path: Path) -> None:
     source = cut_in(machine, tmp_path, "update", 1)
-    with pytest.raises(RunError, match="no complete iteration with a state on file"):
+    with pytest.raises(RunError, match="no complete iteration with a saved state"):
         start(tmp_path, f"fork={source}", name="other")
 
 

@@ -297,7 +297,7 @@ def test_plays_that_raise_are_recorded_and_too_many_stop_the_run(
         run = start(tmp_path, *sizes)
         assert sum("by zero" in t.error for t in read_trajectories(run / "trajectories" / "train_001.parquet")) == 10
         return
-    with pytest.raises(RunError, match=r"iteration 0: 6 of 10 plays .*ZeroDivisionError: the plug-in") as caught:
+    with pytest.raises(RunError, match=r"iteration 0: 6 of 10 trajectories .*ZeroDivisionError: the plug-in") as caught:
         start(tmp_path, *sizes)
     assert "\n" not in str(caught.value)
     written = read_trajectories(tmp_path / "run" / "trajectories" / "failed_eval_000.parquet")
