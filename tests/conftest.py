@@ -11,7 +11,7 @@ runtime.prepare(runtime.device(HardwareConfig()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what ``make soak`` runs besides. Of two processes one takes all real runs: two would fill the memory."""
+    """Leave out what ``make soak`` runs besides. One process takes all real runs: two at once would fill the memory."""
     for item in items:
         real = item.get_closest_marker("e2e") is not None
         item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path)))
