@@ -10,6 +10,7 @@ from rmft_verl.config import HardwareConfig
 runtime.prepare(runtime.device(HardwareConfig()))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what ``make soak`` runs besides. One process takes all real runs: two at once would fill the memory."""
     for item in items:
