@@ -10,11 +10,9 @@ from rmft_verl.config import HardwareConfig
 runtime.prepare(runtime.device(HardwareConfig()))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Leave out what ``make soak`` runs besides. One process takes all real runs: two at once would fill the memory."""
-    for item in items:
-        real = item.get_closest_marker("e2e") is not None
-        item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path)))
-        if os.environ.get("RMFT_SOAK") != "1" and item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.skip(reason="make soak"))
+    real = item.get_closest_marker("e2e") is not None
+    item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path)))
+    if os.environ.get("RMFT_SOAK") != "1" and item.get_closest_marker("soak"):
+        item.add_marker(pytest.mark.skip(reason="make soak"))
