@@ -1,18 +1,33 @@
 """Tests import verl themselves, in any order, so the environment must be ready before the first does."""
 
 import os
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from rmft_verl.bridge.cluster import runtime
 from rmft_verl.config import HardwareConfig
 
 runtime.prepare(runtime.device(HardwareConfig()))
 
+REAL = "tests/e2e"
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Leave out what ``make soak`` runs besides. One process takes all real runs: two at once would fill the memory."""
-    real = item.get_closest_marker("e2e") is not None
-    item.add_marker(pytest.mark.xdist_group("real" if real else str(item.path)))
+    """Leave out what ``make soak`` runs besides."""
     if os.environ.get("RMFT_SOAK") != "1" and item.get_closest_marker("soak"):
         item.add_marker(pytest.mark.skip(reason="make soak"))
+
+
+class Shares(LoadFileScheduling):
+    """Which process of ``pytest -n 2`` runs a test: a file's tests stay together, and so do all real runs, since two at
+    once would fill the memory.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return REAL if nodeid.startswith(REAL) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    return Shares(config, log)
