@@ -60,7 +60,7 @@ class FullInformationEnv:
 
     def parse(self, text: str) -> Action | None:
         """The point of the simplex after the last ``Policy:``, or None."""
-        return parse_policy(text, self._scenario.actions)
+        return parse_policy(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:
         """The shortest reply that gives the shares, in whole hundredths; imitated algorithms answer with it.
