@@ -32,9 +32,9 @@ _BEFORE = 200
 # begins with a set of letters, which Python finds fast in a long text.
 _MARKER = (
     r"[{letters}](?<![^\W_].)(?<![^\W_]_.)(?i:{words})"
-    r"(?i:\s{{0,4}}(?:\([^()\n]{{0,40}}\)|#?[0-9]{{1,5}}|is(?!\w)"
+    r"(?i:\s{{0,4}}(?:\([^()\n]{{0,40}}\)|#?[0-9]{{1,5}}|(?:is|chosen|choice)(?!\w)"
     r"|(?:for|in|at|of)\s(?:the\s|this\s)?(?:round|turn|step)(?:\s{{0,4}}#?[0-9]{{1,5}})?))?"
-    r"[\s*_`\"']{{0,8}}(?:</\w{{1,8}}>[\s*_`\"']{{0,8}})?(?:[:=–—]|-(?=\s))"
+    r"[\s*_`\"'}}]{{0,8}}(?:</\w{{1,8}}>[\s*_`\"']{{0,8}})?(?:[:=–—]|-(?=\s))"
 )
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"[.!?:;]")
@@ -53,7 +53,7 @@ CHOICE_WORDS = word_set(
 """Words that say that what follows is chosen."""
 LEADS = CHOICE_WORDS | word_set(
     "a an the i i'll i'd i'm we we'll let's let us me will would am to now so then again with for on at in my our is "
-    "next finally back option arm number round name"
+    "next finally back option arm number round name want like one called named labeled"
 )
 """Words that may stand before a name and before a marker: a choice and what belongs to its sentence."""
 
@@ -67,9 +67,10 @@ _ALIKE |= dict.fromkeys(map(ord, "‘’"), "'") | {ord("、"): ","}
 """Full-width characters, the Chinese comma and typographic quotes, as some models write them."""
 
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?([0-9.]{1,30})\s?\}\s?\{\s?([0-9.]{1,30})\s?\}")
+_BREAK = re.compile(r"<br\s?/?>", re.IGNORECASE)
 _NO_WORDS = re.compile(
     r"\\[A-Za-z]{1,12}(?=\s?\{)|\\(?=[^\w\s])"  # \text{blue}, 50\%
-    r"|</[A-Za-z]\w{0,15}>|<(?:b|i|u|em|strong|code|p|br|span|div|mark)(?:\s[^<>]{0,60})?/?>"
+    r"|</[A-Za-z]\w{0,15}>|<(?:b|i|u|em|strong|code|p|span|div|mark)(?:\s[^<>]{0,60})?/?>"
     r"|<\|[^|<>\s]{1,40}\|>|<(?:eos|end_of_turn)>"
     r"|```(?:(?:json|text|txt|plaintext|yaml|markdown)\b)?",
 )
@@ -120,8 +121,8 @@ def _answers(text: str, words: tuple[str, ...], most: int) -> Iterator[tuple[str
 
 
 def plain(line: str) -> str:
-    """``line`` without tags, code fences and the commands of TeX; ``\\frac{1}{2}`` becomes 1/2."""
-    return _NO_WORDS.sub(" ", _FRACTION.sub(r"\1/\2", line))
+    """``line`` without tags, code fences and the commands of TeX; ``\\frac{1}{2}`` becomes 1/2, ``<br>`` a new line."""
+    return _NO_WORDS.sub(" ", _FRACTION.sub(r"\1/\2", _BREAK.sub("\n", line)))
 
 
 def _placeholder(line: str) -> bool:

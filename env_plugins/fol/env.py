@@ -59,7 +59,7 @@ class FullInformationEnv:
         return Observation((Message("user", f"{self._intro()}\n{answer}\n{self._round()}"),), self._spec, 0)
 
     def parse(self, text: str) -> Action | None:
-        """The point of the simplex after the last ``Policy:``, or None."""
+        """The point of the simplex that the reply states, or None."""
         return parse_policy(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:

@@ -32,7 +32,9 @@ _NUMBER = re.compile(
 _AFTER_NAME = r"(?:\s{{1,4}}{option}(?!\w))?[\s*_`\"')\]}}$]{{0,20}}(?::|=>?|->|→|[-–—](?=\s))"
 _SKIP = r"(?:[\s,;|()\[\]{{}}<>*_`\"'&$]+|(?:and|the|{option})(?!\w)|\.(?![0-9]))+"
 _BULLET = re.compile(r"\s{0,20}(?:[-*•+–]|[0-9]{1,2}[.)])\s{1,4}(?=\S)")
-_TOTAL = re.compile(r"(?<![^\W_])(?:sums?|total)(?:\s(?:to|is))?[\s:=]{0,4}(?:1(?:\.0{0,9})?|100\s?%)[)\]\s.*]{0,9}$")
+_TOTAL = re.compile(
+    r"(?<![^\W_])(?:(?:which|they)\s)?(?:sums?|total)(?:\s(?:to|is))?[\s:=]{0,4}(?:1(?:\.0{0,9})?|100\s?%)[)\]\s.*]{0,9}$"
+)
 _REASON = re.compile(r"(?<![^\W_])(?:because|since|as|given|due)(?!\w)[^0-9%]*$")
 """What may follow a policy: its sum, and a reason without numbers."""
 

@@ -11,10 +11,10 @@ from env_plugins.answer_line import CHOICE_WORDS, LEADS, last_answer, word_set
 _TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
 _NOT = word_set("not never isn't")
 _OR = word_set("or / & vs versus either")
-_REASONS = word_set("because since as given due which whose it while whereas although better over beats")
-_SWITCHES = word_set("so then therefore thus hence maybe perhaps otherwise else but next")
+_REASONS = word_set("because since as given due which whose it while whereas although over beats")
+_SWITCHES = word_set("so then therefore thus hence maybe perhaps otherwise else but next instead rather alternatively")
 _RETRACTIONS = word_set("wait actually sorry correction hmm")
-_SET_ASIDE = (["not"], ["never"], ["rather", "than"], ["instead", "of"])
+_SET_ASIDE = (["not"], ["never"], ["rather", "than"], ["better", "than"], ["instead", "of"])
 _BESIDE = word_set("the a an option arm number again now this round is and but")
 """Words between a name and what is said about it that decide nothing."""
 
@@ -60,7 +60,7 @@ def _settled(rest: list[str], others: list[int]) -> bool:
         said = rest[1:] if rest[:1] in (["is"], ["was"]) else rest
         return not said or said[0] not in _NOT
     gap = [token for token in rest[: others[0]] if token not in _BESIDE and _word(token) and not token.isdigit()]
-    remark = gap in _SET_ASIDE or (bool(gap) and gap[0] in _REASONS)
+    remark = gap in _SET_ASIDE or (bool(gap) and (gap[0] in _REASONS or rest[0] == "."))
     return remark and not any(_rival(rest, n, n == others[0]) for n in others)
 
 
@@ -69,10 +69,9 @@ def _rival(rest: list[str], place: int, first: bool) -> bool:
 
     "not red or green" offers none, so that "or" counts before the first other name and after a comma only.
     """
-    n = place - 1
-    chosen = False
-    while n >= 0 and rest[n] not in _SWITCHES and (rest[n] in LEADS or rest[n] in ("*", "`", '"', "'", "(", "[")):
-        chosen = chosen or rest[n] in CHOICE_WORDS
+    n, chosen = place - 1, False
+    while n >= 0 and rest[n] not in _SWITCHES and (rest[n] in LEADS or (not _word(rest[n]) and rest[n] not in "/.;!?")):
+        chosen = chosen or rest[n] in CHOICE_WORDS or rest[n] == ":"
         n -= 1
     before = rest[n] if n >= 0 else ""
     apart = first or n < 1 or not _word(rest[n - 1])
