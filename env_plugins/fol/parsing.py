@@ -59,7 +59,7 @@ def _read(lines: list[str], names: tuple[str, ...], option: str) -> tuple[float,
     """The policy on the marker's line, else that line's and of all lines below that hold only names and shares."""
     tokens: list[int | float] = []
     for n, line in enumerate(lines):
-        content = line[_past(_BULLET, line, 0) :]
+        content = line[_past(_BULLET, line, 0) :] if n else line  # on the marker's line a dash may be a sign
         found = _tokens(content, names, option)
         if found is None and n > 0 and not name_pattern(names).match(content):
             break  # a sentence after the policy

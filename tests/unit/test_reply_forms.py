@@ -241,6 +241,7 @@ def test_halves_are_read(text: str) -> None:
         "So Policy: amber 1\n</think>",
         "Policy: amber 1\nPolicy: azure 1 or amber 1",
         "Policy: not amber 1",
+        "Policy: - 0.5, 0.5",
         "Policy: amber 1 or azure 1",
         "Policy: amber 1 because azure paid 0",
         "Policy: amber 0.5, azure 0.5 (sum = 2)",
