@@ -129,7 +129,7 @@ class UpdateConfig:
     start: str = "current"
     """Model that an iteration trains on the new trajectories: the ``current`` one, or the ``base`` again."""
     train_on: str = "reply"
-    """SFT: train on the whole ``reply``, or only on its last line (``action``)."""
+    """SFT: train on the whole ``reply``, or only on its last line with a word (``action``)."""
     weighting: str = "token"
     """SFT: equal weight for every trained ``token``, or for every ``trajectory``."""
     beta: float = 0.1

@@ -59,8 +59,8 @@ class FullInformationEnv:
         return Observation((Message("user", f"{self._intro()}\n{answer}\n{self._round()}"),), self._spec, 0)
 
     def parse(self, text: str) -> Action | None:
-        """The point of the simplex after the last ``Policy:``, or None."""
-        return parse_policy(text, self._scenario.actions)
+        """The point of the simplex that the reply states, or None."""
+        return parse_policy(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:
         """The shortest reply that gives the shares, in whole hundredths; imitated algorithms answer with it.

@@ -1,12 +1,12 @@
-"""Parses a free reply into a point of the simplex. Only the last ``Policy:`` counts.
+"""Parses a free reply into a point of the simplex. docs/environments.md states the rule.
 
-The parser reads two forms, on the rest of the marker's line:
+The parser reads two forms, on one line or with one share a line:
 
     Policy: amber 0.7, azure 0.3        named, in any order; also ``amber: 70%``, ``amber = 7/10``, ``amber (0.7)``
     Policy: [0.7, 0.3]                  one number for every action, in the order the actions were listed
 
-Numbers are decimals with a point, percentages with their sign, fractions, or scientific notation. A comma always
-separates: ``0,7`` is two numbers, because ``[0,1]`` cannot be told from a decimal comma.
+Numbers are decimals with a point, percentages with their sign or word, fractions, or scientific notation. A comma
+always separates: ``0,7`` is two numbers, because ``[0,1]`` cannot be told from a decimal comma.
 """
 
 from __future__ import annotations
@@ -16,54 +16,71 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from env_plugins.answer_line import last_answer, name_pattern
+
 SUM_TOLERANCE = 0.02
 """Shares that sum to 1 within this (2 percentage points) are divided by their sum; others are not a policy."""
 
 _MOST_CHARACTERS = 200
-"""Longest line per action; a longer line is not a policy. This bounds the memory of the patterns below."""
+"""Longest answer per action; a longer one is not a policy. This bounds the memory of the patterns below."""
 
-# The word, some markdown, a separator. A hyphen needs a space after it, or "policy-driven" would be an answer.
-_MARKER = re.compile(r"(?<![^\W_])(?<![^\W_]_)policy[\s*_`\"']{0,8}(?:[:=：–—]|-(?=\s))", re.IGNORECASE)
-_LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
 _DECIMAL = r"(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:e[+-]?[0-9]{1,3})?"
 # No letter, digit, point or sign may touch a number: "-0.3", "0.3.7" and "x3" are none. A full stop may end it.
-_NUMBER = re.compile(rf"({_DECIMAL})(?:\s{{0,4}}[/⁄]\s{{0,4}}({_DECIMAL}))?(\s{{0,4}}%)?(?![\w%/⁄+-]|\.\w)")
-_AFTER_NAME = re.compile(r"[\s*_`\"')\]]{0,20}(?::|=>?|->|→|[-–—](?=\s))")
-_SKIP = re.compile(r"(?:[\s,;|()\[\]{}<>*_`\"'&]+|and(?!\w)|\.(?![0-9]))+")
-_WIDE = {0xFF01 + i: 0x21 + i for i in range(94)} | {ord("、"): ","}
-"""Full-width forms and the Chinese comma, as some models write them."""
+_NUMBER = re.compile(
+    rf"({_DECIMAL})(?:\s{{0,4}}[/⁄]\s{{0,4}}({_DECIMAL}))?(\s{{0,4}}(?:%|per\s?cent))?(?![\w%/⁄+-]|\.\w)"
+)
+_AFTER_NAME = r"(?:\s{{1,4}}{option}(?!\w))?[\s*_`\"')\]}}$]{{0,20}}(?::|=>?|->|→|[-–—](?=\s))"
+_SKIP = r"(?:[\s,;|()\[\]{{}}<>*_`\"'&$]+|(?:and|the|{option})(?!\w)|\.(?![0-9]))+"
+_BULLET = re.compile(r"\s{0,20}(?:[-*•+–]|[0-9]{1,2}[.)])\s{1,4}(?=\S)")
+_TOTAL = re.compile(
+    r"(?<![^\W_])(?:(?:which|they)\s)?(?:sums?|total)(?:\s(?:to|is))?[\s:=]{0,4}(?:1(?:\.0{0,9})?|100\s?%)[)\]\s.*]{0,9}$"
+)
+_REASON = re.compile(r"(?<![^\W_])(?:because|since|as|given|due)(?!\w)[^0-9%]*$")
+"""What may follow a policy: its sum, and a reason without numbers."""
 
 
-def parse_policy(text: str, names: Sequence[str]) -> tuple[float, ...] | None:
-    """The distribution over ``names`` after the last ``Policy:`` of ``text``, or None.
+def parse_policy(text: str, names: Sequence[str], option: str = "option") -> tuple[float, ...] | None:
+    """The distribution over ``names`` that the last answer of ``text`` states, or None.
 
     All entries are at least 0 and sum to 1 within 1e-12. A name left out has share 0. None if the sum is off by more
     than ``SUM_TOLERANCE``, a share is negative, not finite or above 1 by more than that, a name is unknown or comes
-    twice, or the line holds any other word or is too long. Case does not matter. Linear in the length of ``text``;
-    never raises.
+    twice, or the answer holds any other word or is too long. ``option`` is the noun for one action, which may stand
+    beside its name. Case does not matter. Linear in the length of ``text``; never raises.
     """
-    start = -1
-    for marker in _MARKER.finditer(text):
-        start = marker.end()
-    if start < 0:
-        return None
-    end = _LINE_END.search(text, start)
-    line = text[start : end.start() if end else len(text)]
-    if len(line) > _MOST_CHARACTERS * len(names):
-        return None
-    tokens = _tokens(line.translate(_WIDE).casefold(), tuple(name.casefold() for name in names))
-    return None if tokens is None else _policy(tokens, len(names))
+    folded = tuple(name.casefold() for name in names)
+
+    def read(line: str, below: list[str]) -> tuple[float, ...] | None:
+        return _read([each.casefold() for each in (line, *below)], folded, option.casefold())
+
+    return last_answer(text, ("policy", "answer"), names, read, _MOST_CHARACTERS * len(names))
 
 
-def _tokens(line: str, names: tuple[str, ...]) -> list[int | float] | None:
-    """Indices of names (int) and shares (float) in their order; None if the line holds anything else or too many."""
-    pattern = _name_pattern(names)
+def _read(lines: list[str], names: tuple[str, ...], option: str) -> tuple[float, ...] | None:
+    """The policy on the marker's line, else that line's and of all lines below that hold only names and shares."""
     tokens: list[int | float] = []
-    position = _past(_SKIP, line, 0)
+    for n, line in enumerate(lines):
+        content = line[_past(_BULLET, line, 0) :] if n else line  # on the marker's line a dash may be a sign
+        found = _tokens(content, names, option)
+        if found is None and n > 0 and not name_pattern(names).match(content):
+            break  # a sentence after the policy
+        if found is None or len(tokens) > 2 * len(names):
+            return None
+        tokens += found
+        if n == 0 and (policy := _policy(tokens, len(names))) is not None:
+            return policy
+    return _policy(tokens, len(names))
+
+
+def _tokens(line: str, names: tuple[str, ...], option: str) -> list[int | float] | None:
+    """Indices of names (int) and shares (float) in their order; None if the line holds anything else or too many."""
+    pattern, (skip, after_name) = name_pattern(names), _patterns(option)
+    line = _REASON.sub("", _TOTAL.sub("", line))
+    tokens: list[int | float] = []
+    position = _past(skip, line, 0)
     while position < len(line):
         if name := pattern.match(line, position):
             tokens.append(names.index(name.group()))
-            position = _past(_AFTER_NAME, line, name.end())
+            position = _past(after_name, line, name.end())
         elif number := _NUMBER.match(line, position):
             tokens.append(_value(*number.groups()))
             position = number.end()
@@ -71,7 +88,7 @@ def _tokens(line: str, names: tuple[str, ...]) -> list[int | float] | None:
             return None
         if len(tokens) > 2 * len(names):
             return None
-        position = _past(_SKIP, line, position)
+        position = _past(skip, line, position)
     return tokens
 
 
@@ -107,7 +124,8 @@ def _past(pattern: re.Pattern[str], line: str, position: int) -> int:
     return found.end() if found else position
 
 
-@lru_cache(maxsize=1024)
-def _name_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted(names, key=len, reverse=True)
-    return re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![^\W_])")
+@lru_cache(maxsize=256)
+def _patterns(option: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What may stand between names and shares, and what joins a name to its share."""
+    skip, after_name = (form.format(option=re.escape(option)) for form in (_SKIP, _AFTER_NAME))
+    return re.compile(skip), re.compile(after_name)

@@ -50,7 +50,7 @@ class BanditEnv:
         return Observation((Message("user", text),), self._spec, 0)
 
     def parse(self, text: str) -> Action | None:
-        """Index of the arm after the last ``Action:``, or None."""
+        """Index of the arm that the reply chooses, or None."""
         return parse_action(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:

@@ -1,4 +1,4 @@
-"""Parses a free reply into an action. Only the last ``Action: NAME`` counts."""
+"""Parses a free reply into an arm. docs/environments.md states the rule."""
 
 from __future__ import annotations
 
@@ -6,29 +6,77 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# The word, some markdown, a separator. A hyphen needs a space after it, or "action-packed" would be an answer.
-_MARKER = re.compile(r"(?<!\w)action[\s*_`\"']{0,8}(?:[:=：–—]|-(?=\s))", re.IGNORECASE)
-_LINE_END = re.compile(r"[\n\r\v\f\x85\u2028\u2029]")
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_MAX_LINE = 500
-"""Characters of the answer line that are read. It bounds the cost of Unicode normalization, which is not linear."""
+from env_plugins.answer_line import CHOICE_WORDS, LEADS, last_answer, word_set
+
+_TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
+_NOT = word_set("not never isn't")
+_OR = word_set("or / & vs versus either")
+_REASONS = word_set("because since as given due which whose it while whereas although over beats")
+_SWITCHES = word_set("so then therefore thus hence maybe perhaps otherwise else but next instead rather alternatively")
+_RETRACTIONS = word_set("wait actually sorry correction hmm")
+_SET_ASIDE = (["not"], ["never"], ["rather", "than"], ["better", "than"], ["instead", "of"])
+_BESIDE = word_set("the a an option arm number again now this round is and but")
+"""Words between a name and what is said about it that decide nothing."""
 
 
 def parse_action(text: str, names: Sequence[str], option: str) -> int | None:
-    """Index of the action named after the last ``Action:`` of ``text``, or None.
+    """Index of the action that the last answer of ``text`` chooses, or None. Linear in ``text``; never raises.
 
-    The line must begin with the name (markdown, quotes, brackets, "the" and the word ``option`` before it are skipped)
-    and may not name another action. Case does not matter. Linear in the length of ``text``; never raises.
+    ``option`` is the noun for one action, which may stand beside its name. Case does not matter.
     """
-    start = -1
-    for marker in _MARKER.finditer(text):
-        start = marker.end()
-    if start < 0:
-        return None
-    line = _LINE_END.split(text[start : start + _MAX_LINE], maxsplit=1)[0]
-    words = _WORD.findall(unicodedata.normalize("NFKC", line).casefold())
-    while words and words[0] in ("the", option):
-        words.pop(0)
+
+    def read(line: str, below: list[str]) -> int | None:
+        return _chosen(line or below[0], names, option.casefold())
+
+    return last_answer(text, ("action", "answer"), names, read)
+
+
+def _chosen(line: str, names: Sequence[str], option: str) -> int | None:
+    """Index of the first name on ``line``. None if other words than those of a choice precede it, if it is negated or
+    if the rest of the line leaves the choice open.
+    """
+    tokens = _TOKEN.findall(unicodedata.normalize("NFKC", line).casefold())
     index = {name.casefold(): i for i, name in enumerate(names)}
-    named = {index[word] for word in words if word in index}
-    return named.pop() if len(named) == 1 and words[0] in index else None
+    first = next((n for n, token in enumerate(tokens) if token in index), None)
+    if first is None or not all(_may_precede(token, option) for token in tokens[:first]):
+        return None
+    chosen = tokens[first]
+    rest = [token for token in tokens[first + 1 :] if token not in (chosen, option)]
+    return index[chosen] if _settled(rest, [n for n, token in enumerate(rest) if token in index]) else None
+
+
+def _may_precede(token: str, option: str) -> bool:
+    """Words of a choice, a number or letter of a list, and any sign that does not negate or question the name."""
+    one = len(token) == 1 and token not in "/!?≠¬"
+    return one or token in LEADS or token == option or token.isdigit()
+
+
+def _settled(rest: list[str], others: list[int]) -> bool:
+    """Whether the tokens after a name leave it chosen; ``others`` are the places of other names among them."""
+    words = [token for token in rest if _word(token) or token in _OR]
+    if not _RETRACTIONS.isdisjoint(words) or (words and words[0] in _OR):
+        return False
+    if not others:
+        said = rest[1:] if rest[:1] in (["is"], ["was"]) else rest
+        return not said or said[0] not in _NOT
+    gap = [token for token in rest[: others[0]] if token not in _BESIDE and _word(token) and not token.isdigit()]
+    remark = gap in _SET_ASIDE or (bool(gap) and (gap[0] in _REASONS or rest[0] == "."))
+    return remark and not any(_rival(rest, n, n == others[0]) for n in others)
+
+
+def _rival(rest: list[str], place: int, first: bool) -> bool:
+    """Whether the other name at ``place`` is offered as a choice: "so red", "or red", "I choose red".
+
+    "not red or green" offers none, so that "or" counts before the first other name and after a comma only.
+    """
+    n, chosen = place - 1, False
+    while n >= 0 and rest[n] not in _SWITCHES and (rest[n] in LEADS or (not _word(rest[n]) and rest[n] not in "/.;!?")):
+        chosen = chosen or rest[n] in CHOICE_WORDS or rest[n] == ":"
+        n -= 1
+    before = rest[n] if n >= 0 else ""
+    apart = first or n < 1 or not _word(rest[n - 1])
+    return chosen or before in _SWITCHES or (apart and (before in _OR or before == "no"))
+
+
+def _word(token: str) -> bool:
+    return token[0].isalnum()

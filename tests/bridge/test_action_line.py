@@ -45,6 +45,10 @@ BYTES = [
     ("ends in\u00a0\n\u00a0spaces ", "\u00a0spaces"),
     ("", ""),
     ("\n \n", ""),
+    ("So.\n```\nAction: x\n```\n", "Action: x"),  # what closes a block is not the answer
+    ("{\n  Action: x **\n}", "  Action: x **"),
+    ("So.\n***", "So."),
+    ("-\n***", "***"),
 ]
 
 

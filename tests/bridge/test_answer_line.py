@@ -19,6 +19,7 @@ from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.env import load_env
 from rmft_verl.env.answers import every_answer
 from rmft_verl.env.play import play
+from rmft_verl.env.thoughts import spoken
 from rmft_verl.types import Message, Observation, Trajectory
 
 NAMES = ("amber", "azure", "slate")
@@ -41,7 +42,7 @@ class Sampler:
 
 
 def reads(text: str) -> int | None:
-    last = text.rpartition("Action: ")[2]
+    last = spoken(text).rpartition("Action: ")[2]
     return NAMES.index(last) if last in NAMES else None
 
 
@@ -122,6 +123,18 @@ def test_reasoning_is_cut_where_the_line_still_fits_and_where_a_turn_would_end()
     player, reply, _ = one_reply(llama3, [inside], alone=False)
     assert reply.text.startswith("xxxxx\nAction: ") and not reply.control
     assert mark not in player.dialogue.ids[player.dialogue.tokens().prompt_length :]
+
+
+@pytest.mark.parametrize("more", ["", "x" * 200])
+def test_an_open_thought_is_closed_before_the_line(more: str) -> None:
+    """Also where the reply ran into its cap; what a thought says is no action."""
+    tokenizer, kwargs = llama3()
+    template = ChatTemplate(tokenizer, kwargs)
+    said = template.reply(f"<think>Action: azure\n{more}")
+    player, reply, _ = one_reply(llama3, [said], alone=False)
+    thought, _, line = reply.text.partition("\n</think>\n")
+    assert thought.startswith("<think>Action: azure\n") and line in LINES and not reply.cut
+    assert len(player.dialogue.ids) - player.dialogue.tokens().prompt_length <= 60
 
 
 def test_no_room_for_the_line_ends_the_play() -> None:

@@ -65,7 +65,7 @@ def test_conforms(options: dict[str, Any]) -> None:
         ("I think blue is best.", None),
         ("blue", None),
         ("Action:", None),
-        ("Action:\nblue", None),
+        ("Action:\nblue", 1),
         ("Action: NAME", None),
         ("Action: green", None),
         ("Action: blueish", None),

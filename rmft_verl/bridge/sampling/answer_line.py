@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.env.thoughts import CLOSE, thinks
+
+_AFTER_THOUGHT = f"\n{CLOSE}\n"
 
 
 class AnswerLine:
@@ -17,12 +20,18 @@ class AnswerLine:
 
     def __init__(self, template: ChatTemplate, lines: Sequence[str], parse: Callable[[str], Any], alone: bool) -> None:
         self.alone, self.parse = alone, parse
-        self._lines = {prefix: [template.reply(prefix + line) for line in lines] for prefix in ("", "\n")}
-        self.longest = max(len(ids) for choices in self._lines.values() for ids in choices)
+        prefixes = ("", "\n", _AFTER_THOUGHT)
+        self._lines = {prefix: [template.reply(prefix + line) for line in lines] for prefix in prefixes}
+        plain, new_line, after_thought = (max(map(len, choices)) for choices in self._lines.values())
+        self.longest = max(plain, new_line)
         """Tokens of the longest answer line."""
+        self.closing = max(0, after_thought - self.longest)
+        """Tokens it needs beyond that if a thought must be closed before it."""
 
     def choices(self, before: str) -> list[list[int]]:
-        """The answer lines that may follow the text ``before``. Each starts a new line."""
+        """The answer lines that may follow the text ``before``. Each starts a new line, outside any thought."""
+        if thinks(before):
+            return self._lines[_AFTER_THOUGHT]
         return self._lines["" if not before or before.endswith("\n") else "\n"]
 
 

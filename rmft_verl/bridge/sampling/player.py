@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from rmft_verl.bridge.sampling.answer_line import AnswerLine, going_on
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
+from rmft_verl.env.thoughts import thinks
 from rmft_verl.types import Observation, Reply, Tokens, content_hash
 
 
@@ -68,6 +69,8 @@ class ModelPlayer:
                 return reply
             stop = (n for n, token in enumerate(thought) if token in self.template.control)
             thought = thought[: next(stop, len(thought))]  # cut where its turn would end
+            if thinks(self.template.text(thought)):
+                thought = thought[: max(0, room - line.closing)]  # leave room to close the thought
         self.dialogue.reply(thought)
         before = self.template.text(thought)
         return Reply(text=before + self.template.text(await self._say(line.choices(before))))
