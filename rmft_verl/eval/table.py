@@ -25,7 +25,7 @@ SHORTEST_GROWTH = 10
 
 CAPTION = (
     "normalized regret: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios\n"
-    "Growth: slope of log regret over log t; * = sublinear by all three signs of docs/metrics.md"
+    "Growth: slope of log regret over log t; * = sublinear by all four signs of docs/metrics.md"
 )
 
 
