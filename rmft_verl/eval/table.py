@@ -38,6 +38,7 @@ class EvalRow:
     player: str
     regret: float = UNKNOWN
     normalized_regret: Interval = NO_INTERVAL
+    median_reward: float = UNKNOWN
     suffix_failure: float = UNKNOWN
     min_fraction: float = UNKNOWN
     """K x MinFrac."""
@@ -121,6 +122,7 @@ def _episodes(row: EvalRow) -> str:
 _CELLS: dict[str, Callable[[EvalRow], str]] = {
     "regret": _number("regret", ".2f"),
     "normalized [95 %]": lambda row: interval(*row.normalized_regret),
+    "MedianReward": _number("median_reward", ".2f"),
     "SuffFail": _number("suffix_failure", ".2f"),
     "K×MinFrac": _number("min_fraction", ".2f"),
     "GreedyFrac": _number("greedy_fraction", ".2f"),
@@ -148,6 +150,7 @@ def _row(name: str, target: str, trajectories: Sequence[Trajectory], seed: int) 
         player=name,
         regret=metrics.mean_regret(finished),
         normalized_regret=value_or(NO_INTERVAL, partial(metrics.normalized_regret_interval, seed=seed), finished),
+        median_reward=metrics.median_reward(finished),
         suffix_failure=metrics.suffix_failure_frequency(finished),
         min_fraction=metrics.scaled_min_fraction(finished),
         greedy_fraction=metrics.greedy_fraction(finished),
