@@ -72,7 +72,13 @@ def leaders(values_A: Sequence[float]) -> list[int]:
     return [a for a, value in enumerate(values_A) if value >= least]
 
 
-def argmax(values_A: Sequence[float], rng: np.random.Generator) -> int:
-    """Index of the largest value, ties broken uniformly by ``rng``."""
-    best = leaders(values_A)
-    return best[0] if len(best) == 1 else best[int(rng.integers(len(best)))]
+def argmax(values_A: list[float], rng: np.random.Generator) -> int:
+    """Index of the largest value, ties broken uniformly by ``rng``.
+
+    Only equal floats tie, unlike in ``leaders``: a change would alter the plays behind every number on file.
+    """
+    largest = max(values_A)
+    if values_A.count(largest) == 1:
+        return values_A.index(largest)
+    best = [a for a, value in enumerate(values_A) if value == largest]
+    return best[int(rng.integers(len(best)))]

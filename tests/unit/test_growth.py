@@ -105,15 +105,15 @@ def test_a_player_that_improves_once_and_then_stays_passes_the_published_tests_o
     once = size_S * np.where(T <= 20, T, 20 + (T - 20) / 2)
     found = growth_of(once, size_S * T)
     assert found.trend.p < 1e-9 and found.regression.high < 1 and found.against_uniform.high < 0
-    # From round 26 on every scenario pays half of its size per round: (1 - 0.6) / 2, and sizes average 1.
-    assert found.late.value == pytest.approx(0.2) and found.late.low > 0.15
+    # From round 26 on every scenario pays half of its size per round: (1 - 0.63) / 2, and sizes average 1.
+    assert found.late.value == pytest.approx(0.18502, abs=1e-5) and found.late.low > 0.14
     assert not found.sublinear
 
 
 def test_late_excess_of_worked_curves() -> None:
-    # 8 rounds: the last half costs (15 - 11) / 4 = 1 a round, rounds 3 and 4 (11 - 5) / 2 = 3: 1 - 0.6 x 3.
-    assert late_excess(np.array([2.0, 5, 9, 11, 12, 13, 14, 15])) == pytest.approx(-0.8)
-    assert late_excess(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.4)  # the half before is round 1
+    # 8 rounds: the last half costs (15 - 11) / 4 = 1 a round, rounds 3 and 4 (11 - 5) / 2 = 3: 1 - 0.62996 x 3.
+    assert late_excess(np.array([2.0, 5, 9, 11, 12, 13, 14, 15])) == pytest.approx(-0.88988, abs=1e-5)
+    assert late_excess(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.37004, abs=1e-5)  # the half before is round 1
     assert late_excess(np.array([[4.0, 4, 4, 4], [0.0, 0, 0, 2]])) == pytest.approx([0.0, 1.0])
 
 
@@ -149,7 +149,7 @@ def test_uniform_play_on_gap_sequences_is_not_called_sublinear_and_hedge_is(
     found = growth_tests.growths(gap, horizon, repeats, n_scenarios=50, seed=0)
     assert growth_tests.complaints(gap.name, horizon, found) == []
     swapped = {"uniform": found["hedge"], "hedge": found["uniform"]}
-    assert len(growth_tests.complaints(gap.name, horizon, swapped)) >= (4 if horizon == 100 else 3)
+    assert len(growth_tests.complaints(gap.name, horizon, swapped)) >= (5 if horizon == 100 else 3)
 
 
 def test_linear_regret_after_an_improvement_is_not_called_sublinear_and_ucb1_and_thompson_are(

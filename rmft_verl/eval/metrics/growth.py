@@ -20,9 +20,9 @@ from rmft_verl.types import Trajectory
 SIGNIFICANCE = 0.05
 FLOOR = -10.0
 """Lower bound on log Regret, used where the regret is zero, negative or below 5e-5 reward units."""
-FADE = 0.6
-"""Regret per round of the last half of a game, relative to the half before it, that counts as fading: linear regret
-has 1, regret of the order sqrt(T) 0.71, log(T) 0.5."""
+FADE = 2 ** (-2 / 3)
+"""Regret per round of the last half of a game, relative to the half before it, below which it counts as fading: that of
+regret of the order T^(1/3), 0.63. Linear regret has 1, sqrt(T) 0.71, log(T) 0.5."""
 ROUNDING = 1e-12
 """Smallest fall of the average regret that counts, relative to its largest value; smallest error of the slope."""
 
