@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rmft_verl.eval import metrics
-from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, Interval, value_or
+from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, Interval, few_scenarios, value_or
 from rmft_verl.eval.text import DASH, as_text, interval, number, plain_table
 from rmft_verl.types import Trajectory
 
@@ -92,7 +92,8 @@ class EvalTable:
     def __rich__(self) -> Table:
         targets = [row.target for row in self.rows]
         names = ["target", "player"] if any(targets) else ["player"]
-        table = plain_table([*names, *_CELLS], caption=CAPTION, caption_justify="left")
+        caption = "\n".join(filter(None, [CAPTION, few_scenarios(interval_sizes(self.rows))]))
+        table = plain_table([*names, *_CELLS], caption=caption, caption_justify="left")
         for column in table.columns[: len(names)]:
             column.justify = "left"
         for i, row in enumerate(self.rows):
@@ -100,6 +101,11 @@ class EvalTable:
                 table.add_section()
             table.add_row(*([row.target] if any(targets) else []), row.player, *(cell(row) for cell in _CELLS.values()))
         return table  # type: ignore[no-any-return]
+
+
+def interval_sizes(rows: Sequence[EvalRow]) -> list[int]:
+    """The number of scenarios of each row that shows an interval."""
+    return [row.n_scenarios for row in rows if not np.isnan(row.normalized_regret.low)]
 
 
 def _number(name: str, form: str) -> Callable[[EvalRow], str]:

@@ -72,6 +72,15 @@ def test_the_text_has_a_line_for_each_player() -> None:
     assert all(len(line) <= 120 for line in table.text().splitlines())
 
 
+def test_intervals_from_few_scenarios_are_said_to_be_too_narrow() -> None:
+    def text(count: int) -> str:
+        plays = [toy_trajectory([0.0, 1.0], [0, 1], context=str(i)) for i in range(count)]
+        return summarize({"p": plays, "broken": [FAILED]}).text()
+
+    assert "intervals rest on 49 scenarios, fewer than 50: they are too narrow" in text(49)
+    assert "too narrow" not in text(50) and "too narrow" not in text(1)  # one scenario has no interval
+
+
 def test_growth_has_a_slope_from_ten_rounds_of_one_horizon_on() -> None:
     def growth(*horizons: int, arm: int = 0) -> tuple[float, bool | None]:
         plays = [toy_trajectory([0.0, 1.0], [arm] * t, context=str(i)) for i, t in enumerate(horizons)]
