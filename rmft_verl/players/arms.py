@@ -16,8 +16,8 @@ UNIT_LAWS = ("bernoulli", "bounded")
 """Reward laws within 0 and 1."""
 
 TIE = 1e-9
-"""Averages, bounds and sums closer than this are equal: the rounding of floats must not break a tie. Rounding adds up to
-less than 1e-12 in sums of 1,000 rewards of size 1; averages of up to 1,000 such rewards with two decimals differ by at
+"""Averages, bounds and sums closer than this are equal: the rounding of floats must not break a tie. In sums of 1,000
+rewards of size 1 it adds up to less than 1e-12; averages of up to 1,000 such rewards with two decimals differ by at
 least 1e-8 unless they are equal."""
 
 
