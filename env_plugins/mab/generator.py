@@ -17,6 +17,7 @@ from rmft_verl.types import Scenario
 
 MEANS = ("uniform", "one_best", "normal")
 FRAMINGS = ("neutral", "suggestive")
+ROUNDING = 1e-9  # 0.6 - 0.4 is less than 0.2 in floats
 DECIMALS = 4  # no player is told the means; rounding keeps the files readable
 _INNER = (0.01, 0.99)  # where the mean of a Beta law may lie
 
@@ -96,7 +97,7 @@ class BanditGenerator:
             below = [law.cdf(law.inv_cdf((i + 0.5) / 1000) - self.min_gap) for i in range(1000)]
             return n_arms * sum(share ** (n_arms - 1) for share in below) / 1000
         share = 1 - self.min_gap / (self.mean_high - self.mean_low)
-        return float(share >= 0) if self.means == "one_best" else max(share, 0.0) ** n_arms
+        return float(share >= -ROUNDING) if self.means == "one_best" else max(share, 0.0) ** n_arms
 
     def _normal(self) -> NormalDist:
         return NormalDist((self.mean_low + self.mean_high) / 2, (self.mean_high - self.mean_low) / 2)

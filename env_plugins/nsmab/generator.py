@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from env_plugins.mab.generator import DECIMALS, BanditGenerator
+from env_plugins.mab.generator import DECIMALS, ROUNDING, BanditGenerator
 from env_plugins.mab.laws import width
 from env_plugins.nsmab.drift import abrupt, gradual, seasonal, variation, within_budget
 from env_plugins.options import number, one_of, pick, require, whole
@@ -53,11 +53,17 @@ class DriftGenerator(BanditGenerator):
         require(fits, f"changes has {max(self.changes)}: at most {shortest - 1} fit into {shortest} rounds")
         whole("period", self.period, 2)
         number("step", self.step)
-        require(0 < self.step <= reach, f"step={self.step}: use a value above 0, at most the range of means {reach:g}")
+        require(
+            0 < self.step <= reach + ROUNDING,
+            f"step={self.step}: use a value above 0, at most the range of means {reach:g}",
+        )
         if self.budget is not None:
             number("budget", self.budget)
             most = (max(self.horizon) - 1) * reach
-            require(0 <= self.budget <= most, f"budget={self.budget}: means in this range vary between 0 and {most:g}")
+            require(
+                0 <= self.budget <= most + ROUNDING,
+                f"budget={self.budget}: means in this range vary between 0 and {most:g}",
+            )
 
     def prior(self, scenario: Scenario) -> dict[str, Any]:
         """As ``BanditGenerator.prior``, for means that drift: their posterior also needs ``draw_means``."""

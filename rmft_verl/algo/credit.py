@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rmft_verl.env.regret import earned, uniform_regret
+from rmft_verl.players.arms import TIE, leaders
 from rmft_verl.players.ucb1 import EXPLORATION
 from rmft_verl.types import Scored
 
@@ -24,7 +25,7 @@ def score(scored: Scored) -> np.ndarray:
     """
     trajectory = scored.trajectory
     uniform = uniform_regret(trajectory.oracle)
-    return np.full(len(trajectory.turns), -scored.score / uniform if uniform > 0 else -scored.score)
+    return np.full(len(trajectory.turns), -scored.score / uniform if uniform > TIE else -scored.score)
 
 
 def reward(scored: Scored) -> np.ndarray:
@@ -39,7 +40,7 @@ def strategic(scored: Scored) -> np.ndarray:
     """
     expected_T_A = scored.trajectory.oracle.expected_T_A
     worst_T, best_T = expected_T_A.min(axis=1), expected_T_A.max(axis=1)
-    spread_T = np.where(best_T > worst_T, best_T - worst_T, 1.0)
+    spread_T = np.where(best_T - worst_T > TIE, best_T - worst_T, 1.0)
     lost_T = best_T - earned(expected_T_A, scored.trajectory.actions_T)
     return _from_here_on(1 - lost_T / spread_T)
 
@@ -58,7 +59,7 @@ def ucb(scored: Scored) -> np.ndarray:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)
         bound_A = np.where(counts_A > 0, sums_A / tried_A + 2 * SCALE * np.sqrt(EXPLORATION / tried_A), np.inf)
-        agrees.append(float(bound_A[turn.action] == bound_A.max()))
+        agrees.append(float(turn.action in leaders(bound_A.tolist())))
         counts_A[turn.action] += 1
         sums_A[turn.action] += turn.reward
     return np.array(agrees)

@@ -30,6 +30,7 @@ class GRPO(Method):
         need_two(config)
         if config.rollout.temperature == 0:
             raise ConfigError("rollout.temperature=0: update.loss=grpo compares rollouts that differ; sample above 0")
+        _check_whole_distribution(config)
         if config.update.start == "base":
             raise ConfigError(
                 "update.start='base': update.loss=grpo reinforces the model that played; use update.start=current"
@@ -87,6 +88,21 @@ class GRPO(Method):
         if "actor/entropy_loss" in verls:
             named["update/entropy"] = verls["actor/entropy_loss"]
         return Terms(shared=value, metrics=named)
+
+
+def _check_whole_distribution(config: Config) -> None:
+    """Refuse to sample from a part of the softmax: the log-probabilities that the loss compares are of all of it."""
+    raw = "verl.actor_rollout_ref.rollout"
+    for key, value, whole in (
+        ("rollout.top_p", config.rollout.top_p, (1,)),
+        (f"{raw}.top_p", config.verl_override("actor_rollout_ref.rollout.top_p"), (1,)),
+        (f"{raw}.top_k", config.verl_override("actor_rollout_ref.rollout.top_k"), (-1, 0)),  # vLLM: no limit
+    ):
+        if value is not None and value not in whole:
+            raise ConfigError(
+                f"{key}={value}: update.loss=grpo weighs tokens by the whole softmax, and this samples from a part of "
+                f"it; use {key}={whole[0]}"
+            )
 
 
 def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:

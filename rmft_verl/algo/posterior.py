@@ -16,6 +16,8 @@ law and scale), and raises ``ValueError`` if its means follow no such law. A sto
 with the ``env.options`` of its config.yaml. If means drift, the generator also has
 
     draw_means(scenario, rng) -> array (T, A)   expected rewards of another game about which players are told the same
+
+whose law, too, depends on the size of the scenario and its prior alone: scenarios that share these share the draws.
 """
 
 from __future__ import annotations

@@ -39,7 +39,6 @@ def _player(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     finished = metrics.scored(trajectories)
     bias = metrics.frequency_bias(finished)
     row: dict[str, Any] = {
-        "median_reward": metrics.median_reward(finished),
         "action_entropy": metrics.action_entropy(finished),
         "frequency_bias": {name.removesuffix("_R"): values for name, values in bias._asdict().items()},
     }

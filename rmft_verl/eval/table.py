@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rmft_verl.eval import metrics
-from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, Interval, value_or
+from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, Interval, few_scenarios, value_or
 from rmft_verl.eval.text import DASH, as_text, interval, number, plain_table
 from rmft_verl.types import Trajectory
 
@@ -25,7 +25,7 @@ SHORTEST_GROWTH = 10
 
 CAPTION = (
     "normalized regret: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios\n"
-    "Growth: slope of log regret over log t; * = sublinear by all three signs of docs/metrics.md"
+    "Growth: slope of log regret over log t; * = sublinear by all four signs of docs/metrics.md"
 )
 
 
@@ -38,6 +38,7 @@ class EvalRow:
     player: str
     regret: float = UNKNOWN
     normalized_regret: Interval = NO_INTERVAL
+    median_reward: float = UNKNOWN
     suffix_failure: float = UNKNOWN
     min_fraction: float = UNKNOWN
     """K x MinFrac."""
@@ -91,7 +92,8 @@ class EvalTable:
     def __rich__(self) -> Table:
         targets = [row.target for row in self.rows]
         names = ["target", "player"] if any(targets) else ["player"]
-        table = plain_table([*names, *_CELLS], caption=CAPTION, caption_justify="left")
+        caption = "\n".join(filter(None, [CAPTION, few_scenarios(interval_sizes(self.rows))]))
+        table = plain_table([*names, *_CELLS], caption=caption, caption_justify="left")
         for column in table.columns[: len(names)]:
             column.justify = "left"
         for i, row in enumerate(self.rows):
@@ -99,6 +101,11 @@ class EvalTable:
                 table.add_section()
             table.add_row(*([row.target] if any(targets) else []), row.player, *(cell(row) for cell in _CELLS.values()))
         return table  # type: ignore[no-any-return]
+
+
+def interval_sizes(rows: Sequence[EvalRow]) -> list[int]:
+    """The number of scenarios of each row that shows an interval."""
+    return [row.n_scenarios for row in rows if not np.isnan(row.normalized_regret.low)]
 
 
 def _number(name: str, form: str) -> Callable[[EvalRow], str]:
@@ -121,6 +128,7 @@ def _episodes(row: EvalRow) -> str:
 _CELLS: dict[str, Callable[[EvalRow], str]] = {
     "regret": _number("regret", ".2f"),
     "normalized [95 %]": lambda row: interval(*row.normalized_regret),
+    "MedianReward": _number("median_reward", ".2f"),
     "SuffFail": _number("suffix_failure", ".2f"),
     "K×MinFrac": _number("min_fraction", ".2f"),
     "GreedyFrac": _number("greedy_fraction", ".2f"),
@@ -148,6 +156,7 @@ def _row(name: str, target: str, trajectories: Sequence[Trajectory], seed: int) 
         player=name,
         regret=metrics.mean_regret(finished),
         normalized_regret=value_or(NO_INTERVAL, partial(metrics.normalized_regret_interval, seed=seed), finished),
+        median_reward=metrics.median_reward(finished),
         suffix_failure=metrics.suffix_failure_frequency(finished),
         min_fraction=metrics.scaled_min_fraction(finished),
         greedy_fraction=metrics.greedy_fraction(finished),

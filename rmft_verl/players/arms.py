@@ -6,6 +6,7 @@ It uses plain floats and lists, which are several times faster than arrays for s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from rmft_verl.types import Observation
 
 UNIT_LAWS = ("bernoulli", "bounded")
 """Reward laws within 0 and 1."""
+
+TIE = 1e-9
+"""Averages, bounds and sums closer than this are equal: the rounding of floats must not break a tie. In sums of 1,000
+rewards of size 1 it adds up to less than 1e-12; averages of up to 1,000 such rewards with two decimals differ by at
+least 1e-8 unless they are equal."""
 
 
 def pulled(observation: Observation) -> tuple[int, float] | None:
@@ -60,8 +66,17 @@ class Arms:
         ]
 
 
+def leaders(values_A: Sequence[float]) -> list[int]:
+    """Indices of the largest value and of all that tie with it."""
+    least = max(values_A) - TIE
+    return [a for a, value in enumerate(values_A) if value >= least]
+
+
 def argmax(values_A: list[float], rng: np.random.Generator) -> int:
-    """Index of the largest value, ties broken uniformly by ``rng``."""
+    """Index of the largest value, ties broken uniformly by ``rng``.
+
+    Only equal floats tie, unlike in ``leaders``: a change would alter the plays behind every number on file.
+    """
     largest = max(values_A)
     if values_A.count(largest) == 1:
         return values_A.index(largest)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rmft_verl.players.arms import TIE
 from rmft_verl.players.totals import Totals, mixed
 from rmft_verl.types import Observation, Reply
-
-TIE = 1e-9
-"""Reward sums closer than this are equal: the rounding of floats must not break a tie."""
 
 
 class FTL:

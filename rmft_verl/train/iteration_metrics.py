@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rmft_verl.algo.scores import ENOUGH, MOST_PATHS
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, Scored, Trajectory
@@ -74,6 +75,23 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
 def credit_metrics(batch: Batch) -> dict[str, float]:
     """The mean credit over all turns that the update reinforces; empty if there is none."""
     return {"rollout/credit": float(np.concatenate(batch.credit).mean())} if len(batch.credit) else {}
+
+
+def particle_metrics(effective: Sequence[float]) -> dict[str, float]:
+    """The median effective number of particles behind an iteration's scores; empty if they use none."""
+    return {"rollout/effective_particles": float(np.median(effective))} if effective else {}
+
+
+def few_particles(row: Mapping[str, float]) -> str:
+    """A warning line if the scores of ``row`` rest on fewer than ``ENOUGH`` effective particles; else empty."""
+    effective = row.get("rollout/effective_particles", ENOUGH)
+    if effective >= ENOUGH:
+        return ""
+    return (
+        f"selection.score=posterior rests on {effective:.0f} effective particles (median of the trajectories), below "
+        f"{ENOUGH:.0f}: the rewards narrow the means down too far for {MOST_PATHS:,} draws. Its ranking is then partly "
+        "noise; shorter horizons, fewer arms or noisier rewards give more, or use selection.score=regret"
+    )
 
 
 def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:

@@ -39,8 +39,10 @@ from rmft_verl.train.budget import affordable
 from rmft_verl.train.iteration_metrics import (
     collapse,
     credit_metrics,
+    few_particles,
     held_out_metrics,
     kept_metrics,
+    particle_metrics,
     rollout_metrics,
     unreadable,
 )
@@ -62,7 +64,7 @@ class Trainer(Loop):
         self._score = Scorer(config.selection.score, self._generator, config.selection.further)
         self._held_out = held_out_scenarios(config, env_class)
         self._first = self._record.first
-        self._warned = False
+        self._warned: set[str] = set()
 
     def learn(self, n: int) -> None:
         played = self._record.plays("train", n, lambda: self._rollout(n))
@@ -120,10 +122,12 @@ class Trainer(Loop):
             )
         self._row |= rollout_metrics(played, self._row.get("time/rollout", math.nan))
         self._row |= kept_metrics(kept, batch.kept, scored) | credit_metrics(batch)
+        self._row |= particle_metrics(self._score.effective)
         self._first = self._first or dict(self._row)
-        if not self._warned and (line := collapse(self._first, self._row)):
-            self._warned = True
-            warn(line)
+        for kind, line in (("collapse", collapse(self._first, self._row)), ("particles", few_particles(self._row))):
+            if line and kind not in self._warned:
+                self._warned.add(kind)
+                warn(line)
         return batch
 
     def _evaluate(self, n: int) -> list[Trajectory]:

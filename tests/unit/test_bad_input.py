@@ -70,6 +70,15 @@ CASES = {
     "GRPO from the base": (["update.loss=grpo", "update.start=base"], ["update.start='base'"]),
     "GRPO without chance": (["update.loss=grpo", "rollout.temperature=0"], ["rollout.temperature=0", "above 0"]),
     "a pair that does not fit": (["update.loss=dpo"], ["hardware.tokens_per_gpu=16384", "twice"]),
+    "GRPO on a nucleus": (["update.loss=grpo", "rollout.top_p=0.9"], ["rollout.top_p=0.9", "use rollout.top_p=1"]),
+    "GRPO on a raw nucleus": (
+        ["update.loss=grpo", "verl.actor_rollout_ref.rollout.top_p=0.9"],
+        ["verl.actor_rollout_ref.rollout.top_p=0.9", "use verl.actor_rollout_ref.rollout.top_p=1"],
+    ),
+    "GRPO on the likeliest tokens": (
+        ["update.loss=grpo", "verl.actor_rollout_ref.rollout.top_k=20"],
+        ["verl.actor_rollout_ref.rollout.top_k=20", "use verl.actor_rollout_ref.rollout.top_k=-1"],
+    ),
     "GRPO on an algorithm's play": (["update.loss=grpo", "rollout.player=ucb1"], ["rollout.player='ucb1'"]),
     "agreement with UCB without arms": (
         ["update.loss=grpo", "update.credit=ucb", "recipe=fol_qwen3"],

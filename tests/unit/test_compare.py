@@ -319,6 +319,7 @@ def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Tra
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
     assert numbers["remarks"] == [
         "toy: the arms were measured on different scenarios, so their differences are not paired",
+        "intervals rest on 2 scenarios, fewer than 50: they are too narrow",
         "one seed only: the intervals of a, b know nothing of how much seeds differ",
         "unequal budgets: b sampled 111 tokens a run and a 100, more than 10% apart",
     ]
@@ -352,6 +353,7 @@ def test_arms_are_paired_on_the_seeds_that_both_have(tmp_path: Path, trainer: Tr
     assert main(["compare", *some, "--root", str(tmp_path)]) == 0
     table = players(tmp_path, "toy")
     assert json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))["remarks"] == [
+        "intervals rest on 2 scenarios, fewer than 50: they are too narrow",
         "b is held against a on the seeds that both have: 0, 1",
         "c and a have no two seeds in common, so their difference is not paired by seed",
         "one seed only: the intervals of c know nothing of how much seeds differ",

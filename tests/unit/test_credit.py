@@ -44,6 +44,21 @@ def test_ucb_credits_agreement_turn_by_turn() -> None:
     assert credit("ucb", toy_trajectory(MEANS, (0, 0), rewards=[1.0, 1.0])).tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_bounds_that_tie_up_to_rounding_share_the_credit(first: int) -> None:
+    # Three pulls each with the average 0.2, summed in different orders: both arms agree with UCB.
+    arms = [first] * 3 + [1 - first] * 3
+    for last in (0, 1):
+        play = toy_trajectory((0.2, 0.2), [*arms, last], rewards=[0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.2])
+        assert credit("ucb", play)[-1] == 1.0
+
+
+def test_arms_that_are_equally_good_up_to_rounding_cost_nothing() -> None:
+    play = toy_trajectory((0.1 + 0.2, 0.3), (1, 1))
+    assert credit("strategic", play) == pytest.approx([2.0, 1.0])
+    assert credit("score", play) == pytest.approx([0.0, 0.0])
+
+
 def test_the_player_ucb1_always_agrees_with_itself() -> None:
     env_class = load_env("mab")
     scenario = env_class.Generator(arms=[5], horizon=[40]).draw(np.random.default_rng(3))

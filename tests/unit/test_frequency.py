@@ -27,6 +27,16 @@ def test_rounds_in_which_the_frequent_arm_is_the_greedy_one_show_nothing() -> No
     assert np.isnan(bias.frequent_R).all() and np.isnan(bias.entropy_R).all()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_arm_that_leads_by_rounding_only_does_not_lead(first: int) -> None:
+    # Both arms have the average 0.2 before the last round, in sums of different order; arm 0 or 1 is the frequent one,
+    # so it is greedy as well and the round shows nothing. Before, in rounds 5 and 6 the rarer arm leads and is chosen.
+    arms = [first] * 3 + [1 - first] * 4
+    bias = metrics.frequency_bias([toy_trajectory((0.2, 0.2), [*arms, 0], [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.2, 0.0])])
+    assert bias.rounds_R.tolist() == [1, 1, 0, 0]
+    assert bias.greedy_R[:2].tolist() == [1.0, 1.0]
+
+
 def test_entropy_is_within_a_scenario() -> None:
     history, paid = [0, 0, 1], [0.0, 0.0, 1.0]
 

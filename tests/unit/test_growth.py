@@ -10,7 +10,7 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval.metrics import Interval, growth, regression_test, trend_test
-from rmft_verl.eval.metrics.growth import growth_of
+from rmft_verl.eval.metrics.growth import growth_of, late_excess
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 T = np.arange(1, 101)
@@ -82,25 +82,43 @@ def test_short_curves_are_refused() -> None:
         regression_test(np.ones(2))
 
 
-def test_three_signs_have_to_agree() -> None:
+def test_four_signs_have_to_agree() -> None:
     size_S = np.linspace(0.5, 1.5, 20)[:, None]
-    linear, root = size_S * T, size_S * np.sqrt(T)
+    linear, root, log = size_S * T, size_S * np.sqrt(T), size_S * np.log(T + 1)
     found = growth_of(root, linear)
     assert found.against_uniform == pytest.approx((-0.5, -0.5, -0.5))
     assert (found.regression.slope, found.uniform_slope) == pytest.approx((0.5, 1.0))
+    assert found.late.low > 0 and not found.sublinear  # sqrt(T) fades too slowly to be told from linear regret
+    found = growth_of(log, linear)
     assert found.sublinear
     assert not growth_of(linear, linear).sublinear
-    assert not growth_of(root, root).sublinear  # as slow as uniform play: nothing can be told from it
-    bent = size_S * np.where(T < 90, np.sqrt(T), np.sqrt(T) + (T - 90) ** 2)
-    assert growth_of(bent, linear).trend.p < 0.05
+    assert not growth_of(log, log).sublinear  # as slow as uniform play: nothing can be told from it
     late = found._replace(trend=trend_test(curve_with_falls(58, 99)))
     wide = found._replace(regression=found.regression._replace(high=1.01))
     unsure = found._replace(against_uniform=Interval(-0.5, -1.01, 0.01))
-    assert not late.sublinear and not wide.sublinear and not unsure.sublinear
+    stays = found._replace(late=Interval(-0.01, -0.03, 0.01))
+    assert not late.sublinear and not wide.sublinear and not unsure.sublinear and not stays.sublinear
+
+
+def test_a_player_that_improves_once_and_then_stays_passes_the_published_tests_only() -> None:
+    size_S = np.linspace(0.5, 1.5, 20)[:, None]
+    once = size_S * np.where(T <= 20, T, 20 + (T - 20) / 2)
+    found = growth_of(once, size_S * T)
+    assert found.trend.p < 1e-9 and found.regression.high < 1 and found.against_uniform.high < 0
+    # From round 26 on every scenario pays half of its size per round: (1 - 0.63) / 2, and sizes average 1.
+    assert found.late.value == pytest.approx(0.18502, abs=1e-5) and found.late.low > 0.14
+    assert not found.sublinear
+
+
+def test_late_excess_of_worked_curves() -> None:
+    # 8 rounds: the last half costs (15 - 11) / 4 = 1 a round, rounds 3 and 4 (11 - 5) / 2 = 3: 1 - 0.62996 x 3.
+    assert late_excess(np.array([2.0, 5, 9, 11, 12, 13, 14, 15])) == pytest.approx(-0.88988, abs=1e-5)
+    assert late_excess(np.array([1.0, 2.0, 3.0])) == pytest.approx(0.37004, abs=1e-5)  # the half before is round 1
+    assert late_excess(np.array([[4.0, 4, 4, 4], [0.0, 0, 0, 2]])) == pytest.approx([0.0, 1.0])
 
 
 def test_one_scenario_shows_nothing_and_no_regret_needs_no_test() -> None:
-    assert not growth_of(np.sqrt(T)[None], T[None] * 1.0).sublinear
+    assert not growth_of(np.log(T)[None], T[None] * 1.0).sublinear
     assert growth_of(np.zeros((3, 100)), np.tile(1.0 * T, (3, 1))).sublinear
 
 
@@ -129,6 +147,21 @@ def test_uniform_play_on_gap_sequences_is_not_called_sublinear_and_hedge_is(
     gap = growth_tests.CASES[0]
     assert gap.name == growth_tests.GAP
     found = growth_tests.growths(gap, horizon, repeats, n_scenarios=50, seed=0)
-    assert growth_tests.complaints(horizon, found) == []
+    assert growth_tests.complaints(gap.name, horizon, found) == []
     swapped = {"uniform": found["hedge"], "hedge": found["uniform"]}
-    assert len(growth_tests.complaints(horizon, swapped)) >= 4
+    assert len(growth_tests.complaints(gap.name, horizon, swapped)) >= (5 if horizon == 100 else 3)
+
+
+def test_linear_regret_after_an_improvement_is_not_called_sublinear_and_ucb1_and_thompson_are(
+    growth_tests: ModuleType,
+) -> None:
+    hard = growth_tests.CASES[-1]
+    assert hard.name == growth_tests.HARD
+    found = growth_tests.growths(hard, 400, repeats=1, n_scenarios=200, seed=0)
+    assert {player: growth.sublinear for player, (growth,) in found.items()} == {
+        "greedy": False, "eps_greedy": False, "ucb1": True, "thompson": True,
+    }  # fmt: skip
+    for player in ("greedy", "eps_greedy"):  # the published tests cannot tell
+        (growth,) = found[player]
+        assert growth.trend.p < 0.05 and growth.regression.high < 1 and growth.against_uniform.high < 0
+    assert growth_tests.complaints(hard.name, 400, found) == []

@@ -8,7 +8,14 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.env.regret import score
-from rmft_verl.train.iteration_metrics import held_out_metrics, kept_metrics, rollout_metrics, unreadable
+from rmft_verl.train.iteration_metrics import (
+    few_particles,
+    held_out_metrics,
+    kept_metrics,
+    particle_metrics,
+    rollout_metrics,
+    unreadable,
+)
 from rmft_verl.types import Oracle, Scored, StopReason, Trajectory
 
 
@@ -37,6 +44,14 @@ def test_an_environment_of_a_mix_that_failed_has_no_regret_and_the_others_do() -
     row = held_out_metrics(played, {})
     assert row["heldout/normalized_regret"] == row["heldout/normalized_regret/toy"] == pytest.approx(1.0)
     assert math.isnan(row["heldout/normalized_regret/other"])
+
+
+def test_few_effective_particles_are_said() -> None:
+    assert particle_metrics([]) == {} and few_particles({}) == ""
+    row = particle_metrics([10.0, 30.0, 500.0])
+    assert row == {"rollout/effective_particles": 30.0}
+    assert "rests on 30 effective particles" in few_particles(row)
+    assert few_particles({"rollout/effective_particles": 200.0}) == ""
 
 
 def test_the_gap_is_held_out_regret_minus_that_of_what_was_kept() -> None:

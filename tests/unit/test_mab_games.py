@@ -11,6 +11,7 @@ from env_plugins.contexts import CONTEXTS, SPLITS, shown
 from env_plugins.mab import BanditEnv, BanditGenerator
 from env_plugins.mab.laws import draw_tape, reward_scale
 from env_plugins.mab.suites import SUITES, TRAIN
+from env_plugins.nsmab import DriftGenerator
 from rmft_verl.env.check import check_env
 from rmft_verl.types import Scenario
 
@@ -165,6 +166,13 @@ def test_names_say_nothing() -> None:
     assert min(counts) > 100 and max(counts) < 200  # 150 expected, standard deviation 12
     positions = [int(np.argmax(scenario.game["means"])) for scenario in scenarios]
     assert all(900 < positions.count(position) < 1100 for position in range(3))
+
+
+def test_a_gap_as_wide_as_the_range_is_accepted_whatever_floats_make_of_it() -> None:
+    assert 0.6 - 0.4 < 0.2
+    generator = BanditGenerator(means="one_best", mean_low=0.4, mean_high=0.6, min_gap=0.2, arms=[3])
+    assert sorted(generator.draw(np.random.default_rng(0)).game["means"]) == [0.4, 0.4, 0.6]
+    DriftGenerator(mean_low=0.4, mean_high=0.6, step=0.2, min_gap=0.05, budget=29 * 0.2)
 
 
 @pytest.mark.parametrize(

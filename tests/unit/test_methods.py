@@ -45,6 +45,12 @@ def test_grpo_takes_every_valid_play_with_its_credit() -> None:
     assert [credit_T.tolist() for credit_T in found.credit] == [[0, 0], [-1, -1], [-2, -2], [0, 0]]  # uniform costs 1
 
 
+def test_grpo_accepts_the_keys_that_leave_the_distribution_whole() -> None:
+    raw = "verl.actor_rollout_ref.rollout"
+    load_config(["recipe=mab_qwen3", "update.loss=grpo", "rollout.top_p=1", f"{raw}.top_k=-1", f"{raw}.top_p=1.0"])
+    load_config(["recipe=mab_qwen3", "rollout.top_p=0.9", f"{raw}.top_k=20"])  # sft compares no log-probabilities
+
+
 def test_grpo_leaves_out_a_play_without_another_of_its_scenario() -> None:
     lone = toy_trajectory((0.0, 1.0), (1, 1), context="shop")
     assert list(batch("grpo", [PLAYS[0], lone, PLAYS[1]]).kept) == [0, 2]

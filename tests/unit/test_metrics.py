@@ -89,6 +89,25 @@ def test_greedy_choices_count_new_arms_and_ties_as_greedy() -> None:
     assert metrics.greedy_fraction([played]) == pytest.approx(5 / 6)
 
 
+TIED = ([0, 0, 0, 1, 1, 1, 1, 0], [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.2, 0.2])
+"""Before round 7 both arms have the average 0.2, as sums 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 that differ as floats, and
+before round 8 both have it after three and four pulls."""
+
+
+def test_the_order_of_summation_breaks_no_tie() -> None:
+    assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1
+    assert metrics.greedy_choices(toy_trajectory((0.2, 0.2), *TIED)) == [True] * 8
+    mirrored = [1 - arm for arm in TIED[0]]
+    assert metrics.greedy_choices(toy_trajectory((0.2, 0.2), mirrored, TIED[1])) == [True] * 8
+    nearly = [*TIED[1][:6], 0.2001, 0.2]
+    assert metrics.greedy_choices(toy_trajectory((0.2, 0.2), TIED[0], nearly))[-1] is False
+
+
+def test_best_arms_may_tie_up_to_rounding() -> None:
+    assert not metrics.suffix_failure(toy_trajectory((0.1 + 0.2, 0.3), [1, 1]))
+    assert metrics.best_arm_mass(toy_trajectory((0.1 + 0.2, 0.3), [1, 0])).tolist() == [1, 1]
+
+
 def test_greedy_fraction_is_over_rounds_played() -> None:
     four = toy_trajectory(TWO, [0, 1, 0, 0], [0.0, 1.0, 0.0, 0.0])  # greedy in the first two rounds
     one = toy_trajectory(TWO, [0], horizon=4, stop=StopReason.LENGTH)

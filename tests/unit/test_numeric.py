@@ -212,7 +212,7 @@ def test_growth_of_a_player_that_always_errs_is_linear():
     (row,) = growth_rows({"wrong": rows})
     assert (row.family, row.horizon, row.player) == ("same", 12, "wrong")
     assert row.regret.value == pytest.approx(12 * 0.25 * 1.25) and row.regret.low < row.regret.value < row.regret.high
-    assert row.slope.value == pytest.approx(1.0) and not row.sublinear
+    assert row.slope.value == pytest.approx(1.0) and not row.slope_below_one
     assert row.late.value == pytest.approx(0.5)
     assert "| same | 12 | wrong | 3.75 [" in text([row])
 

@@ -8,6 +8,7 @@ from toy_bandit import toy_trajectory
 
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
+from rmft_verl.algo import scores as scores_module
 from rmft_verl.algo.posterior import Prior, posterior_regret
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import ConfigError
@@ -92,9 +93,42 @@ def test_drifting_means_are_scored_by_particles_that_the_plays_of_a_scenario_sha
     for play, value in zip(played, found, strict=True):
         rewards_T = np.array([turn.reward for turn in play.turns])
         exact = float(posterior_regret(prior, np.array(play.actions_T), rewards_T, 2, 0.0))
-        assert value == pytest.approx(exact, abs=0.15)  # 2,000 particles
+        assert value == pytest.approx(exact, abs=0.15)  # at least 200 effective particles
     assert found == scores("posterior", generator, played)
     assert isinstance(generator, DriftGenerator)
+
+
+def median_effective(plays: int = 8, **options: object) -> float:
+    """Of that many plays of UCB1, each in its own scenario; the worst case, because no play shares its particles."""
+    generator, played = drawn("nsmab", "ucb1", plays, contexts="basic", **options)
+    scorer = Scorer("posterior", generator)
+    scorer(played[::2], rng())
+    assert len(scorer.effective) == plays
+    return float(np.median(scorer.effective))
+
+
+def test_particles_grow_until_two_hundred_are_effective(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert median_effective(arms=[5], horizon=[30]) >= scores_module.ENOUGH == 200
+    monkeypatch.setattr(scores_module, "MOST_PATHS", scores_module.PATHS)  # what was used before
+    assert median_effective(arms=[5], horizon=[30]) < 100
+
+
+def test_particles_do_not_depend_on_the_order_of_requests_and_scenarios_of_one_size_share_them() -> None:
+    generator, played = drawn("nsmab", "ucb1", 2, arms=[2], horizon=[8])
+    grown, at_once = Scorer("posterior", generator), Scorer("posterior", generator)
+    first = grown.paths_P_T_A(played[0].scenario, 2000)
+    grown.paths_P_T_A(played[0].scenario, 4000)
+    assert (grown.paths_P_T_A(played[2].scenario, 8000) == at_once.paths_P_T_A(played[0].scenario, 8000)).all()
+    assert (at_once.paths_P_T_A(played[0].scenario)[:2000] == first).all() and first.shape == (2000, 8, 2)
+    blocks = at_once.paths_P_T_A(played[0].scenario, 4000)
+    assert (blocks[:2000] != blocks[2000:]).any()
+
+
+def test_exact_scores_use_no_particles() -> None:
+    generator, played = drawn("mab", "ucb1", 1, arms=[2], horizon=[4])
+    scorer = Scorer("posterior", generator)
+    scorer(played, rng())
+    assert scorer.effective == []
 
 
 def test_in_full_information_the_posterior_score_is_the_regret() -> None:

@@ -28,6 +28,7 @@ def test_a_row_says_what_the_trajectories_say() -> None:
     assert (row.player, row.n_scenarios, row.n_episodes, row.n_failed) == ("model", 2, 2, 0)
     assert row.regret == 2.0  # 2 and 2
     assert row.normalized_regret.value == pytest.approx(4 / 3)  # uniform: 2 and 1
+    assert row.median_reward == pytest.approx(0.25)  # (2 - 0) / 4 and 0
     assert row.suffix_failure == 0.5
     assert row.min_fraction == 0.5  # 1 and 0
     assert row.greedy_fraction == 1.0  # arm 1 is new in round 3 and best in round 4
@@ -45,6 +46,7 @@ def test_json_rows_are_flat_and_survive_json() -> None:
             "normalized_regret": 1.0,
             "normalized_regret_low": None,
             "normalized_regret_high": None,
+            "median_reward": 0.0,
             "suffix_failure": 0.0,
             "min_fraction": 1.0,
             "greedy_fraction": 1.0,
@@ -64,10 +66,19 @@ def test_json_rows_are_flat_and_survive_json() -> None:
 def test_the_text_has_a_line_for_each_player() -> None:
     plays = [toy_trajectory([0.0, 1.0], [0, 1, 1, 1], context=str(i)) for i in range(3)]
     table = summarize({"base": plays, "trained": plays * 2})
-    numbers = ["1.00", "0.500", "[0.500,", "0.500]", "0.00", "0.50", "1.00", "1.00", "0.75", "–", "0.0%"]
+    numbers = ["1.00", "0.500", "[0.500,", "0.500]", "0.00", "0.00", "0.50", "1.00", "1.00", "0.75", "–", "0.0%"]
     assert cells(table, "base") == ["base", *numbers, "3×1"]
     assert cells(table, "trained")[-1] == "3×2"
-    assert all(len(line) <= 110 for line in table.text().splitlines())
+    assert all(len(line) <= 120 for line in table.text().splitlines())
+
+
+def test_intervals_from_few_scenarios_are_said_to_be_too_narrow() -> None:
+    def text(count: int) -> str:
+        plays = [toy_trajectory([0.0, 1.0], [0, 1], context=str(i)) for i in range(count)]
+        return summarize({"p": plays, "broken": [FAILED]}).text()
+
+    assert "intervals rest on 49 scenarios, fewer than 50: they are too narrow" in text(49)
+    assert "too narrow" not in text(50) and "too narrow" not in text(1)  # one scenario has no interval
 
 
 def test_growth_has_a_slope_from_ten_rounds_of_one_horizon_on() -> None:
@@ -84,7 +95,7 @@ def test_growth_has_a_slope_from_ten_rounds_of_one_horizon_on() -> None:
 
 def test_a_set_in_which_everything_failed_has_a_row_without_numbers() -> None:
     table = summarize({"fine": [GOOD], "broken": [FAILED, FAILED]}, target="toy")
-    assert cells(table, "broken") == ["toy", "broken", *["–"] * 9, "2", "failed"]
+    assert cells(table, "broken") == ["toy", "broken", *["–"] * 10, "2", "failed"]
     row = table.to_json()[1]
     assert (row["target"], row["player"], row["n_episodes"], row["n_failed"]) == ("toy", "broken", 2, 2)
     assert row["regret"] is None and row["normalized_regret_low"] is None
@@ -92,7 +103,7 @@ def test_a_set_in_which_everything_failed_has_a_row_without_numbers() -> None:
 
 def test_where_all_actions_are_equally_good_there_is_no_scale() -> None:
     table = summarize({"p": [toy_trajectory([0.5, 0.5], [0, 1])]})
-    assert cells(table, "p")[:4] == ["p", "0.00", "–", "0.00"]
+    assert cells(table, "p")[:4] == ["p", "0.00", "–", "–"]
 
 
 def test_csv_holds_the_json_rows() -> None:

@@ -16,6 +16,7 @@ from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
 from rmft_verl.eval.compare.ood import Examination, examine
 from rmft_verl.eval.compare.results import Outcome, read
 from rmft_verl.eval.compare.runs import Planned, plan, train
+from rmft_verl.eval.metrics import few_scenarios
 from rmft_verl.eval.targets import parse_targets
 from rmft_verl.store.run_dir import write_text
 from rmft_verl.store.tracking import warn
@@ -66,7 +67,8 @@ def command(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise RunError("stopped; run the same command again to train what is missing") from None
     comparisons = compare(finished, beyond)
-    remarks = notes(finished, comparisons) + failed
+    few = few_scenarios([options.ood_scenarios] if targets else [])
+    remarks = notes(finished, comparisons) + ([f"{' '.join(options.ood)}: {few}"] if few else []) + failed
     out = options.out or options.root / "report"
     write(out, finished, comparisons, remarks)
     pack_again(options.root)

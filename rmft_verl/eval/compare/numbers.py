@@ -12,7 +12,7 @@ from rmft_verl.eval.compare.arms import BASE
 from rmft_verl.eval.compare.references import play_references
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.metrics import UNKNOWN, Interval, value_or
-from rmft_verl.eval.table import EvalRow, summarize
+from rmft_verl.eval.table import EvalRow, interval_sizes, summarize
 from rmft_verl.types import RunError, Trajectory
 
 MOST_UNEQUAL = 0.1
@@ -228,6 +228,9 @@ def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
         for one in comparisons
         if not one.paired
     ]
+    sizes = interval_sizes([line.row for one in comparisons for line in one.lines])
+    if few := metrics.few_scenarios(sizes):
+        found.append(few)
     first, *others = arms
     for label in others:
         _, other, paired = _by_seed(arms[first], arms[label])

@@ -24,7 +24,17 @@ from rmft_verl.eval.metrics.behavior import (
 from rmft_verl.eval.metrics.comparison import WinRate, win_rates
 from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
 from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
-from rmft_verl.eval.metrics.intervals import NO_INTERVAL, RESAMPLES, UNKNOWN, Band, Interval, bootstrap, value_or
+from rmft_verl.eval.metrics.intervals import (
+    FEW,
+    NO_INTERVAL,
+    RESAMPLES,
+    UNKNOWN,
+    Band,
+    Interval,
+    bootstrap,
+    few_scenarios,
+    value_or,
+)
 from rmft_verl.eval.metrics.scale import (
     absolute_change,
     mean_regret,
@@ -37,6 +47,7 @@ from rmft_verl.eval.metrics.scale import (
 from rmft_verl.eval.metrics.seeds import change_over_seeds, two_level
 
 __all__ = [
+    "FEW",
     "NO_INTERVAL",
     "RESAMPLES",
     "UNKNOWN",
@@ -57,6 +68,7 @@ __all__ = [
     "change_over_seeds",
     "coverage_curve",
     "cut_rate",
+    "few_scenarios",
     "frequency_bias",
     "greedy_choices",
     "greedy_fraction",

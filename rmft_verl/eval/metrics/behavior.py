@@ -12,10 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from rmft_verl.env.regret import REGRETS
+from rmft_verl.players.arms import TIE, leaders
 from rmft_verl.types import Oracle, Trajectory
-
-ROUNDING = 1e-9
-"""Totals that differ by less than this many reward units count as equal."""
 
 
 def suffix_failure(trajectory: Trajectory, t: int | None = None) -> bool:
@@ -48,7 +46,7 @@ def scaled_min_fraction(trajectories: Sequence[Trajectory]) -> float:
 
 
 def greedy_choices(trajectory: Trajectory) -> list[bool]:
-    """For each round played: whether its arm had the largest average reward so far.
+    """For each round played: whether its arm had the largest average reward so far, or tied with it.
 
     The first pull of an arm counts as greedy. This convention reproduces the published rows; without it the shares are
     too low by about K / T.
@@ -57,11 +55,15 @@ def greedy_choices(trajectory: Trajectory) -> list[bool]:
     counts, sums = [0] * n_arms, [0.0] * n_arms
     greedy: list[bool] = []
     for arm, reward in pulls(trajectory):
-        best = max((total / count for total, count in zip(sums, counts, strict=True) if count), default=-np.inf)
-        greedy.append(counts[arm] == 0 or sums[arm] / counts[arm] == best)
+        greedy.append(counts[arm] == 0 or arm in best_so_far(sums, counts))
         counts[arm] += 1
         sums[arm] += reward
     return greedy
+
+
+def best_so_far(sums_A: Sequence[float], counts_A: Sequence[float]) -> list[int]:
+    """Arms whose average is the largest or ties with it, from reward sums and pull counts; all if none was pulled."""
+    return leaders([total / n if n else -np.inf for total, n in zip(sums_A, counts_A, strict=True)])
 
 
 def greedy_fraction(trajectories: Sequence[Trajectory]) -> float:
@@ -80,7 +82,7 @@ def median_reward(trajectories: Sequence[Trajectory]) -> float:
         rewards = [reward for _, reward in pulls(trajectory)]
         expected_T_A = trajectory.oracle.expected_T_A[: len(rewards)]
         worst, best = (float(bound_T.sum()) for bound_T in (expected_T_A.min(axis=1), expected_T_A.max(axis=1)))
-        if best - worst > ROUNDING:
+        if best - worst > TIE:
             rescaled.append((sum(rewards) - worst) / (best - worst))
     return float(np.median(rescaled)) if rescaled else float("nan")
 
@@ -171,9 +173,9 @@ def _best_T_A(oracle: Oracle) -> np.ndarray:
     """Whether each action is a best one by the rule of ``best_arm_mass``, shape (T, A)."""
     expected_T_A = oracle.expected_T_A
     if oracle.kind != "external":
-        return np.asarray(expected_T_A == expected_T_A.max(axis=1, keepdims=True))
+        return np.asarray(expected_T_A >= expected_T_A.max(axis=1, keepdims=True) - TIE)
     totals_A = expected_T_A.sum(axis=0)
-    return np.tile(totals_A >= totals_A.max() - ROUNDING, (len(expected_T_A), 1))
+    return np.tile(totals_A >= totals_A.max() - TIE, (len(expected_T_A), 1))
 
 
 def _index(trajectory: Trajectory, t: int) -> int:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmft_verl.eval.metrics.behavior import arms_played, bandits, pulls
+from rmft_verl.eval.metrics.behavior import arms_played, bandits, best_so_far, pulls
+from rmft_verl.players.arms import leaders
 from rmft_verl.types import Trajectory
 
 
@@ -78,14 +79,13 @@ FREQUENT, GREEDY, OTHER = range(3)
 def _conflicts(trajectory: Trajectory) -> Iterator[tuple[int, int, int]]:
     """(repeats of the last action, kind of choice, arm) of each round in which no arm is both frequent and greedy."""
     n_arms = len(trajectory.scenario.actions)
-    counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
+    counts_A, sums_A = [0.0] * n_arms, [0.0] * n_arms
     last, run = -1, 0
     for arm, reward in pulls(trajectory):
         if run:
-            means_A = np.divide(sums_A, counts_A, out=np.full(n_arms, -np.inf), where=counts_A > 0)
-            frequent_A, greedy_A = counts_A == counts_A.max(), means_A == means_A.max()
-            if not (frequent_A & greedy_A).any():
-                yield run - 1, FREQUENT if frequent_A[arm] else GREEDY if greedy_A[arm] else OTHER, arm
+            frequent, greedy = leaders(counts_A), best_so_far(sums_A, counts_A)
+            if not set(frequent) & set(greedy):
+                yield run - 1, FREQUENT if arm in frequent else GREEDY if arm in greedy else OTHER, arm
         run = run + 1 if arm == last else 1
         last = arm
         counts_A[arm] += 1

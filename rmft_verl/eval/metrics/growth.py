@@ -1,12 +1,13 @@
-"""Is regret sublinear in the number of rounds? The two tests of Park et al. 2025 on mean regret curves.
+"""Is regret sublinear in the number of rounds? The two tests of Park et al. 2025 on mean regret curves, and ours.
 
-Source: Park, Liu, Ozdaglar and Zhang (Do LLM agents have regret?), section on validating sublinear regret.
-docs/metrics.md shows with numbers what the tests can and cannot show.
+Source: Park, Liu, Ozdaglar and Zhang (Do LLM agents have regret?), section on validating sublinear regret. Both of
+their tests look at the whole curve, so a player that improves once and then stays passes them; ours looks at the late
+rounds. docs/metrics.md shows with numbers what the tests can and cannot show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from rmft_verl.types import Trajectory
 SIGNIFICANCE = 0.05
 FLOOR = -10.0
 """Lower bound on log Regret, used where the regret is zero, negative or below 5e-5 reward units."""
+FADE = 2 ** (-2 / 3)
+"""Regret per round of the last half of a game, relative to the half before it, below which it counts as fading: that of
+regret of the order T^(1/3), 0.63. Linear regret has 1, sqrt(T) 0.71, log(T) 0.5."""
 ROUNDING = 1e-12
 """Smallest fall of the average regret that counts, relative to its largest value; smallest error of the slope."""
 
@@ -44,24 +48,26 @@ class RegressionTest(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Both tests of a set's mean curve, and a comparison with uniform play on the same games."""
+    """Both tests of a set's mean curve, a comparison with uniform play on the same games, and the late rounds."""
 
     trend: TrendTest
     regression: RegressionTest
     uniform_slope: float
     against_uniform: Interval
     """Slope minus the slope of uniform play on the same scenarios, with its bootstrap interval over scenarios."""
+    late: Interval
+    """``late_excess`` of the mean curve with its bootstrap interval over scenarios; at most 0 if late regret fades."""
     final: float
     """Mean regret after the last round, in reward units."""
 
     @property
     def sublinear(self) -> bool:
-        """The decision rule: the final regret is at most 0, or three signs of sublinear growth agree.
+        """The decision rule: the final regret is at most 0, or four signs of sublinear growth agree.
 
-        The trend test has p < 0.05, the slope's interval is below 1, and the interval of ``against_uniform`` is below
-        0. False means "not shown", not "linear".
+        The trend test has p < 0.05, the slope's interval is below 1, that of ``against_uniform`` is below 0 and that of
+        ``late`` is not above 0. False means "not shown", not "linear".
         """
-        slower = self.regression.high < 1 and self.against_uniform.high < 0
+        slower = self.regression.high < 1 and self.against_uniform.high < 0 and self.late.high <= 0
         return self.final <= 0 or (self.trend.p < SIGNIFICANCE and slower)
 
 
@@ -102,7 +108,7 @@ def regression_test(curve_T: np.ndarray) -> RegressionTest:
 
 
 def growth(trajectories: Sequence[Trajectory], seed: int = 0) -> Growth:
-    """Both tests and the comparison with uniform play, on mean curves over the scenarios of scored trajectories.
+    """Both tests, uniform play's slope and the late rounds, on mean curves over the scenarios of scored trajectories.
 
     ``ValueError`` if none is scored or if the horizons differ.
     """
@@ -116,11 +122,27 @@ def growth_of(curves_S_T: np.ndarray, uniform_S_T: np.ndarray, seed: int = 0) ->
     def difference(means: np.ndarray) -> np.ndarray:
         return np.asarray(log_slope(means[..., :horizon]) - log_slope(means[..., horizon:]))
 
-    both_S = np.concatenate([curves_S_T, uniform_S_T], axis=1)
-    low, high = bootstrap(both_S, difference, seed)
-    against = Interval(float(difference(both_S.mean(axis=0))), float(low), float(high))
+    def estimate(values_S: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
+        return Interval(float(statistic(values_S.mean(axis=0))), *map(float, bootstrap(values_S, statistic, seed)))
+
+    against = estimate(np.concatenate([curves_S_T, uniform_S_T], axis=1), difference)
+    late = estimate(curves_S_T, late_excess)
     uniform_slope = float(log_slope(uniform_S_T.mean(axis=0)))
-    return Growth(trend_test(mean_T), regression_test(mean_T), uniform_slope, against, float(mean_T[-1]))
+    return Growth(trend_test(mean_T), regression_test(mean_T), uniform_slope, against, late, float(mean_T[-1]))
+
+
+def late_excess(curves: np.ndarray) -> np.ndarray:
+    """Regret per round of the last half minus ``FADE`` times that of the half before it: (..., T) -> (...).
+
+    The halves are rounds T // 2 + 1 to T and T // 4 + 1 to T // 2 of a cumulative curve of at least 2 rounds; in reward
+    units per round. It is at most 0 if regret fades, or if both halves have none; a difference, because early regret
+    may be 0.
+    """
+    horizon = curves.shape[-1]
+    half, quarter = horizon // 2, horizon // 4
+    start = curves[..., quarter - 1] if quarter else np.zeros(curves.shape[:-1])
+    before = (curves[..., half - 1] - start) / (half - quarter)
+    return np.asarray((curves[..., -1] - curves[..., half - 1]) / (horizon - half) - FADE * before)
 
 
 def log_slope(curves: np.ndarray) -> np.ndarray:

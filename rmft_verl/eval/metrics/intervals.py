@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +11,9 @@ from rmft_verl.types import Trajectory
 
 RESAMPLES = 2000
 """Bootstrap resamples: the Monte-Carlo error of a 2.5 % quantile is then about a tenth of the standard error."""
+
+FEW = 50
+"""With fewer scenarios a 95 % percentile interval covers the truth clearly less often than in 95 % of cases."""
 
 
 class Interval(NamedTuple):
@@ -26,6 +29,13 @@ class Interval(NamedTuple):
 
 UNKNOWN = float("nan")
 NO_INTERVAL = Interval(UNKNOWN, UNKNOWN, UNKNOWN)
+
+
+def few_scenarios(counts: Collection[int]) -> str:
+    """A warning line if an interval rests on fewer than ``FEW`` scenarios; ``counts``: of each interval; else empty."""
+    least = min(counts, default=FEW)
+    return f"intervals rest on {least} scenarios, fewer than {FEW}: they are too narrow" if least < FEW else ""
+
 
 Number = TypeVar("Number")
 

@@ -42,8 +42,8 @@ class GrowthRow:
     """Share of the mean regret from the second half of the rounds: 0.5 if it is linear; NaN if it is not above 0."""
 
     @property
-    def sublinear(self) -> bool:
-        """Whether the slope's interval lies below 1."""
+    def slope_below_one(self) -> bool:
+        """Whether the slope's interval lies below 1: a player that improves once and then stays passes too."""
         return self.slope.high < 1
 
 
@@ -90,7 +90,7 @@ def text(rows: Sequence[GrowthRow]) -> str:
     """The table as Markdown."""
     lines = ["| games | T | player | regret at T | slope of log regret over log t | second half |", "|" + "---|" * 6]
     for row in rows:
-        star = " *" if row.sublinear else ""
+        star = " *" if row.slope_below_one else ""
         cells = (row.family, row.horizon, row.player, _form(row.regret), f"{_form(row.slope)}{star}", _form(row.late))
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", NOTE, ""])
