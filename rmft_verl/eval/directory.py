@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from rmft_verl.store.run_dir import RunDirError, describe_environment, write_text
+from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import describe_environment, write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import RolloutRequest, StopReason, Trajectory, content_hash
