@@ -116,13 +116,9 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from rmft_verl.store.places import check_place
     from rmft_verl.store.stored_config import refuse_numbers
 
     refuse_numbers(options.directory)
-    check_place(options.out)
-    if options.out.exists():
-        raise RunError(f"{options.out} exists already: name a new directory")
     from rmft_verl.bridge.training.export import export_run
 
     print(f"model written to {export_run(options.directory, options.out)}")

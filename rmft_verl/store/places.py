@@ -23,10 +23,14 @@ def check_name(name: str) -> None:
         )
 
 
-def check_place(path: Path, remedy: str = "name another place") -> None:
-    """Raise ``RunDirError`` if no file or folder can be made at ``path``; its missing parents can be made."""
+def check_place(path: Path, remedy: str = "name another place", *, folder: bool = False) -> None:
+    """Raise ``RunDirError`` if nothing can be made at ``path``, or, if it is a ``folder``, in it.
+
+    Missing parents can be made.
+    """
     try:
-        parent = next(parent for parent in path.expanduser().absolute().parents if parent.exists())
+        whole = path.expanduser().absolute()
+        parent = next(parent for parent in (*([whole] * folder), *whole.parents) if parent.exists())
     except OSError as error:  # a name that is too long, or below a folder that may not be read
         raise RunDirError(f"{path} cannot be written ({error.strerror}): {remedy}") from error
     if not parent.is_dir():

@@ -12,8 +12,6 @@ from rmft_verl.main import main
 from rmft_verl.main.cli import main as cli
 from rmft_verl.setup.recipe import find_recipes
 
-HEAVY = ("torch", "transformers", "verl", "vllm", "ray")
-
 
 @pytest.mark.parametrize("call", [main, lambda words: cli(["train", *words])])
 @pytest.mark.parametrize(
