@@ -28,8 +28,6 @@ class GRPO(Method):
 
     def check(self, config: Config) -> None:
         need_two(config)
-        if config.rollout.temperature == 0:
-            raise ConfigError("rollout.temperature=0: update.loss=grpo compares rollouts that differ; sample above 0")
         _check_whole_distribution(config)
         if config.update.start == "base":
             raise ConfigError(

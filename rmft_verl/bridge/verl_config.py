@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -147,6 +148,14 @@ def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_templa
     if chat_template:
         composed.actor_rollout_ref.model.custom_chat_template = chat_template.replace("${", "\\${")
     return composed
+
+
+def check_raw(config: Config) -> None:
+    """Raise ``ConfigError`` for a key below ``verl:`` that verl does not have, before anything heavy is imported."""
+    if config.verl:
+        planned = dataclasses.replace(config, dry_run=True)  # nothing is downloaded or read
+        # A CPU run derives all keys that a run on GPUs derives, so none that may be overridden is missing.
+        compose_verl(derive(planned, "cpu", "(no model)", Budget(1, 1, 1, 1, 1)), config.verl)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

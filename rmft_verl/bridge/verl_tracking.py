@@ -9,11 +9,8 @@ from typing import Any
 
 from verl.utils.tracking import Tracking, ValidationGenerationsLogger
 
-from rmft_verl.store.tracking import TrackingError, best_median_worst, render_dialogue
+from rmft_verl.store.tracking import TrackingError, best_median_worst, check_backends, render_dialogue
 from rmft_verl.types import Trajectory
-
-OWN = ("wandb", "tracking", "console", "file")
-"""verl's backends that the project implements itself, so that runs can resume."""
 
 
 class VerlTracker:
@@ -24,13 +21,10 @@ class VerlTracker:
     ) -> None:
         """Start ``backends``. TensorBoard writes to ``directory``/tensorboard unless ``TENSORBOARD_DIR`` is set.
 
-        Raises ``TrackingError`` for a backend that verl does not know, whose package is missing, or that is in ``OWN``.
+        Raises ``TrackingError`` for a backend that is not in ``BACKENDS``, or whose package is missing.
         """
         self._backends = list(backends)
-        known = [backend for backend in Tracking.supported_backend if backend not in OWN]
-        for backend in backends:
-            if backend not in known:
-                raise TrackingError(f"tracking.backends: {backend!r} is none of {', '.join(known)}")
+        check_backends(backends)
         os.environ.setdefault("TENSORBOARD_DIR", str(directory / "tensorboard"))
         try:
             self._tracking = Tracking(project, name, self._backends, dict(config))

@@ -18,9 +18,8 @@ from rmft_verl.eval.cost import estimate
 from rmft_verl.eval.directory import Episode, EvalDir, episode, file_name
 from rmft_verl.eval.figures import draw_choices, draw_regret_curves, draw_scenarios
 from rmft_verl.eval.metrics import scored
-from rmft_verl.eval.options import REFERENCES, add_options, check, own_dirs
+from rmft_verl.eval.options import MODEL, REFERENCES, add_options, check, own_dirs
 from rmft_verl.eval.players import (
-    MODEL,
     Algorithm,
     ApiModel,
     BackendModel,
@@ -74,8 +73,11 @@ def add_eval(commands: Any) -> None:
     add_options(parser)
 
 
-def command(options: argparse.Namespace) -> None:
-    """Evaluate as the command line says. Raises ``RunError`` before anything is played if it cannot be done."""
+def command(options: argparse.Namespace) -> int:
+    """Evaluate as the command line says. Returns the exit status: 1 if all episodes of a player on a target failed.
+
+    Raises ``RunError`` before anything is played if it cannot be done.
+    """
     check(options)
     options.env_dir = own_dirs(options.env_dir)
     targets = parse_targets(options.target, options.generator_options, options.env_dir)
@@ -106,6 +108,7 @@ def command(options: argparse.Namespace) -> None:
     table = write_results(jobs, directory)
     screen.console.print(table.text(), markup=False)
     _close(jobs, directory, options, screen)
+    return int(any(all(trajectory.error for trajectory in job.played) for job in jobs))
 
 
 # ---- what is asked --------------------------------------------------------------------------------------------------

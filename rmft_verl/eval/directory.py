@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from rmft_verl.store.run_dir import RunDirError, describe_environment, write_text
+from rmft_verl.store.places import RunDirError, check_place
+from rmft_verl.store.run_dir import describe_environment, write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import RolloutRequest, StopReason, Trajectory, content_hash
@@ -46,6 +47,7 @@ class EvalDir:
 
         ``asked`` has the keys ``seed``, ``targets`` and ``players``; the last two map names to settings.
         """
+        check_place(self.path, "name another --out", folder=True)
         if self._config.exists():
             self._merged(asked)
         elif self.path.is_dir() and any(self.path.iterdir()):

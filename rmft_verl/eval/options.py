@@ -9,12 +9,41 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from rmft_verl.players.api import DEFAULT_KEY
+from rmft_verl.players.api import DEFAULT_KEY, PREFIX
 from rmft_verl.types import RunError
+
+MODEL = "model"
+"""Name of the player that is a language model on verl's backend."""
 
 REFERENCES = "references"
 """Name that stands for the reference players of a target's kind of game."""
 
+
+USED = (
+    "model",
+    "hardware",
+    "verl",
+    "env_dirs",
+    "root",  # with warmup it says which warmed model
+    "warmup",
+    "eval.temperature",
+    "canary_tolerance",
+    "update.batch",  # the number of GPUs must divide it
+    *(
+        f"rollout.{key}"
+        for key in ("reply_tokens", "top_p", "history", "on_invalid", "structured", "examples", "timeout")
+    ),
+)
+"""The configuration's keys, or groups of keys, that ``eval --recipe``, ``--run`` and ``--base`` use."""
+
+INSTEAD = {
+    "env.name": "name it as a TARGET",
+    "eval.scenarios": "write --scenarios",
+    "eval.rollouts": "write --episodes",
+    "rollout.temperature": "write eval.temperature=...",
+    "seed": "write --seed",
+}
+"""What an evaluation uses in place of other keys."""
 
 OWN_DIR = "my_envs"
 """Where ``envs new`` writes, and where commands look for drop-ins if it is there and --env-dir is not given."""
@@ -61,8 +90,33 @@ def check(options: argparse.Namespace) -> None:
         value = vars(options)[key]
         if value is not None and not low <= value < float("inf"):
             raise RunError(f"--{key.replace('_', '-')} {value}: must be at least {low}")
+    _check_players(options)
     if (options.price_in is None) != (options.price_out is None):
         raise RunError("--price-in and --price-out: give both or neither")
+
+
+def check_overrides(words: Sequence[str]) -> None:
+    """Raise ``RunError`` for a ``key=value`` of a model's configuration that an evaluation does not use."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if any(key == used or key.startswith(f"{used}.") for used in USED):
+            continue
+        option = key.removeprefix("env.eval_options.").removeprefix("env.options.")
+        remedy = f"write --option {option}={value}" if option != key else INSTEAD.get(key, "leave it out")
+        raise RunError(f"{word}: an evaluation does not use {key}: {remedy}")
+
+
+def _check_players(options: argparse.Namespace) -> None:
+    """Refuse options of a kind of player that is not asked for."""
+    given = next((name for name in ("recipe", "run", "base") if vars(options)[name]), None)
+    if given is not None:
+        if MODEL not in options.players:
+            raise RunError(
+                f"--{given} {vars(options)[given][0]}: nobody plays it; add model to --players, or leave it out"
+            )
+        check_overrides(vars(options)[given][1:])
+    if options.temperature is not None and not any(player.startswith(PREFIX) for player in options.players):
+        raise RunError(f"--temperature {options.temperature:g} is for {PREFIX}MODEL; a model has eval.temperature=...")
 
 
 def generator_options(pairs: Sequence[str]) -> dict[str, Any]:

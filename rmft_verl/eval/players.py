@@ -14,6 +14,7 @@ from rmft_verl.config import Config, EnvConfig
 from rmft_verl.env.regret import score
 from rmft_verl.eval.algorithms import play_request, play_requests
 from rmft_verl.eval.directory import EvalDir, file_name
+from rmft_verl.eval.options import MODEL
 from rmft_verl.eval.targets import Target
 from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage
 from rmft_verl.setup.prepare import prepare
@@ -23,9 +24,6 @@ from rmft_verl.store.checkpoints import verify_final
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import refuse_numbers
 from rmft_verl.types import RolloutRequest, RunError, StopReason, Trajectory
-
-MODEL = "model"
-"""Name of the player that is a language model on verl's backend."""
 
 
 @dataclass(frozen=True)

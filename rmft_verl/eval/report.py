@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,17 +23,21 @@ SUFFIX_KEY = "heldout/suffix_failure"
 
 
 def write_report(
-    directory: Path, sets: Mapping[str, Sequence[Trajectory]], metrics_rows: Sequence[Mapping[str, Any]]
+    directory: Path,
+    sets: Mapping[str, Sequence[Trajectory]],
+    metrics_rows: Sequence[Mapping[str, Any]],
+    remark: str = "",
 ) -> EvalTable:
-    """Write table.txt, table.json, regret_curves.png and, given metrics rows, learning.png; return the table.
+    """Write table.txt, table.json, regret_curves.png and, given rows of iterations, learning.png; return the table.
 
-    ``sets``: scored trajectories by player, in the order of the table. ``directory`` is made if missing.
+    ``sets``: scored trajectories by player, in the order of the table. ``directory`` is made if missing. ``remark``: a
+    line below the table.
     """
-    table = summarize(sets)
+    table = dataclasses.replace(summarize(sets), remark=remark)
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "table.txt", table.text())
     draw_regret_curves(sets, directory / "regret_curves.png")
-    if metrics_rows:
+    if any(row["iteration"] for row in metrics_rows):  # 0 measures the base
         draw_learning(metrics_rows, directory / "learning.png")
     write_text(
         directory / "table.json", json.dumps(table.to_json(), indent=2) + "\n"

@@ -23,6 +23,7 @@ from rmft_verl.eval.metrics import UNKNOWN, value_or
 from rmft_verl.eval.text import DASH, as_text, plain_table
 from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.places import check_place
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.trajectory_file import read_kept, read_trajectories
 from rmft_verl.types import RunError, Scored, Trajectory
@@ -69,6 +70,8 @@ def add_rescore(commands: Any) -> None:
 
 def command(options: argparse.Namespace) -> None:
     """Print the table; raises ``RunError`` if the run cannot be read or the rule does not fit it."""
+    if options.json is not None:
+        check_place(options.json)
     rows = rescore(options.directory, options.setting)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)

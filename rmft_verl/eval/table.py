@@ -73,6 +73,8 @@ class EvalTable:
     """Rows for people (``rich.print(table)``, ``text()``) and for programs (``to_json``, ``csv``)."""
 
     rows: tuple[EvalRow, ...]
+    remark: str = ""
+    """A line below the table, for people."""
 
     def to_json(self) -> list[dict[str, Any]]:
         return [row.to_json() for row in self.rows]
@@ -87,7 +89,7 @@ class EvalTable:
 
     def text(self) -> str:
         """The table as plain text."""
-        return as_text(self)
+        return as_text(self, *filter(None, [self.remark]))
 
     def __rich__(self) -> Table:
         targets = [row.target for row in self.rows]

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rmft_verl.eval.command import add_eval
 from rmft_verl.eval.compare.command import add_compare
 from rmft_verl.eval.rescore import add_rescore
-from rmft_verl.main import complain
 from rmft_verl.main import main as train
+from rmft_verl.main import told
 from rmft_verl.main.envs import add_envs
 from rmft_verl.types import RunError
 
+BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
+"""Errors of a place that cannot be written, or a file that cannot be read: the user's to mend, so one line says it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 = done, 2 = a ``RunError`` (one line says why), 1 = a run of ``compare`` failed."""
-    options = _parser().parse_args(arguments)
+    """Exit status: that of ``main.told``; 1 = a run of ``compare`` or a player of ``eval`` failed; 141 = no reader."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:
+        return train(given[1:])
+    options = _parser().parse_args(given)
     try:
-        return options.call(options) or 0
-    except RunError as error:
-        return complain("rmft-verl", error)
+        status = told("rmft-verl", partial(_call, options))
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is silent too
+        return 141
+    return status
+
+
+def _call(options: argparse.Namespace) -> int | None:
+    try:
+        status: int | None = options.call(options)
+        return status
+    except OSError as error:
+        if error.errno not in BARRED or not error.filename:
+            raise
+        raise RunError(f"{error.filename}: {error.strerror}; name another place") from error
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rmft-verl", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
-    train.add_argument("setting", nargs="*", metavar="key=value")
-    train.set_defaults(call=_train)
+    commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
     add_eval(commands)
     add_compare(commands)
     add_rescore(commands)
@@ -65,15 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(options: argparse.Namespace) -> int:
-    return train(options.setting)
-
-
 def _recipes(options: argparse.Namespace) -> None:
-    from rmft_verl.setup.recipe import find_recipes
+    from rmft_verl.setup.recipe import recipe_lines
 
-    for name, path in sorted(find_recipes().items()):
-        print(f"{name:16} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    print("\n".join(recipe_lines()))
 
 
 def _smollm2(options: argparse.Namespace) -> None:

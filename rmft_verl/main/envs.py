@@ -123,12 +123,14 @@ def _play(options: argparse.Namespace) -> None:
 
     env_class = load_env(options.name, own_dirs(options.env_dir))
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed
+    _check_seed(seed)
     scenario, reward_seed, policy_seed = _drawn(env_class, _chosen(env_class, options), seed)
     print(f"{env_class.name}, seed {seed}. Ctrl-D or quit ends the game.\n")
     play_by_hand(env_class, scenario, reward_seed=reward_seed, policy_seed=policy_seed)
 
 
 def _describe(options: argparse.Namespace) -> None:
+    _check_seed(options.seed)
     env_class = load_env(options.name, own_dirs(options.env_dir))
     print(f"{env_class.name}  ({env_class.__module__}:{env_class.__qualname__})")
     for line in (inspect.getdoc(env_class) or "").splitlines():
@@ -228,6 +230,11 @@ def _chosen(env_class: type[Env], options: argparse.Namespace) -> dict[str, Any]
     if options.suite is not None and options.suite not in known:
         raise ConfigError(f"--suite {options.suite}: {env_class.name} has {', '.join(known) or 'no suites'}.")
     return {**(known[options.suite] if options.suite else {}), **generator_options(options.option)}
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: must be at least 0")
 
 
 def _drawn(env_class: type[Env], given: Mapping[str, Any], seed: int) -> tuple[Scenario, int, int]:

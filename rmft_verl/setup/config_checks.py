@@ -14,6 +14,8 @@ from rmft_verl.config import NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
 from rmft_verl.players import PLAYERS
+from rmft_verl.store.places import check_name
+from rmft_verl.store.tracking import check_backends
 
 LOSSES = (*METHODS, *NUMERIC_LOSSES[1:])
 
@@ -47,6 +49,9 @@ def check(config: Config) -> None:
     for key, allowed in choices.items():
         if _get(config, key) not in allowed:
             raise ConfigError(f"{key}={_get(config, key)!r}: choose one of {', '.join(allowed)}")
+    if config.name:
+        check_name(config.name)
+    check_backends(config.tracking.backends)
     _check_numeric(config)
     _check_selection(config)
     _check_options(config)
@@ -116,7 +121,13 @@ def _check_numeric(config: Config) -> None:
 
 
 def _check_selection(config: Config) -> None:
-    selection, rollouts = config.selection, config.rollout.rollouts
+    selection, rollout, rollouts = config.selection, config.rollout, config.rollout.rollouts
+    by_model = rollout.player == "model" and not config.model.path.startswith(NUMERIC)
+    if by_model and rollout.temperature == 0 and rollouts > 1:
+        raise ConfigError(
+            f"rollout.temperature=0: with rollout.rollouts={rollouts} the model always decides alike, so a scenario's "
+            "plays differ by the luck of its rewards at most; set it above 0"
+        )
     if not selection.keep > 0:
         raise ConfigError(f"selection.keep={selection.keep:g}: must be above 0")
     if selection.keep >= 1 and selection.keep != int(selection.keep):

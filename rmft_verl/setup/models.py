@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from rmft_verl.config import Config, ConfigError
@@ -10,6 +11,10 @@ from rmft_verl.setup.warmup import warmed
 
 TINY = ("mab", "trio")
 """The shipped models (``labs.tiny``): ``mab`` knows that environment's dialogues, ``trio`` those of all three."""
+
+
+HUB_SECONDS = 5.0
+"""How long the hub may take to answer."""
 
 
 def tiny_path(name: str) -> Path:
@@ -24,6 +29,27 @@ def base_model(config: Config) -> str:
     if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
         return str(warmed(config).resolve())
     return resolve_model(config.model.path)
+
+
+def check_hub(path: str) -> None:
+    """Raise ``ConfigError`` if the weights of a hub id are neither on this machine nor to be had from the hub."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    with contextlib.suppress(Exception):  # raised if it is not on this machine
+        folder = Path(snapshot_download(path, local_files_only=True))
+        if any(folder.glob("*.safetensors")) or any(folder.glob("*.bin")):
+            return
+    remedy = "name a model directory, another hub id, smollm2 or tiny:mab"
+    try:
+        HfApi().model_info(path, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ConfigError(f"model.path={path!r}: the hub has no such model, or it is private: {remedy}") from error
+    except Exception as error:  # of httpx, the hub's client and the network
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise ConfigError(
+            f"model.path={path!r}: it is not on this machine, and not to be had from the hub ({reason}): {remedy}"
+        ) from error
 
 
 def chat_template(config: Config) -> str:

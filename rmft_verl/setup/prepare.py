@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmft_verl.bridge.shapes import model_positions
+from rmft_verl.bridge.shapes import SHAPES, model_positions
 from rmft_verl.config import Config
 from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
 from rmft_verl.setup.examples import worked_examples
-from rmft_verl.setup.models import base_model, chat_template
+from rmft_verl.setup.models import base_model, chat_template, check_hub
 from rmft_verl.types import Message
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     for training and held out.
     """
     from rmft_verl.bridge.cluster import runtime
-    from rmft_verl.bridge.verl_config import compose_verl, derive
+    from rmft_verl.bridge.verl_config import check_raw, compose_verl, derive
 
     env_class = load_env(config.env.name, config.env_dirs)
     option_sets = option_sets or [config.env.options, config.env.options | config.env.eval_options]
@@ -57,7 +57,10 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     check_fit(config, env_class)
     model_path, template = base_model(config), chat_template(config)
     runtime.installed()
+    check_raw(config)
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
+    if not Path(model_path).is_dir() and not (config.dry_run and model_path in SHAPES):  # a plan of ours needs no hub
+        check_hub(model_path)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count = _counter(model_path, template, config) if Path(model_path).is_dir() else None

@@ -14,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.setup.config_checks import check
 
+LAID = "recipe=mab_tiny+dpo"
+"""An example of a recipe over another one."""
+
 
 def recipe_dirs() -> list[Path]:
     """Directories of recipes, the first match wins: ``./recipes``, then the packaged ones."""
@@ -28,6 +31,38 @@ def find_recipes() -> dict[str, Path]:
     for directory in reversed(recipe_dirs()):
         found |= {path.stem: path for path in sorted(directory.glob("*.yaml"))}
     return found
+
+
+def recipe_lines() -> list[str]:
+    """Every recipe with its first line: those that are whole, then the methods that are laid over one of them."""
+    whole: list[str] = []
+    laid: list[str] = []
+    for name, path in sorted(find_recipes().items()):
+        about = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        (whole if _names_a_model(path) else laid).append(f"  {name:18} {about}")
+    return ["whole recipes:", *whole, "", f"laid over one of them with +, such as {LAID}:", *laid]
+
+
+def usage() -> str:
+    """How a run is started, for a terminal."""
+    return "\n".join(
+        [
+            "usage: python -m rmft_verl.main recipe=NAME [key=value ...]     train (rmft-verl train ... is the same)",
+            "       python -m rmft_verl.main resume=RUN                      go on with a run that was stopped",
+            "",
+            "for example: python -m rmft_verl.main recipe=mab_tiny dry_run=true",
+            "  (dry_run=true: only show the plan; without it the run is made, in minutes on two CPU cores)",
+            "",
+            *recipe_lines(),
+        ]
+    )
+
+
+def _names_a_model(path: Path) -> bool:
+    try:
+        return "model" in _read(path)
+    except ConfigError:  # told when it is used
+        return False
 
 
 def load_config(arguments: Sequence[str]) -> Config:
@@ -46,6 +81,11 @@ def load_config(arguments: Sequence[str]) -> Config:
         if name not in recipes:
             raise ConfigError(f"recipe={name!r}: no such recipe. Known: {', '.join(sorted(recipes))}.")
         layers.append(_read(recipes[name]))
+    if not any("model" in layer for layer in (*layers, given)):
+        raise ConfigError(
+            f"recipe={given.recipe}: it names no model and no game, it is laid over another recipe: recipe=NAME"
+            f"+{given.recipe}, such as {LAID} (rmft-verl recipes lists both kinds)"
+        )
     return _merged([*layers, given])
 
 

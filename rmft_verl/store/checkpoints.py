@@ -12,7 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rmft_verl.store.run_dir import RunDirError, sync, write_text
+from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import sync, write_text
 
 MANIFEST = "sha256.json"
 """File with the size and the SHA-256 of every other file of a checkpoint."""

@@ -16,12 +16,10 @@ KEPT = ("env", "env_dirs", "model", "eval")
 """Keys that a fork cannot change: its rows and held-out trajectories continue those of its source."""
 
 
-def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
-    """Copy the iterations of ``source`` into ``new``, up to the last complete one with a trainer state on disk. Returns
-    the matching run state.
+def forked(source: RunDir, config: Config) -> int:
+    """The iteration of ``source`` after which a run of ``config`` begins: the last complete one with a trainer state.
 
-    Raises ``RunError`` if there is no such iteration, none would follow it, or a key of ``KEPT`` differs, and
-    ``RunDirError`` if the trainer state is damaged.
+    Raises ``RunError`` if there is no such iteration, none would follow it, or a key of ``KEPT`` differs.
     """
     found = differences(stored_config(source.path), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
@@ -30,13 +28,21 @@ def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
     if not complete:
         raise RunError(f"fork={source.path}: it has no complete iteration with a saved state; start a new run instead")
     last = complete[-1]
-    state = checkpoints.step(source.checkpoints, last)
-    checkpoints.verify(state, f"remove it (rm -r {state}) to fork from the one before")
-
     if config.iterations <= last:
         raise RunError(
             f"fork={source.path}: iterations={config.iterations}: it has {last} already; set iterations above {last}"
         )
+    return last
+
+
+def begin_from(source: RunDir, config: Config, new: RunDir) -> RunState:
+    """Copy the iterations of ``source`` into ``new``, up to the ``forked`` one. Returns the matching run state.
+
+    Raises ``RunError`` as ``forked``, and ``RunDirError`` if the trainer state is damaged.
+    """
+    last = forked(source, config)
+    state = checkpoints.step(source.checkpoints, last)
+    checkpoints.verify(state, f"remove it (rm -r {state}) to fork from the one before")
 
     def copy(path: Path) -> None:
         shutil.copytree(state, path, ignore=shutil.ignore_patterns(checkpoints.MANIFEST))

@@ -125,5 +125,18 @@ class Record:
         checkpoints.prune(folder, self._config.keep, best)
 
 
+def logged_rows(run: RunDir) -> list[dict[str, float | None]]:
+    """The rows of a run's metrics.jsonl. Raises ``RunError`` if an iteration that has ended has none."""
+    rows = read_metrics(run.metrics) if run.metrics.exists() else []
+    state, there = run.read_state(), {row.get("iteration") for row in rows}
+    ended = state.iteration + (state.phase in ("log", "save"))
+    if missing := [str(n) for n in range(ended) if n not in there]:
+        raise RunError(
+            f"{run.metrics} lacks {len(missing)} of the {ended} rows of this run, those of iterations "
+            f"{', '.join(missing[:9])}: restore it, without them the report is half of one"
+        )
+    return rows
+
+
 def _numbers(row: dict[str, float | None]) -> dict[str, float]:
     return {key: math.nan if value is None else value for key, value in row.items()}

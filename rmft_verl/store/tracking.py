@@ -7,6 +7,7 @@ A tracker other than the file never stops a run: only its first failure is repor
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -20,6 +21,18 @@ from rmft_verl.types import RunError, Trajectory, Turn
 MOST_SHOWN = 20_000
 """Most characters of a reply that a tracker gets; the files have all of it."""
 
+BACKENDS = {
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "vemlp_wandb": "volcengine_ml_platform",
+    "tensorboard": "tensorboard",
+    "clearml": "clearml",
+    "trackio": "trackio",
+    "rl_insight": "rl_insight",
+}
+"""verl's trackers that ``tracking.backends`` may name -> the module that each needs. Those that the project implements
+itself (wandb, console, file) are left out."""
+
 
 def warn(text: str) -> None:
     """Print one line to stderr, without logging, whose levels Ray, verl and vLLM all change."""
@@ -28,6 +41,23 @@ def warn(text: str) -> None:
 
 class TrackingError(RunError):
     """A tracker cannot start, or a metrics file cannot be read. The message is one line with the remedy."""
+
+
+def check_backends(backends: Sequence[str]) -> None:
+    """Raise ``TrackingError`` for one that is not in ``BACKENDS``."""
+    for backend in backends:
+        if backend not in BACKENDS:
+            raise TrackingError(f"tracking.backends: {backend!r} is none of {', '.join(BACKENDS)}")
+
+
+def check_installed(backends: Sequence[str], wandb: str) -> None:
+    """Raise ``TrackingError`` if a tracker lacks its package. ``wandb``: ``tracking.wandb``."""
+    needed = {f"tracking.backends=[{backend}]": BACKENDS[backend] for backend in backends}
+    if wandb != "disabled":
+        needed[f"tracking.wandb={wandb}"] = "wandb"
+    for key, module in needed.items():
+        if importlib.util.find_spec(module) is None:
+            raise TrackingError(f"{key}: {module} is not installed: pip install {module}, or leave it out")
 
 
 class Tracker(Protocol):

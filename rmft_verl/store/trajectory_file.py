@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.store.run_dir import RunDirError, replacing, write_text
+from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import replacing, write_text
 from rmft_verl.types import Action, Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 
 FORMAT, OLDEST = 3, 2

@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -24,17 +24,15 @@ from rmft_verl.setup.console import Screen
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.start import start_backend
 from rmft_verl.setup.warmup import warmed, warmup_config
-from rmft_verl.store.fork import begin_from
+from rmft_verl.store.fork import begin_from, forked
+from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.stored_config import check_same
-from rmft_verl.store.tracking import FileTracker, Tracker, Trackers, read_metrics, start_wandb
+from rmft_verl.store.tracking import FileTracker, Tracker, Trackers, check_installed, start_wandb
 from rmft_verl.store.trajectory_file import read_trajectories
-from rmft_verl.train.interrupt import Signals, resumable
+from rmft_verl.train.interrupt import Signals, resumable, resume_command
 from rmft_verl.train.trainer import Trainer
 from rmft_verl.types import RunError, Trajectory
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(config: Config) -> Path:
@@ -84,9 +82,16 @@ def _name(config: Config) -> str:
 
 
 def find_run(config: Config) -> RunDir | None:
-    """The run to resume, or None for a new one. Raises ``RunError`` if the run had another configuration."""
+    """The run to resume, or None for a new one.
+
+    Raises ``RunError`` if the run had another configuration, or the new one cannot be made. Nothing is written.
+    """
     path = Path(config.resume or Path(config.root) / _name(config)).expanduser()
     if not config.resume and not (path / "state.json").exists():
+        check_installed(config.tracking.backends, config.tracking.wandb)
+        if config.fork:
+            forked(RunDir.open(config.fork), config)
+        RunDir.new(path.parent, path.name)
         return None
     found = RunDir.open(path)
     check_same(found, config)
@@ -122,9 +127,10 @@ def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Scr
         screen.console.print(f"{directory.path} has finished: its {config.iterations} iterations are done")
         screen.console.print((directory.report / "table.txt").read_text(encoding="utf-8"), markup=False)
     else:
-        base, trained = _held_out(directory)
-        screen.console.print(_write_report(config, env_class, directory, base, trained).text(), markup=False)
-        screen.console.print(f"normalized regret, trained against base: {change_in_words(base, trained)}", markup=False)
+        sets = held_out(directory)
+        screen.console.print(_write_report(config, env_class, directory, sets).text(), markup=False)
+        change = change_in_words(sets["base"], sets["trained"])
+        screen.console.print(f"normalized regret, trained against base: {change}", markup=False)
     screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
 
 
@@ -175,25 +181,34 @@ def report_run(path: Path) -> str:
     directory = RunDir.open(path)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
     assert isinstance(config, Config)
-    base, last = _held_out(directory)
-    return _write_report(config, load_env(config.env.name, config.env_dirs), directory, base, last).text()
+    env_class = load_env(config.env.name, config.env_dirs)
+    return _write_report(config, env_class, directory, held_out(directory)).text()
 
 
-def _held_out(directory: RunDir) -> tuple[list[Trajectory], list[Trajectory]]:
-    """The held-out trajectories of the base and of the model that was measured last."""
+def held_out(directory: RunDir) -> dict[str, list[Trajectory]]:
+    """The held-out trajectories of the ``base``, and of the ``trained`` model that was measured last, if one was."""
     versions = directory.recorded("eval")
     if not versions:
         raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
-    base, last = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
-    return base, last
+    models = {"base": 0} | ({"trained": versions[-1]} if versions[-1] else {})
+    return {name: read_trajectories(directory.trajectories("eval", n)) for name, n in models.items()}
+
+
+def untrained(directory: RunDir, sets: Mapping[str, Any]) -> str:
+    """One line if ``sets`` has no trained model: why there is none."""
+    if "trained" in sets:
+        return ""
+    updates = directory.read_state().updates
+    why = f"no model is measured since the {updates} updates" if updates else "the run stopped before its first update"
+    return f"there is no trained model to show: {why}; go on with: {resume_command(directory.path)}"
 
 
 def _write_report(
-    config: Config, env_class: type[Env], directory: RunDir, base: list[Trajectory], trained: list[Trajectory]
+    config: Config, env_class: type[Env], directory: RunDir, sets: dict[str, list[Trajectory]]
 ) -> EvalTable:
-    """Write base, trained and the reference players, on the same held-out scenarios and draws."""
-    held_out = held_out_scenarios(config, env_class)
-    names = references(env_class, held_out, (trajectory.oracle.kind for trajectory in scored(trained)))
-    played = evaluate_players(env_class, names, held_out, config.eval.rollouts, HELD_OUT_SEED)
-    sets = {"base": base, "trained": trained} | played
-    return write_report(directory.report, sets, read_metrics(directory.metrics))
+    """Write ``sets`` and the reference players, on the same held-out scenarios and draws."""
+    rows, scenarios = logged_rows(directory), held_out_scenarios(config, env_class)
+    kinds = (play.oracle.kind for plays in sets.values() for play in scored(plays))
+    names = references(env_class, scenarios, kinds)
+    played = evaluate_players(env_class, names, scenarios, config.eval.rollouts, HELD_OUT_SEED)
+    return write_report(directory.report, sets | played, rows, untrained(directory, sets))

@@ -45,7 +45,7 @@ class Machine:
         return self.backends[-1]
 
 
-def plain_report(directory: Path, sets: Any, rows: Sequence[Any]) -> Any:
+def plain_report(directory: Path, sets: Any, rows: Sequence[Any], remark: str = "") -> Any:
     """Instead of figures, which cost a second."""
     (directory / "table.txt").write_text("table")
     (directory / "table.json").write_text(json.dumps(len(rows)))

@@ -208,7 +208,7 @@ def test_a_second_run_asks_only_for_what_failed(tmp_path: Path, capsys: pytest.C
 
 def test_a_run_in_which_everything_failed_still_has_its_table(tmp_path: Path) -> None:
     with serving(lambda n, body: failed(500)) as fake:
-        assert evaluate(fake.url, tmp_path, "--players", "api:tiny", "uniform") == 0
+        assert evaluate(fake.url, tmp_path, "--players", "api:tiny", "uniform") == 1
     table = (tmp_path / "table.txt").read_text(encoding="utf-8")
     assert "4 failed" in table and "uniform" in table
 

@@ -90,7 +90,7 @@ def test_a_damaged_state_is_not_forked(machine: Machine, tmp_path: Path) -> None
     source = start(tmp_path)
     (source / "checkpoints" / "step_003" / "rng.txt").write_text("1 2")
     with pytest.raises(RunError, match=r"step_003 is damaged \(.*\): remove it .*to fork from the one before"):
-        start(tmp_path, f"fork={source}", name="other")
+        start(tmp_path, f"fork={source}", "iterations=4", name="other")
     assert not (tmp_path / "other").exists()
 
 

@@ -18,7 +18,8 @@ from fake_machine import SMALL, Machine, facts, start
 from rmft_verl.env import load_env
 from rmft_verl.main import main
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.store.run_dir import RunDir, RunDirError, RunState
+from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import RunDir, RunState
 from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.types import RunError
 

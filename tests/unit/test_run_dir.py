@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rmft_verl.store import run_dir
-from rmft_verl.store.run_dir import RunDir, RunDirError, RunState, replacing, write_text
+from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import RunDir, RunState, replacing, write_text
 
 
 def test_create_makes_the_layout_and_points_latest_at_it(tmp_path):
@@ -37,7 +38,7 @@ def test_names_that_are_not_plain_directories_are_refused(tmp_path, name):
 
 def test_a_root_that_is_a_file_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunDirError, match="cannot be made") as caught:
+    with pytest.raises(RunDirError, match="cannot be written") as caught:
         RunDir.create(tmp_path / "file", "a")
     assert "\n" not in str(caught.value)
 

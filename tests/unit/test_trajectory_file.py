@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rmft_verl.store.run_dir import RunDirError
+from rmft_verl.store.places import RunDirError
 from rmft_verl.store.trajectory_file import FORMAT, read_kept, read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import Message, Oracle, Scenario, StopReason, Tokens, Trajectory, Turn
 

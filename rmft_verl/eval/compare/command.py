@@ -17,7 +17,9 @@ from rmft_verl.eval.compare.ood import Examination, examine
 from rmft_verl.eval.compare.results import Outcome, read
 from rmft_verl.eval.compare.runs import Planned, plan, train
 from rmft_verl.eval.metrics import few_scenarios
+from rmft_verl.eval.options import check_overrides
 from rmft_verl.eval.targets import parse_targets
+from rmft_verl.store.places import check_place
 from rmft_verl.store.run_dir import write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
@@ -51,6 +53,10 @@ def command(options: argparse.Namespace) -> int:
     """
     if min(options.seeds) < 0 or options.ood_scenarios < 1:
         raise RunError("--seeds must be at least 0 and --ood-scenarios at least 1")
+    check_overrides(options.ood_override)
+    out = options.out or options.root / "report"
+    for folder in (out, options.root):
+        check_place(folder, folder=True)
     unpack(options.root)
     arms = make_arms(options.recipes, options.arm, options.runs, options.overrides)
     planned = plan(arms, list(dict.fromkeys(options.seeds)), options.root, only_read=options.report_only)
@@ -69,7 +75,6 @@ def command(options: argparse.Namespace) -> int:
     comparisons = compare(finished, beyond)
     few = few_scenarios([options.ood_scenarios] if targets else [])
     remarks = notes(finished, comparisons) + ([f"{' '.join(options.ood)}: {few}"] if few else []) + failed
-    out = options.out or options.root / "report"
     write(out, finished, comparisons, remarks)
     pack_again(options.root)
     print(table.text(comparisons, remarks), end="")

@@ -14,7 +14,7 @@ from rmft_verl.eval.compare.numbers import Arms, Elsewhere, base_of, change
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.directory import EvalDir, episode
 from rmft_verl.eval.metrics import NO_INTERVAL, Interval
-from rmft_verl.eval.players import MODEL
+from rmft_verl.eval.options import MODEL
 from rmft_verl.eval.targets import Target
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import Trajectory, content_hash

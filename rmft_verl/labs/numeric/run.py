@@ -13,10 +13,9 @@ from rmft_verl.eval.report import write_report
 from rmft_verl.labs.numeric.plan import BALL, check_numeric, one_size, plan_lines
 from rmft_verl.setup.console import Screen
 from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir
-from rmft_verl.store.tracking import read_metrics
-from rmft_verl.store.trajectory_file import read_trajectories
-from rmft_verl.train.run import begun, find_run, is_trained, start_trackers
+from rmft_verl.train.run import begun, find_run, held_out, is_trained, start_trackers, untrained
 from rmft_verl.types import Scenario, Trajectory
 
 NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
@@ -26,12 +25,11 @@ NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
 def run(config: Config) -> Path:
     """Train as configured, or resume an existing run; returns its directory. A dry run prints the plan."""
     check_numeric(config)
-    generator, held_out = (None, []) if config.env.name == BALL else one_size(config)
-    screen = Screen()
+    generator, scenarios = (None, []) if config.env.name == BALL else one_size(config)
+    screen, found = Screen(), find_run(config)
     if config.dry_run:
         screen.console.print("\n".join(plan_lines(config)), markup=False)
         return Path(config.root)
-    found = find_run(config)
     if found is not None and is_trained(found, config) and (found.report / "table.json").exists():
         screen.console.print(f"{found.path} has finished: its {config.iterations} iterations are done")
         screen.console.print((found.report / "table.txt").read_text(encoding="utf-8"), markup=False)
@@ -47,7 +45,7 @@ def run(config: Config) -> Path:
             else:
                 from rmft_verl.labs.numeric.trainer import NumericTrainer
 
-                NumericTrainer(config, generator, held_out, directory, tracker, device).train(screen.iteration)
+                NumericTrainer(config, generator, scenarios, directory, tracker, device).train(screen.iteration)
         finally:
             tracker.close()
         screen.console.print(report(config, directory), markup=False)
@@ -96,15 +94,15 @@ def report(config: Config, directory: RunDir) -> str:
         return report_theory(config, directory)
     from rmft_verl.labs.numeric.growth import text, write_growth
 
-    versions = directory.recorded("eval")
-    base, trained = (read_trajectories(directory.trajectories("eval", n)) for n in (0, versions[-1]))
-    beside = reference_plays(config, [play.scenario for play in trained])
-    models = {NAMES[config.update.loss]: [trained], "base": [base]}
-    rows = write_growth(directory.report, models | {name: [plays] for name, plays in beside.items()})
-    if config.env.name == "fol":
-        draw_first({"hedge": beside["hedge"], NAMES[config.update.loss]: trained, "ftl": beside["ftl"]}, directory)
-    table = write_report(directory.report, {"base": base, "trained": trained} | beside, read_metrics(directory.metrics))
-    return f"{text(rows)}\n{table.text()}"
+    rows, sets, name = logged_rows(directory), held_out(directory), NAMES[config.update.loss]
+    beside = reference_plays(config, [play.scenario for play in sets["base"]])
+    models = {name: [sets["trained"]]} if "trained" in sets else {}
+    models |= {player: [plays] for player, plays in ({"base": sets["base"]} | beside).items()}
+    growth = write_growth(directory.report, models)
+    if config.env.name == "fol" and "trained" in sets:
+        draw_first({"hedge": beside["hedge"], name: sets["trained"], "ftl": beside["ftl"]}, directory)
+    table = write_report(directory.report, sets | beside, rows, untrained(directory, sets))
+    return f"{text(growth)}\n{table.text()}"
 
 
 def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:

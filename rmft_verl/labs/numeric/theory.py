@@ -27,9 +27,11 @@ from rmft_verl.labs.numeric.figures import draw_decisions, draw_paths
 from rmft_verl.labs.numeric.models import SelfAttention
 from rmft_verl.labs.numeric.players import past_sums
 from rmft_verl.labs.numeric.plays import best_of
+from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir, write_text
-from rmft_verl.store.tracking import Tracker, read_metrics
+from rmft_verl.store.tracking import Tracker
 from rmft_verl.train.loop import Loop, Row
+from rmft_verl.types import RunError
 
 FRESH, FIGURE = 1_000_003, 7
 """Seeds of the sequences for the measurement and for the figure."""
@@ -243,7 +245,9 @@ def make_attention(config: Config, games: BallGames) -> SelfAttention:
 
 def report(config: Config, run: RunDir) -> str:
     """Write table.txt, table.json and the figures of a finished run from its files; returns the table."""
-    games = make_games(config)
+    if not (run.checkpoints / "final").is_dir():
+        raise RunError(f"{run.path} has no final model yet: let the run finish (resume={run.path})")
+    metrics_rows, games = logged_rows(run), make_games(config)
     model = make_attention(config, games)
     model.load_state_dict(torch.load(run.checkpoints / "final" / "state.pt", weights_only=True)["model"])
     found = {key.partition("ftrl_")[2]: value for key, value in measure_with_intervals(model, games).items()}
@@ -258,7 +262,7 @@ def report(config: Config, run: RunDir) -> str:
             f"attention, {name}": project_ball(model(history(losses)))[0].numpy(),
         }
     draw_decisions(decisions, run.report / "decisions.png")
-    rows: list[Any] = [row for row in read_metrics(run.metrics) if row.get("heldout/ftrl_rate") is not None]
+    rows: list[Any] = [row for row in metrics_rows if row.get("heldout/ftrl_rate") is not None]
     draw_paths({name: rows}, run.report / "path.png")
     write_text(run.report / "table.txt", text)
     write_text(run.report / "table.json", json.dumps({name: list(value) for name, value in found.items()}) + "\n")
