@@ -76,6 +76,17 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(tmp_path: Path, capsys) -> No
     assert said.count("\n") == 1 and "irectory" in said
 
 
+def test_an_export_whose_base_is_gone_is_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    run, gone = make_run(tmp_path / "run", ["recipe=mab_tiny", "iterations=1", *SMALL]), tmp_path / "base"
+    (run.checkpoints / "final").mkdir()
+    (run.checkpoints / "final" / "config.json").write_text("{}")
+    monkeypatch.setattr("rmft_verl.bridge.training.export.verify_final", lambda path: None)
+    run.verl_config.write_text(f"actor_rollout_ref: {{model: {{path: {gone}}}}}")
+    assert cli(["export", str(run.path), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"its base {gone} is gone" in said
+
+
 def test_what_is_refused_is_refused_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ["recipe=mab_tiny", "iterations=1", *SMALL])
     (run.checkpoints / "final").mkdir()

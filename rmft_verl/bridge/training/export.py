@@ -27,8 +27,10 @@ def export_run(run_path: Path, out: Path) -> Path:
         raise RunError(f"{out} exists already: name a new directory")
     check_place(out)
     verify_final(trained)
-    base = OmegaConf.load(run.verl_config).actor_rollout_ref.model.path
-    if not moved(str(base), str(trained)):
+    base = str(OmegaConf.load(run.verl_config).actor_rollout_ref.model.path)
+    if Path(base).is_absolute() and not Path(base).is_dir():
+        raise RunError(f"{run.path}: its base {base} is gone, and an export is compared with it: restore the base")
+    if not moved(base, str(trained)):
         raise RunError(f"the model of {run.path} equals its base {base}: training changed nothing, nothing is exported")
     from transformers import AutoTokenizer
 
