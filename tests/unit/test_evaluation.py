@@ -132,7 +132,7 @@ def test_full_information_has_its_own_references_and_dashes_where_arms_are_count
     assert table[1]["suffix_failure"] is None and table[1]["best_arm"] == 0.75  # half, then all of it
     assert table[1]["normalized_regret"] == pytest.approx(0.5)
     line = next(line for line in (tmp_path / "table.txt").read_text(encoding="utf-8").splitlines() if " ftl " in line)
-    numbers = ["0.50", "0.500", "[0.500,", "0.500]", "–", "–", "–", "–", "0.75", "–", "0.0%"]
+    numbers = ["0.50", "0.500", "[0.500,", "0.500]", "–", "–", "–", "–", "–", "0.75", "–", "0.0%"]
     assert line.split() == ["toy_doors", "ftl", *numbers, "2×2"]  # two scenarios: the better door is left or right
 
 
