@@ -84,7 +84,7 @@ def test_odd_horizons_are_drawn_without_a_warning(tmp_path: Path, horizons: tupl
 
 def test_one_scenario_is_drawn_without_a_band(tmp_path: Path) -> None:
     one = [toy_trajectory([0.0, 1.0], [0, 1])]
-    write_report(tmp_path, {"base": one, "trained": one}, ROWS[:1])
+    write_report(tmp_path, {"base": one, "trained": one}, [ROWS[0] | {"iteration": 1}])
     assert (tmp_path / "learning.png").read_bytes().startswith(PNG)
 
 
