@@ -1,6 +1,6 @@
 """Iterative regret-minimization fine-tuning (RMFT) of language models on verl.
 
-The core (everything outside ``bridge`` and ``numeric``) imports numpy, never torch, verl, ray or vllm.
+The core (everything outside ``bridge`` and ``labs``) imports numpy, never torch, verl, ray or vllm.
 """
 
 import os
