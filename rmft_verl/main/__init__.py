@@ -30,7 +30,9 @@ def told(program: str, call: Callable[[], int | None]) -> int:
     2 = a ``RunError`` and 128 + n = signal n, told in one line. Any other error is passed on.
     """
     try:
-        return call() or 0
+        status = call() or 0
+        sys.stdout.flush()
+        return status
     except RunError as error:
         return complain(program, error)
     except RunStoppedError as stopped:
@@ -39,6 +41,9 @@ def told(program: str, call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader has left, as head -1 does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is silent too
+        return 128 + signal.SIGPIPE
 
 
 def _main(arguments: Sequence[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -23,18 +22,12 @@ BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, e
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: that of ``main.told``; 1 = a run of ``compare`` or a player of ``eval`` failed; 141 = no reader."""
+    """Exit status: that of ``main.told``; 1 = a run of ``compare`` or a player of ``eval`` failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:
         return train(given[1:])
     options = _parser().parse_args(given)
-    try:
-        status = told("rmft-verl", partial(_call, options))
-        sys.stdout.flush()
-    except BrokenPipeError:  # as of | head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is silent too
-        return 141
-    return status
+    return told("rmft-verl", partial(_call, options))
 
 
 def _call(options: argparse.Namespace) -> int | None:

@@ -25,8 +25,8 @@ def test_a_negative_seed_is_refused_before_anything_is_shown(action, capsys) -> 
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    for words in ("envs describe mab", "recipes"):
-        command = f"{sys.executable} -m rmft_verl.main.cli {words} | head -1"
+    for words in ("main.cli envs describe mab", "main.cli recipes", "main --help"):
+        command = f"{sys.executable} -m rmft_verl.{words} | head -1"
         done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
         assert done.returncode in (0, 141)  # 0 if all was written before the reader left
         assert done.stdout.count("\n") == 1 and not done.stderr
