@@ -28,7 +28,7 @@ EXTENSIONS = {
 """Kind of device -> the extension of vLLM's workers that receives weights."""
 
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-"""Runs the model within vLLM's engine, without a worker's process: sooner, faster, and with 1 GB less. vLLM refuses
+"""Runs the model within vLLM's engine, without a worker's process: sooner, faster, and with 0.8 GB less. vLLM refuses
 this on CPUs under its short name, since it cannot pin threads then; a run pins none.
 """
 
