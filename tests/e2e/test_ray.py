@@ -15,9 +15,10 @@ pytestmark = pytest.mark.e2e
 
 CHILD = """
 import signal, os, time
-from multiprocessing import shared_memory
+from multiprocessing import resource_tracker, shared_memory
 from rmft_verl.bridge.cluster.private import note_shared_memory
 note_shared_memory()
+resource_tracker.register = lambda *_: None  # the tracker, killed after this process, may remove the block in between
 shared = shared_memory.SharedMemory(create=True, size=1000)
 print("up", flush=True)
 os.kill(os.getpid(), signal.SIGSTOP)
