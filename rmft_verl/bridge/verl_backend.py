@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.method import Samples
-from rmft_verl.bridge.backend import OnProgress
+from rmft_verl.bridge.backend import OnProgress, StaleSamplerError
 from rmft_verl.bridge.cluster import runtime
 from rmft_verl.bridge.cluster.faults import sampler_lives, told
+from rmft_verl.bridge.cluster.peers import Peers
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.chat import load_template
-from rmft_verl.bridge.sampling.client import DialogueClient, Servers
+from rmft_verl.bridge.sampling.client import DialogueClient, ServerClient, Servers
+from rmft_verl.bridge.sampling.progress import watched
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.bridge.training import canary, steps
 from rmft_verl.bridge.training.action_line import action_only
@@ -41,6 +43,7 @@ from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs, tra
 from rmft_verl.bridge.training.engine import DialogueWorker
 from rmft_verl.bridge.training.lora import write_merged
 from rmft_verl.bridge.training.losses import loss
+from rmft_verl.bridge.training.receipt import Receipt
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
@@ -56,12 +59,18 @@ class VerlBackend:
     """Runs verl's workers and servers."""
 
     def __init__(
-        self, config: Config, verl_config: DictConfig, kind: str, started: runtime.Ray, scratch: Path | None = None
+        self,
+        config: Config,
+        verl_config: DictConfig,
+        kind: str,
+        started: runtime.Ray,
+        peers: Peers,
+        scratch: Path | None = None,
     ) -> None:
         """``scratch``: where ``update.start=base`` stores the base during the run. Every node can write to it; None =
         the system's temporary directory.
         """
-        self._config, self._ray = config, started
+        self._config, self._ray, self._peers = config, started, peers
         self._world = config.hardware.nodes * config.hardware.gpus_per_node
         model = verl_config.actor_rollout_ref.model
         self._model_path = model.path
@@ -91,6 +100,9 @@ class VerlBackend:
         self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         servers.launch()
         self._addresses: list[str] = servers.get_addresses()
+        handles = servers.server_handles
+        self._each = [ServerClient(verl_config, *server) for server in zip(self._addresses, handles, strict=True)]
+        self._receipt = Receipt(handles)
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
         engine.backend = "naive"  # trainer and sampler share the process tree
         self._weights = CheckpointEngineManager(config=engine, actor_wg=self._actor, replicas=servers.get_replicas())
@@ -98,8 +110,8 @@ class VerlBackend:
         self._weights.sleep_replicas()
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
+        self._updated = False  # since the last sync
 
-    @told()
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
@@ -117,11 +129,12 @@ class VerlBackend:
         )
         patience = self._config.rollout.timeout
         sample = partial(self._agents.generate_sequences, batch)
-        played = progress.watch(sample, self._counter, on_progress, patience)
+        with told(self._peers.check):
+            played = progress.watch(sample, self._counter, on_progress, patience, self._peers.check)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout checks the first sync, when nothing had been sampled
             self._probe = _spread(_samples(trajectories))
-            self._prove(version)
+            watched("canary")(VerlBackend._prove)(self, version)
         return trajectories
 
     def _keep_base(self, scratch: Path | None) -> Path:
@@ -134,7 +147,7 @@ class VerlBackend:
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
 
-    @told()
+    @watched("update")
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
         update, world = self._config.update, self._world
         together = METHODS[update.loss].together
@@ -150,6 +163,7 @@ class VerlBackend:
             self._actor.load_checkpoint(str(self._base))
         tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
         metrics = tu.get(_value(self._actor.update_actor(rows)), "metrics")
+        self._updated = True
         counts = {
             "update/samples": float(size * n_steps),
             "update/tokens": float(rows["input_ids"].offsets()[-1]) * update.epochs,
@@ -169,24 +183,38 @@ class VerlBackend:
         entropy = bool(actor.calculate_entropy or actor.entropy_coeff)
         return training_batch(config, tokens, columns, old, temperature, entropy)
 
-    @told()
+    @watched("weight sync")
     def sync(self, version: int) -> dict[str, float]:
         self._transfer(version)
-        return self._prove(version) if self._probe else {}
+        held = self._within(lambda: self._receipt.check(self._actor.sent()[0], version, self._updated), "canary")
+        self._updated = False
+        if not self._probe:
+            return {"sync/weights": held}
+        stale = canary.cached_tokens(self._each, self._probe[0], self._config.rollout.timeout)
+        if any(stale):
+            raise StaleSamplerError(
+                f"canary after sync {version}: the sampler's prefix cache still has {max(stale)} tokens of a dialogue "
+                "that was played before the sync, computed with the old weights"
+            )
+        return {"sync/weights": held} | self._prove(version)
 
     def _transfer(self, version: int) -> None:
-        progress.within(
-            lambda: self._weights.update_weights(version),
-            "weight sync",
-            self._config.rollout.timeout,
-            check=partial(sampler_lives, self._addresses),
-        )
+        self._within(lambda: self._weights.update_weights(version), "weight sync")
+
+    def _within(self, work: Callable[[], Any], what: str) -> Any:
+        """The result of ``work``; raises ``RunError`` if it takes longer than a reply may, or if a sampler dies."""
+        check = partial(sampler_lives, self._addresses)
+        return progress.within(work, what, self._config.rollout.timeout, check)
 
     def _prove(self, version: int) -> dict[str, float]:
-        """Run the canary on the probe's sampled tokens; raises ``StaleSamplerError``."""
+        """Run the canary on the probe's sampled tokens; returns the worst replica's values. Raises
+        ``StaleSamplerError``.
+        """
         trainer = self._trainer_logprobs(self._probe)
-        sampler = canary.sampler_logprobs(self._client, self._probe, self._config.rollout.timeout)
-        return canary.judge(trainer, sampler, self._before, self._config.canary_tolerance, version)
+        samplers = canary.sampler_logprobs(self._each, self._probe, self._config.rollout.timeout)
+        tolerance = self._config.canary_tolerance
+        found = [canary.judge(trainer, sampler, self._before, tolerance, version) for sampler in samplers]
+        return max(found, key=lambda metrics: metrics["sync/canary"])
 
     def _trainer_logprobs(self, probe: Sequence[Tokens]) -> list[torch.Tensor]:
         """The trainer's log-probability of every sampled token of each dialogue, at temperature 1."""
@@ -199,7 +227,7 @@ class VerlBackend:
         log_probs = tu.get(_value(self._actor.compute_log_prob(batch)), "log_probs")
         return list(log_probs.unbind())[: len(samples)]
 
-    @told()
+    @watched("saving the model")
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".state.partial")
         self._actor.save_checkpoint(str(scratch), global_step=0)
@@ -208,7 +236,7 @@ class VerlBackend:
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
 
-    @told()
+    @watched("checkpoint")
     def save_state(self, directory: Path) -> None:
         self._actor.save_checkpoint(str(directory), global_step=0)
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
@@ -219,7 +247,7 @@ class VerlBackend:
             )
         canary.write_probe(directory / PROBE_FILE, self._probe, self._before)
 
-    @told()
+    @watched("loading the checkpoint")
     def load_state(self, directory: Path) -> None:
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
         if shards != self._world:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,17 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     logging.getLogger("verl").setLevel(logging.ERROR)
     started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)
     try:
+        from rmft_verl.bridge.cluster.faults import told
+        from rmft_verl.bridge.cluster.peers import Peers
+        from rmft_verl.bridge.sampling.progress import within
         from rmft_verl.bridge.verl_backend import VerlBackend
 
         runtime.plugin_loaded(prepared.kind)
         with open(directory / "start.log", "w") as log, contextlib.redirect_stdout(log):  # verl prints a great deal
-            return VerlBackend(config, verl_config, prepared.kind, started, directory)
+            peers = Peers()
+            start = partial(VerlBackend, config, verl_config, prepared.kind, started, peers, directory)
+            with told(peers.check):
+                return within(start, "start-up", check=peers.check)
     except BaseException:
         started.stop()
         raise

@@ -86,7 +86,7 @@ def test_a_sampler_that_does_not_answer_the_canary_is_stopped() -> None:
 
     probe = [Tokens(np.array([1, 2], dtype=np.int32), np.array([0, 1], dtype=np.int8), 1)]
     with pytest.raises(RunError, match=r"canary: no reply within rollout.timeout=0.1 s"):
-        canary.sampler_logprobs(Silent(), probe, 0.1)
+        canary.sampler_logprobs([Silent()], probe, 0.1)
 
 
 class EngineDeadError(Exception):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from ray import exceptions
 
+from rmft_verl.bridge.cluster.peers import LESS
 from rmft_verl.types import RunError
 
 DEATHS = (
@@ -40,12 +41,16 @@ def death(error: BaseException) -> str:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Raise ``RunError`` if a process of the run dies in this block; other errors pass."""
+def told(look: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise ``RunError`` if a process of the run dies in this block; other errors pass.
+
+    ``look`` is called first, and may raise one that says more.
+    """
     try:
         yield
     except Exception as error:
         if found := death(error):
+            look()
             raise died(found) from error
         raise
 
@@ -53,8 +58,8 @@ def told() -> Iterator[None]:
 def died(what: str) -> RunError:
     """The ``RunError`` of a run that has lost a process."""
     return RunError(
-        f"a process of the run has died ({what}). The system kills the largest one when memory runs out: see "
-        "dmesg, and lower hardware.gpu_memory, hardware.max_num_seqs or hardware.tokens_per_gpu"
+        f"a process of the run has died ({what}). The system kills the largest one when memory runs out: see dmesg. "
+        f"To need less, {LESS}"
     )
 
 

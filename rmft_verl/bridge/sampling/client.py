@@ -21,6 +21,20 @@ class Servers(LLMServerManager):
         await self.global_load_balancer.add_servers.remote(servers)
 
 
+class ServerClient(LLMServerClient):
+    """Asks one server, whatever the load balancer would say."""
+
+    def __init__(self, config: Any, address: str, handle: Any) -> None:
+        super().__init__(config)
+        self._server = address, handle
+
+    async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
+        return self._server
+
+    def _release_server(self, server_id: str, request_id: str | None = None) -> None:
+        """Do nothing: no balancer counts these requests."""
+
+
 class DialogueClient(LLMServerClient):
     """Keeps a dialogue on one server, which holds its prefix anyway. This saves two of three messages between processes
     for every reply. Call ``end`` when a dialogue is over, so that the balancer no longer counts it.

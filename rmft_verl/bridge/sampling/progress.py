@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import partial, wraps
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -12,12 +14,13 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from rmft_verl.bridge.backend import OnProgress
-from rmft_verl.bridge.cluster.faults import silence
+from rmft_verl.bridge.cluster.faults import silence, told
 
 NAME = "rmft_verl_progress"
 CHECK = 2.0
 """Seconds between two calls of ``check`` in ``within``."""
 Result = TypeVar("Result")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Counter:
@@ -43,8 +46,14 @@ def start() -> Any:
     return ray.remote(Counter).options(name=NAME, num_cpus=0).remote()
 
 
-def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | None, patience: float) -> Result:
-    """Run ``work`` and report the counter every half second until it is done.
+def watch(
+    work: Callable[[], Result],
+    counter: Any,
+    on_progress: OnProgress | None,
+    patience: float,
+    check: Callable[[], None] | None = None,
+) -> Result:
+    """Run ``work``; every half second until it is done call ``check`` and report the counter.
 
     Raises ``RunError`` if nothing is added for ``patience`` seconds. Neither this error nor an interrupt of this thread
     waits for ``work``, which ends with the process.
@@ -53,6 +62,8 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
     heard = time.monotonic()
     while not future.done():
         wait([future], timeout=0.5)
+        if check is not None:
+            check()
         try:
             taken = ray.get(counter.take.remote(), timeout=patience)
         except GetTimeoutError as error:
@@ -66,11 +77,15 @@ def watch(work: Callable[[], Result], counter: Any, on_progress: OnProgress | No
     return future.result()
 
 
-def within(work: Callable[[], Result], what: str, patience: float, check: Callable[[], None] | None = None) -> Result:
+def within(
+    work: Callable[[], Result], what: str, patience: float = math.inf, check: Callable[[], None] | None = None
+) -> Result:
     """The result of ``work``; raises ``RunError`` if it takes more than ``patience`` seconds.
 
-    Every ``CHECK`` seconds it calls ``check``, which raises if ``work`` will never end.
+    Before, and then every ``CHECK`` seconds, it calls ``check``, which raises if ``work`` will never end.
     """
+    if check is not None:
+        check()
     future = _begun(work)
     end = time.monotonic() + patience
     while not wait([future], timeout=min(CHECK, max(0.0, end - time.monotonic()))).done:
@@ -79,6 +94,20 @@ def within(work: Callable[[], Result], what: str, patience: float, check: Callab
         if check is not None:
             check()
     return future.result()
+
+
+def watched(what: str) -> Callable[[Method], Method]:
+    """Make a method of an object with ``_peers`` raise ``RunError`` once a process of the run is lost."""
+
+    def wrap(method: Any) -> Any:
+        @wraps(method)
+        def run(self: Any, *arguments: Any, **options: Any) -> Any:
+            with told(self._peers.check):
+                return within(partial(method, self, *arguments, **options), what, check=self._peers.check)
+
+        return run
+
+    return wrap
 
 
 def _begun(work: Callable[[], Result]) -> Future[Result]:

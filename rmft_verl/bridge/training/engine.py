@@ -8,12 +8,15 @@ much of its time, and nothing reads them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
+from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
 from verl.utils.torch_functional import logprobs_from_logits
@@ -21,6 +24,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
+from rmft_verl.bridge.checksum import Checksum, counted
 from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
 
 
@@ -137,16 +141,28 @@ class DialogueWorker(ActorRolloutRefWorker):
     It must not be called ``Worker``: verl looks for its own base class by that name.
     """
 
+    _sent = Checksum()
+
     @property
     def rollout(self) -> Any:
-        """verl's sender of weights, with its socket in the run's own directory."""
+        """verl's sender of weights, with its socket in the run's own directory and a checksum of what it sends."""
         return self._rollout
 
     @rollout.setter
     def rollout(self, sender: Any) -> None:
         if sender is not None:
             sender.zmq_handle = own_socket(sender.zmq_handle)
+            sender.update_weights = partial(self._send, sender.update_weights)
         self._rollout = sender
+
+    async def _send(self, send: Any, weights: Iterator[tuple[str, torch.Tensor]], **options: Any) -> None:
+        self._sent = Checksum()
+        await send(counted(weights, self._sent), **options)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def sent(self) -> tuple[int, int]:
+        """The checksum of the weights that were sent last."""
+        return self._sent.value
 
 
 note_shared_memory()

@@ -20,6 +20,7 @@ from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.backend import StaleSamplerError
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
+from rmft_verl.bridge.training import canary
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.bridge.verl_backend import VerlBackend
@@ -139,13 +140,36 @@ def test_the_true_sync_passes_and_one_that_does_nothing_stops_the_run(
     backend.update(all_of(played[:8]), seed=1)
     passed = backend.sync(1)
     assert passed["sync/canary"] < passed["sync/moved"]
+    assert passed["sync/weights"] == 1
+    assert passed["sync/slope"] == pytest.approx(1, abs=4 * passed["sync/slope_error"] + 0.05)
 
     backend.update(all_of(played[:8]), seed=2)
     monkeypatch.setattr(VerlBackend, "_transfer", lambda self, version: None)
-    with pytest.raises(StaleSamplerError, match=r"delivered nothing|differ by"):
+    with pytest.raises(StaleSamplerError, match="same weights as before the update"):
         backend.sync(2)
+    with pytest.raises(StaleSamplerError, match=r"weights before the update|differ by"):
+        backend._prove(2)
+    with pytest.raises(StaleSamplerError, match=r"replicas \[0\] of 1 do not hold"):
+        backend._receipt.check((1, 2), 2, moved=True)
     monkeypatch.undo()
     assert backend.sync(2)["sync/canary"] < 0.05
+
+
+def test_a_prefix_cache_that_outlives_a_sync_stops_the_run(
+    backend: VerlBackend, played: list[Trajectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler has computed the dialogue of the probe since the sync, as it has at the end of a rollout."""
+    assert sampler_has(backend, backend._probe[0]) > 0
+    monkeypatch.setattr(VerlBackend, "_transfer", lambda self, version: None)
+    with pytest.raises(StaleSamplerError, match="prefix cache still has"):
+        backend.sync(2)
+    monkeypatch.undo()
+    backend.sync(2)
+
+
+def sampler_has(backend: VerlBackend, tokens: Tokens) -> int:
+    (found,) = canary.cached_tokens(backend._each, tokens, 60)
+    return found
 
 
 def test_sft_on_the_action_from_the_base(prepared: Prepared, backend: VerlBackend, played: list[Trajectory]) -> None:

@@ -1,44 +1,100 @@
-"""The end of the shared backend: its engine hangs in a rollout, then dies during a weight sync. Both are noticed."""
+"""The end of the shared backend: processes are stopped in every phase, then the engine dies in a weight sync."""
 
 from __future__ import annotations
 
-import dataclasses
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
+from rmft_verl.bridge.cluster import peers
 from rmft_verl.bridge.verl_backend import VerlBackend
+from rmft_verl.env.regret import score
 from rmft_verl.setup.prepare import Prepared
-from rmft_verl.types import RolloutRequest, RunError
+from rmft_verl.types import Batch, RolloutRequest, RunError
 
 pytestmark = pytest.mark.e2e
 
+PHASES = ("rollout", "update", "sync", "checkpoint")
+TITLES = (
+    "ray::WorkerDict",
+    "VLLM::",
+    "ray::vLLMHttpServer",
+    "ray::AgentLoopWorker",
+    "ray::GlobalRequestLoadBalancer",
+)
+IN_MAKE_TEST = {("rollout", "VLLM::"), ("update", "ray::WorkerDict"), ("sync", "ray::vLLMHttpServer")}
 
-def test_an_engine_that_hangs_and_one_that_dies_stop_the_run(
+
+def processes(title: str) -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if (p.cmdline() or [""])[0].startswith(title)]
+
+
+@pytest.fixture
+def phases(shared: tuple[Prepared, VerlBackend], tmp_path: Path) -> dict[str, Callable[[], Any]]:
+    """What the backend does in each phase, ready to be done."""
+    prepared, backend = shared
+    backend.sync(0)
+    scenario = prepared.env_class.Generator(**prepared.config.env.options).draw(np.random.default_rng(0))  # type: ignore[call-arg]
+    requests = [RolloutRequest(scenario, i, i) for i in range(8)]
+    batch = Batch([score(trajectory) for trajectory in backend.rollout(requests, version=0)], range(8))
+    return {
+        "rollout": lambda: backend.rollout(requests, version=0),
+        "update": lambda: backend.update(batch, seed=0),
+        "sync": lambda: backend.sync(1),
+        "checkpoint": lambda: backend.save_state(tmp_path / "state"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("phase", "title"),
+    [
+        pytest.param(phase, title, marks=() if (phase, title) in IN_MAKE_TEST else pytest.mark.soak)
+        for phase in PHASES
+        for title in TITLES
+    ],
+)
+def test_a_process_that_is_stopped_is_named(
+    phases: dict[str, Callable[[], Any]], phase: str, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not the phase waits for it. Afterwards the process goes on, and so does the backend."""
+    monkeypatch.setattr(peers, "STOPPED", 3.0)
+    monkeypatch.setattr(peers.Peers, "check", peers.Peers().check)  # one that has seen no other test
+    threads, stopped = set(threading.enumerate()), processes(title)
+    assert stopped
+    for process in stopped:
+        process.suspend()
+    try:
+        with pytest.raises(RunError, match=r"\(process \d+\) has been stopped for 3 s"):
+            while True:  # what does not need the process may end before
+                phases[phase]()
+    finally:
+        for process in stopped:
+            process.resume()
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_an_engine_that_dies_in_a_sync_stops_the_run(
     shared: tuple[Prepared, VerlBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, backend = shared
-    engines = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("VLLM::")]
-    assert engines
-    backend.sync(0)
-    rollout = dataclasses.replace(backend._config.rollout, timeout=4)
-    monkeypatch.setattr(backend, "_config", dataclasses.replace(backend._config, rollout=rollout))
-    scenario = prepared.env_class.Generator(**prepared.config.env.options).draw(np.random.default_rng(0))  # type: ignore[call-arg]
+    """The trainer waits for the engine to take the next tensors, and neither Ray nor verl says that there is none."""
+    _, backend = shared
+    engines = processes("VLLM::")
     for process in engines:
-        process.suspend()
-    with pytest.raises(RunError, match=r"no reply within rollout\.timeout=4 s"):
-        backend.rollout([RolloutRequest(scenario, 0, 0)], version=0)
-    monkeypatch.undo()
-
-    # The trainer waits for the engine to take the next tensors, and nobody tells it that there is none any more.
+        process.suspend()  # so that the sync is surely in the middle
     with ThreadPoolExecutor() as pool:
         syncing = pool.submit(backend.sync, 1)
         time.sleep(5)
-        assert not syncing.done()  # in the middle
+        assert not syncing.done()
         for process in engines:
             process.kill()
-        with pytest.raises(RunError, match=r"a process of the run has died .*vLLM"):
-            syncing.result()
+        with pytest.raises(RunError, match=r"vLLM's engine \(process \d+\) has ended|has died \(.*vLLM"):
+            syncing.result(timeout=60)
