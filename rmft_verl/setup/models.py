@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.setup import smollm2
-from rmft_verl.setup.warmup import warmed
+from rmft_verl.setup.warmup import check_warmed, warmed
 
 TINY = ("mab", "trio")
 """The shipped models (``labs.tiny``): ``mab`` knows that environment's dialogues, ``trio`` those of all three."""
@@ -27,6 +27,7 @@ def tiny_path(name: str) -> Path:
 def base_model(config: Config) -> str:
     """The model that a run begins with: the warmed model if it exists, else ``model.path`` resolved."""
     if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
+        check_warmed(config)
         return str(warmed(config).resolve())
     return resolve_model(config.model.path)
 
