@@ -21,6 +21,7 @@ from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
+from rmft_verl.setup.models import chat_template, dated
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.start import start_backend
 from rmft_verl.setup.warmup import warmed, warmup_config
@@ -102,7 +103,21 @@ def find_run(config: Config) -> RunDir | None:
         return None
     found = RunDir.open(path)
     check_same(found, config)
+    if config.model.chat_template_file:
+        _check_template(found, config)
     return found
+
+
+def _check_template(found: RunDir, config: Config) -> None:
+    """Raise ``RunError`` if the text of ``model.chat_template_file`` is not that of the run's start."""
+    if found.verl_config.is_file():
+        before = OmegaConf.load(found.verl_config).actor_rollout_ref.model.custom_chat_template
+        if before != chat_template(config):
+            raise RunError(
+                f"{found.path} was started with another text of model.chat_template_file="
+                f"{config.model.chat_template_file} (kept in {found.verl_config.name}): restore it, or choose another "
+                "name=..."
+            )
 
 
 def is_trained(directory: RunDir, config: Config) -> bool:
@@ -118,7 +133,8 @@ def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
     start = time.monotonic()
     backend = None
     try:
-        played = dataclasses.replace(prepared, config=env_copy.from_copy(directory.path, prepared.config))
+        pinned = dated(env_copy.from_copy(directory.path, prepared.config), directory.date)
+        played = dataclasses.replace(prepared, config=pinned)
         backend = start_backend(played, directory.path)
         write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
         screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
