@@ -11,6 +11,8 @@ from rmft_verl.types import RunError
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
 """``model.path`` prefix of small models on numbers (``rmft_verl.labs.numeric``), which run without verl."""
+BALL = "ball"
+"""``env.name`` of the games of the theorem, which are not an environment (``rmft_verl.labs.numeric.ball``)."""
 
 
 class ConfigError(RunError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -73,17 +74,41 @@ def load_env(name: str, env_dirs: Sequence[str] = ()) -> type[Env]:
     ``name`` is an installed plug-in, a drop-in in ``env_dirs``, ``pkg.module:Class``, or the path of a drop-in (with a
     slash or ending in .py). Raises ``EnvLoadError`` naming what was found and what to change.
     """
-    if "/" in name or name.endswith(".py"):
-        return _checked(name, _load_folder(_drop_in(name)))
+    place = locate(name, env_dirs)
+    return _checked(name, _load_folder(Path(place)) if Path(place).is_absolute() else _load_path(place))
+
+
+def locate(name: str, env_dirs: Sequence[str] = ()) -> str:
+    """Where ``load_env`` finds ``name``: ``pkg.module:Class``, or the absolute path of a drop-in.
+
+    Raises ``EnvLoadError`` as ``load_env``.
+    """
+    if is_path(name):
+        return str(_drop_in(name))
     if ":" in name:
-        return _checked(name, _load_path(name))
+        return name
     found = find_envs(env_dirs)
     if name not in found:
         raise EnvLoadError(
             f"env.name={name!r}: no such environment. Known: {', '.join(sorted(found)) or 'none'}. "
             "Install a plug-in, name its folder (env_dirs, or --env-dir of a command), or write pkg.module:Class."
         )
-    return _checked(name, _load_path(found[name]) if ":" in found[name] else _load_folder(Path(found[name])))
+    return found[name]
+
+
+def is_path(name: str) -> bool:
+    """Whether an environment's name is the path of a drop-in."""
+    return "/" in name or name.endswith(".py")
+
+
+def absolute(folders: Sequence[str]) -> list[str]:
+    """``folders`` so that they hold wherever a command is started."""
+    return [os.path.abspath(Path(folder).expanduser()) for folder in folders]
+
+
+def absolute_name(name: str) -> str:
+    """The name of an environment that holds wherever a command is started: a path becomes absolute."""
+    return absolute([name])[0] if is_path(name) else name
 
 
 def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:

@@ -25,6 +25,9 @@ REFERENCES: dict[str, tuple[str, ...]] = {
 
 def references(env_class: type[Env], scenarios: Iterable[Scenario], kinds: Iterable[str]) -> tuple[str, ...]:
     """The reference players of all these kinds of regret that can play every one of the scenarios."""
+    scenarios = list(scenarios)
+    if all(env_class(scenario, 0).reset().spec.full_information for scenario in scenarios):
+        kinds = ["external"]  # whatever the regret, only these players read whole reward vectors
     first, *others = dict.fromkeys(kinds)
     known = [name for name in REFERENCES[first] if all(name in REFERENCES[kind] for kind in others)]
     return tuple(name for name in known if plays_all(name, env_class, scenarios))

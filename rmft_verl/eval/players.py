@@ -17,6 +17,7 @@ from rmft_verl.eval.directory import EvalDir, file_name
 from rmft_verl.eval.options import MODEL
 from rmft_verl.eval.targets import Target
 from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage
+from rmft_verl.setup.models import dated
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import reload_config
 from rmft_verl.setup.start import start_backend
@@ -177,7 +178,7 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     if not (final / "config.json").is_file():
         raise RunError(f"{path} has no final model: it stopped after {run.read_state().completed} iterations")
     verify_final(final)
-    config = reload_config(run.config, overrides)
+    config = dated(reload_config(run.config, overrides), run.date)
     model = dataclasses.replace(config.model, path=str(final))
     return dataclasses.replace(config, model=model), run.read_state().completed
 
@@ -186,4 +187,4 @@ def base_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     """A run's configuration with the model that it started from, and 0 updates."""
     run = RunDir.open(path)
     refuse_numbers(run.path)
-    return reload_config(run.config, overrides), 0
+    return dated(reload_config(run.config, overrides), run.date), 0

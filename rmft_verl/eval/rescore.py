@@ -16,13 +16,14 @@ from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.algo.selection import GROUP_KEYS
 from rmft_verl.config import Config
-from rmft_verl.env import load_env, make_generator
+from rmft_verl.env import Env, make_generator
 from rmft_verl.env.seeds import SELECTION
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import UNKNOWN, value_or
 from rmft_verl.eval.text import DASH, as_text, plain_table
 from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store import env_copy
 from rmft_verl.store.places import check_place
 from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.trajectory_file import read_kept, read_trajectories
@@ -89,8 +90,10 @@ def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:
     iterations = run.recorded("train")
     if not iterations:
         raise RunError(f"{path} holds no rollouts yet (trajectories/train_*.parquet)")
-    then, now = _rules(run, settings)
-    kept = {n: _kept(run, n, then, now) for n in iterations}
+    stored = reload_config(run.config, ())
+    with env_copy.as_begun(run.path, stored.env.name, stored.env_dirs) as env_class:
+        then, now = _rules(run, stored, settings, env_class)
+        kept = {n: _kept(run, n, then, now) for n in iterations}
     rows = [{"iteration": n, **_row([one])} for n, one in kept.items()]
     return {
         "then": _described(then),
@@ -103,8 +106,7 @@ def rescore(path: Path, settings: Sequence[str]) -> dict[str, Any]:
 # ---- rules ----------------------------------------------------------------------------------------------------------
 
 
-def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
-    stored = reload_config(run.config, ())
+def _rules(run: RunDir, stored: Config, settings: Sequence[str], env_class: type[Env]) -> tuple[Rule, Rule]:
     given = {key: value for key, _, value in (word.partition("=") for word in settings)}
     for word in settings:
         key, equals, _ = word.partition("=")
@@ -120,11 +122,10 @@ def _rules(run: RunDir, settings: Sequence[str]) -> tuple[Rule, Rule]:
     fresh += ["update.batch=1"]
     fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel", "fsdp_size")]
     fresh += ["update.loss=sft", "update.credit=score"] if stored.update.loss == "grpo" else []
-    return _rule(stored), _rule(reload_config(run.config, fresh))
+    return _rule(stored, env_class), _rule(reload_config(run.config, fresh), env_class)
 
 
-def _rule(config: Config) -> Rule:
-    env_class = load_env(config.env.name, config.env_dirs)
+def _rule(config: Config, env_class: type[Env]) -> Rule:
     check_fit(config, env_class)
     generator = make_generator(env_class, config.env.options)
     return Rule(config, Scorer(config.selection.score, generator, config.selection.further))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
+from rmft_verl.bridge.sampling.dialogue import TODAY
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.setup import smollm2
-from rmft_verl.setup.warmup import warmed
+from rmft_verl.setup.warmup import check_warmed, warmed
 
 TINY = ("mab", "trio")
 """The shipped models (``labs.tiny``): ``mab`` knows that environment's dialogues, ``trio`` those of all three."""
@@ -27,6 +29,7 @@ def tiny_path(name: str) -> Path:
 def base_model(config: Config) -> str:
     """The model that a run begins with: the warmed model if it exists, else ``model.path`` resolved."""
     if config.warmup.scenarios and (warmed(config) / "config.json").is_file():
+        check_warmed(config)
         return str(warmed(config).resolve())
     return resolve_model(config.model.path)
 
@@ -61,6 +64,16 @@ def chat_template(config: Config) -> str:
         return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"model.chat_template_file={name}: cannot be read ({error}); name a Jinja file") from error
+
+
+def dated(config: Config, date: str) -> Config:
+    """``config`` with ``date`` as the one that the chat template prints, unless it names one. An empty date changes
+    nothing: the template then prints today's.
+    """
+    if not date or TODAY in config.model.chat_template:
+        return config
+    model = dataclasses.replace(config.model, chat_template=config.model.chat_template | {TODAY: date})
+    return dataclasses.replace(config, model=model)
 
 
 def resolve_model(path: str) -> str:

@@ -55,6 +55,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"  thinking is on: a thought and its answer must end within rollout.reply_tokens={rollout.reply_tokens}, "
             "or the reply counts as invalid"
         )
+    lines += [f"  chat template: {remark}" for remark in prepared.remarks]
     lines += _rollout_lines(config)
     if config.warmup.scenarios:
         lines.append(_warmup_line(config))

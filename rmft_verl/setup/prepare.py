@@ -39,6 +39,8 @@ class Prepared:
     """Variables that every process of the run needs; already set in this one."""
     examples: Sequence[Message] = ()
     """Messages before the first message of every dialogue."""
+    remarks: Sequence[str] = ()
+    """What a user should know about the chat template, one line each; empty if the model is not on this machine."""
 
 
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
@@ -63,7 +65,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
         check_hub(model_path)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
-    count = _counter(model_path, template, config) if Path(model_path).is_dir() else None
+    count, remarks = _read_template(model_path, template, config) if Path(model_path).is_dir() else (None, ())
     rollout = config.rollout
     examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
     budget = measure_budget(
@@ -73,7 +75,17 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     derived = derive(config, kind, model_path, budget)
     verl_config = compose_verl(derived, config.verl, template)
     return Prepared(
-        config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment, examples
+        config,
+        env_class,
+        kind,
+        model_path,
+        budget,
+        count is not None,
+        derived,
+        verl_config,
+        environment,
+        examples,
+        remarks,
     )
 
 
@@ -86,7 +98,15 @@ def _planned_device(config: Config) -> str:
     return runtime.device(config.hardware)
 
 
-def _counter(model_path: str, template: str, config: Config) -> CountTokens:
+def _read_template(model_path: str, text: str, config: Config) -> tuple[CountTokens, list[str]]:
+    """How tokens are counted, and remarks about the chat template."""
     from rmft_verl.bridge.sampling.chat import load_template, token_counter
+    from rmft_verl.bridge.sampling.whole import difference
 
-    return token_counter(load_template(model_path, template, config.model.chat_template))
+    template = load_template(model_path, text, config.model.chat_template)
+    remarks = []
+    if found := difference(template, config.rollout.history):
+        remarks.append(f"{found}; rmft-verl export writes a template that renders what was played")
+    if template.dated:
+        remarks.append("it prints the date: in all of a run that of its first start, or model.chat_template.today=...")
+    return token_counter(template), remarks

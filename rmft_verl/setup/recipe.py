@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import absolute, absolute_name
 from rmft_verl.setup.config_checks import check
 
 LAID = "recipe=mab_tiny+dpo"
@@ -127,6 +128,7 @@ def _merged(layers: Sequence[DictConfig]) -> Config:
             raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
     config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)
+    config.env_dirs, config.env.name = absolute(config.env_dirs), absolute_name(config.env.name)
     check(config)
     return config
 

@@ -24,6 +24,7 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     config, verl_config = prepared.config, prepared.verl_config
     loops = directory / "agent_loops.yaml"
     agent_loop_file(config, prepared.examples, loops)
+    OmegaConf.update(verl_config, "data.apply_chat_template_kwargs", config.model.chat_template, force_add=True)
     OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
     logging.getLogger("verl").setLevel(logging.ERROR)
     started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rmft_verl.config import CheckpointConfig, Config, RolloutConfig, SelectionConfig, UpdateConfig, WarmupConfig
-from rmft_verl.types import content_hash
+from rmft_verl.store.env_copy import changed
+from rmft_verl.types import RunError, content_hash
 
 PLAYER = "uniform"
 
@@ -37,7 +38,8 @@ def warmup_config(config: Config) -> Config:
         update=UpdateConfig(lr=warmup.lr, epochs=warmup.epochs, batch=warmup.batch),
         eval=dataclasses.replace(config.eval, every=1),
     )
-    found = content_hash(_changed(dataclasses.asdict(warm), dataclasses.asdict(Config())))
+    told = dataclasses.replace(warm, env_dirs=[])  # the files in them count, not where they lie: check_warmed
+    found = content_hash(_changed(dataclasses.asdict(told), dataclasses.asdict(Config())))
     return dataclasses.replace(
         warm,
         recipe=config.recipe,
@@ -55,6 +57,16 @@ def warmed(config: Config) -> Path:
     """The directory of the warmed model, whether it exists or not."""
     warm = warmup_config(config)
     return Path(warm.root).expanduser() / warm.name / "checkpoints" / "final"
+
+
+def check_warmed(config: Config) -> None:
+    """Raise ``RunError`` if the warmed model of ``config`` learned in another version of its environment."""
+    run = warmed(config).parents[1]
+    if names := changed(run, config):
+        raise RunError(
+            f"{run}: the base was warmed up with another {', '.join(names)}: remove it (rm -r {run}), or choose "
+            "another root=..."
+        )
 
 
 def _changed(config: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

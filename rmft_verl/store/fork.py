@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from rmft_verl.config import Config
-from rmft_verl.store import checkpoints
+from rmft_verl.store import checkpoints, env_copy
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.stored_config import differences, stored_config
 from rmft_verl.store.trajectory_file import kept_file
@@ -21,9 +21,10 @@ def forked(source: RunDir, config: Config) -> int:
 
     Raises ``RunError`` if there is no such iteration, none would follow it, or a key of ``KEPT`` differs.
     """
-    found = differences(stored_config(source.path), config)
+    found = differences(env_copy.same_place(source.path, stored_config(source.path), config), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
         raise RunError(f"fork={source.path}: {'; '.join(changed)}: a fork cannot change these; start a new run instead")
+    env_copy.check_source(source.path, config)
     complete = [n for n in checkpoints.steps(source.checkpoints) if n <= source.read_state().completed]
     if not complete:
         raise RunError(f"fork={source.path}: it has no complete iteration with a saved state; start a new run instead")

@@ -17,6 +17,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -171,6 +172,15 @@ class RunDir:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirError(f"{path} cannot be read ({error}): restore it or start a new run") from error
 
+    @property
+    def date(self) -> str:
+        """The day on which the run was started (2026-01-31); empty for a run of an earlier version."""
+        path = self.path / "environment.json"
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8")).get("date", ""))
+        except (OSError, ValueError, AttributeError) as error:
+            raise RunDirError(f"{path} cannot be read ({error}): restore it or start a new run") from error
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Lock this run against other processes. Raises ``RunDirError`` if a live process holds the lock."""
@@ -237,6 +247,7 @@ def describe_environment() -> dict[str, Any]:
     """What a run depends on besides its configuration: versions, the package's commit, machine, command line."""
     return {
         "command": sys.argv,
+        "date": time.strftime("%Y-%m-%d"),
         "commit": _commit(Path(__file__).resolve().parents[2]),
         "packages": installed_packages(),
         "python": platform.python_version(),

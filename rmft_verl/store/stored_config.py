@@ -9,6 +9,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rmft_verl.config import NUMERIC, Config
+from rmft_verl.env import absolute, absolute_name
+from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir, installed_packages
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
@@ -50,25 +52,28 @@ def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
     """``key=stored, now asked`` for every compared key that differs. A key newer than the run had its default."""
     now, default = (flat(OmegaConf.to_container(OmegaConf.structured(config))) for config in (asked, Config()))
     before = {**default, **stored}
+    before["env_dirs"], before["env.name"] = absolute(before["env_dirs"]), absolute_name(str(before["env.name"]))
     keys = [key for key in {**before, **now} if not {key, key.split(".")[0]} & set(NOT_COMPARED)]
     pairs = [(key, before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys]
     return [f"{key}={old}, now {new}" for key, old, new in pairs if old != new]
 
 
 def check_same(run: RunDir, asked: Config) -> None:
-    """Raise ``RunError`` with the difference if a run was started with another configuration.
+    """Raise ``RunError`` with the difference if a run was started with another configuration or environment.
 
     ``iterations`` may be larger than before: the run then continues after its last one. Other package versions only
     cause a warning.
     """
     stored = stored_config(run.path)
     longer = asked.iterations > stored.get("iterations", asked.iterations)
-    changed = differences(stored | ({"iterations": asked.iterations} if longer else {}), asked)
+    placed = env_copy.same_place(run.path, stored, asked)
+    changed = differences(placed | ({"iterations": asked.iterations} if longer else {}), asked)
     if changed:
         raise RunError(
             f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..."
             f" (with fork={run.path}, to begin from its last complete iteration)"
         )
+    env_copy.check_source(run.path, asked)
     before, now = run.read_packages(), installed_packages()
     moved = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
     if moved:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from rmft_verl.store.env_copy import FOLDER
 from rmft_verl.types import RunError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -87,8 +88,9 @@ def _disk_is_full(error: BaseException | None, run: Path) -> bool:
 
 
 def _used(run: Path) -> str:
-    """Sizes of the four largest parts of a run, the largest first."""
-    parts = [path for folder in (run, run / "checkpoints") for path in folder.iterdir() if path.name != "checkpoints"]
+    """Sizes of the four largest parts of a run, the largest first, without the source that it goes on with."""
+    inside = [path for folder in (run, run / "checkpoints") for path in folder.iterdir()]
+    parts = [path for path in inside if path.name not in ("checkpoints", FOLDER)]
     sizes = sorted(((_size(path), path.relative_to(run).as_posix()) for path in parts), reverse=True)
     return ", ".join(f"{name} {size / 1e6:,.0f} MB" for size, name in sizes[:4])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from rmft_verl.config import Config
+from rmft_verl.config import BALL, Config
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.seeds import HELD_OUT_SEED, held_out_scenarios
 from rmft_verl.eval.algorithms import evaluate_players, references
@@ -21,12 +21,14 @@ from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
+from rmft_verl.setup.models import chat_template, dated
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.start import start_backend
 from rmft_verl.setup.warmup import warmed, warmup_config
+from rmft_verl.store import env_copy
 from rmft_verl.store.fork import begin_from, forked
 from rmft_verl.store.record import logged_rows
-from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.stored_config import check_same
 from rmft_verl.store.tracking import FileTracker, Tracker, Trackers, check_installed, start_wandb
 from rmft_verl.store.trajectory_file import read_trajectories
@@ -62,8 +64,7 @@ def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunD
     A signal or an error in the block leaves a state to resume from, and the user is told how.
     """
     text = OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, resume="")))
-    fill = partial(begin_from, RunDir.open(config.fork), config) if config.fork else None
-    directory = found or RunDir.create(config.root, _name(config), text, fill)
+    directory = found or RunDir.create(config.root, _name(config), text, partial(_filled, config))
     with directory.held(), Signals() as signals, resumable(directory.path, signals):
         screen.console.print(f"run directory: {directory.path}")
         if found is None and config.fork:
@@ -75,6 +76,13 @@ def begun(config: Config, found: RunDir | None, screen: Screen) -> Iterator[RunD
             state = directory.read_state()
             screen.console.print(f"going on after phase {state.phase!r} of iteration {state.iteration}")
         yield directory
+
+
+def _filled(config: Config, new: RunDir) -> RunState:
+    """Put into a new run what it begins with; returns its state."""
+    if config.env.name != BALL:
+        env_copy.keep(new.path, config)
+    return begin_from(RunDir.open(config.fork), config, new) if config.fork else RunState(phase="start")
 
 
 def _name(config: Config) -> str:
@@ -95,7 +103,21 @@ def find_run(config: Config) -> RunDir | None:
         return None
     found = RunDir.open(path)
     check_same(found, config)
+    if config.model.chat_template_file:
+        _check_template(found, config)
     return found
+
+
+def _check_template(found: RunDir, config: Config) -> None:
+    """Raise ``RunError`` if the text of ``model.chat_template_file`` is not that of the run's start."""
+    if found.verl_config.is_file():
+        before = OmegaConf.load(found.verl_config).actor_rollout_ref.model.custom_chat_template
+        if before != chat_template(config):
+            raise RunError(
+                f"{found.path} was started with another text of model.chat_template_file="
+                f"{config.model.chat_template_file} (kept in {found.verl_config.name}): restore it, or choose another "
+                "name=..."
+            )
 
 
 def is_trained(directory: RunDir, config: Config) -> bool:
@@ -111,7 +133,9 @@ def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
     start = time.monotonic()
     backend = None
     try:
-        backend = start_backend(prepared, directory.path)
+        pinned = dated(env_copy.from_copy(directory.path, prepared.config), directory.date)
+        played = dataclasses.replace(prepared, config=pinned)
+        backend = start_backend(played, directory.path)
         write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
         screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
         Trainer(prepared.config, prepared.env_class, backend, directory, tracker, screen.watch).train(screen.iteration)
@@ -181,8 +205,8 @@ def report_run(path: Path) -> str:
     directory = RunDir.open(path)
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
     assert isinstance(config, Config)
-    env_class = load_env(config.env.name, config.env_dirs)
-    return _write_report(config, env_class, directory, held_out(directory)).text()
+    with env_copy.as_begun(directory.path, config.env.name, config.env_dirs) as env_class:
+        return _write_report(config, env_class, directory, held_out(directory)).text()
 
 
 def held_out(directory: RunDir) -> dict[str, list[Trajectory]]:

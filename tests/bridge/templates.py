@@ -5,9 +5,10 @@ The templates render as the published ones do for user and assistant messages; t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rmft_verl.setup.models import tiny_path
@@ -33,13 +34,24 @@ PHI35 = (
 )
 
 
-def byte_tokenizer(template: str, special: list[str], end: str) -> PreTrainedTokenizerFast:
+DATED = LLAMA3.replace(
+    "<|begin_of_text|>",
+    "<|begin_of_text|>{% if not date_string is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}\n",
+)
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1].lstrip('\n') "
+    "if m.role == 'assistant' else m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def byte_tokenizer(template: str, special: Sequence[str | AddedToken], end: str) -> PreTrainedTokenizerFast:
     """One token a byte, plus the family's special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
+    tokenizer.add_special_tokens(list(special))
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end, pad_token=end)
     wrapped.chat_template = template
     return wrapped
@@ -65,6 +77,24 @@ def phi35() -> tuple[Any, dict[str, Any]]:
     """A dialogue rendered whole ends with the end of sequence; a reply does not."""
     special = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"]
     return byte_tokenizer(PHI35, special, "<|endoftext|>"), {}
+
+
+def phi3() -> tuple[Any, dict[str, Any]]:
+    """Its special tokens swallow the white space behind them."""
+    special = [AddedToken(name, rstrip=True, special=True) for name in ("<|user|>", "<|assistant|>", "<|end|>")]
+    return byte_tokenizer(PHI35, ["<|endoftext|>", *special], "<|endoftext|>"), {}
+
+
+def dated() -> tuple[Any, dict[str, Any]]:
+    """Prints today's date in its first message, as Llama 3.2 does."""
+    special = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    return byte_tokenizer(DATED, special, "<|eot_id|>"), {}
+
+
+def thinking() -> tuple[Any, dict[str, Any]]:
+    """Qwen3 that thinks: its template leaves past thoughts out."""
+    special = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    return byte_tokenizer(THINKING, special, "<|im_end|>"), {}
 
 
 def shipped() -> tuple[Any, dict[str, Any]]:

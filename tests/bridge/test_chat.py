@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from templates import QWEN3
 from transformers import AutoTokenizer
 
 from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.config import ConfigError
 from rmft_verl.setup.models import tiny_path
+from rmft_verl.setup.plan import plan_lines
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Message
@@ -54,6 +56,16 @@ def test_verl_gets_the_template_word_for_word(base: Path, tmp_path: Path) -> Non
     assert prepared.verl_config.actor_rollout_ref.model.custom_chat_template == text
     with pytest.raises(ConfigError, match="no chat template"):
         prepare(load_config(given))
+
+
+def test_the_plan_says_what_a_chat_api_renders_otherwise(tmp_path: Path) -> None:
+    dated = "{% if strftime_now('%Y') %}{% endif %}" + QWEN3
+    (tmp_path / "qwen.jinja").write_text(dated)
+    given = ["recipe=mab_tiny", "dry_run=true", "hardware.device=cpu"]
+    told = [*given, f"model.chat_template_file={tmp_path / 'qwen.jinja'}", "model.chat_template.enable_thinking=false"]
+    lines = [line for line in plan_lines(prepare(load_config(told))) if "chat template:" in line]
+    assert len(lines) == 2 and "a dialogue with 2 past turns" in lines[0] and "it prints the date" in lines[1]
+    assert not [line for line in plan_lines(prepare(load_config(given))) if "chat template:" in line]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

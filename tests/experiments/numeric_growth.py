@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rmft_verl.env import load_env
 from rmft_verl.labs.numeric.growth import text, write_growth
 from rmft_verl.labs.numeric.run import reference_plays
 from rmft_verl.setup.recipe import reload_config
@@ -33,7 +34,8 @@ def main() -> None:
         config = reload_config(run.config, [])
     print({label: len(seeds) for label, seeds in sets.items()})
     scenarios = [play.scenario for play in next(iter(sets.values()))[0]]
-    references = {name: [plays] for name, plays in reference_plays(config, scenarios).items()}
+    beside = reference_plays(config, scenarios, load_env(config.env.name, config.env_dirs))
+    references = {name: [plays] for name, plays in beside.items()}
     print(text(write_growth(options.out, sets | references)))
 
 

@@ -318,7 +318,8 @@ def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Tra
     )
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
     assert numbers["remarks"] == [
-        "toy: the arms were measured on different scenarios, so their differences are not paired",
+        "toy: the arms were measured on different scenarios or versions of the environment, so their differences are "
+        "not paired",
         "intervals rest on 2 scenarios, fewer than 50: they are too narrow",
         "one seed only: the intervals of a, b know nothing of how much seeds differ",
         "unequal budgets: b sampled 111 tokens a run and a 100, more than 10% apart",

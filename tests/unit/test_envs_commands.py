@@ -74,7 +74,7 @@ def test_new_elsewhere_with_a_recipe(envs: Terminal) -> None:
     said = envs("new demo_env games/here --recipe")
     assert "envs check demo_env --env-dir games/here" in said and "recipe=demo_env dry_run=true" in said
     config = load_config(["recipe=demo_env"])
-    assert config.env_dirs == ["games/here"] and config.env.name == "demo_env"
+    assert config.env_dirs == [str(Path("games/here").absolute())] and config.env.name == "demo_env"
     assert load_env(config.env.name, config.env_dirs).name == "demo_env"
     assert "conforms" in envs("check demo_env --env-dir games/here")
 

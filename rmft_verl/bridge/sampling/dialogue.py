@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from rmft_verl.types import Message, Tokens
 
 REPLY = "rmft-reply-marker"
 """Placeholder for a reply, to find the text that the template puts after one."""
+
+TODAY = "today"
+"""Argument of a chat template: the date (2026-01-31) that it prints instead of the real one."""
 
 
 class ChatTemplate:
@@ -21,8 +25,11 @@ class ChatTemplate:
     """
 
     def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
+        """``kwargs``: arguments of the template; ``TODAY`` among them is the date for ``strftime_now``."""
         self._tokenizer = tokenizer
-        self._kwargs = dict(kwargs)
+        self.arguments = dict(kwargs)
+        self.dated = False
+        """Whether the template prints the date."""
         self._later: dict[str, list[int]] = {}
         specials = {str(token.content): index for index, token in tokenizer.added_tokens_decoder.items()}
         behind = self._behind_reply("x")
@@ -30,8 +37,8 @@ class ChatTemplate:
         if first not in behind:
             raise ValueError("the chat template ends a reply with no special token")
         self._end_text = behind[: behind.index(first) + len(first)]
-        self.end = specials[first]
-        """The token that ends a reply."""
+        self.end, self.end_text = specials[first], first
+        """The token that ends a reply, and its text."""
         self.control = frozenset(index for index, token in tokenizer.added_tokens_decoder.items() if token.special)
         """Special tokens, which stand for no words. Within a reply they would begin or end a turn."""
 
@@ -45,7 +52,7 @@ class ChatTemplate:
         ``ended``: the reply has sampled its end token, which is then not added. Equal messages are rendered once.
         """
         if message.content not in self._later:
-            self._later[message.content] = self._ids(self._behind_reply(message.content)[len(self._end_text) :])
+            self._later[message.content] = self._between(self._behind_reply(message.content))
         return ([] if ended else self._ids(self._end_text)) + self._later[message.content]
 
     def reply(self, text: str) -> list[int]:
@@ -56,15 +63,52 @@ class ChatTemplate:
         """The text of a part of a reply as an environment reads it, without special tokens."""
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
 
+    def words(self, token_ids: Sequence[int]) -> str:
+        """The text of any tokens, special ones included."""
+        return str(self._tokenizer.decode(token_ids))
+
+    def around(self, behind_reply: bool) -> tuple[str, str]:
+        """The texts before and after the first user message, or one behind a reply and its end, if a reply follows."""
+        whole = self._behind_reply(REPLY) if behind_reply else self._render([{"role": "user", "content": REPLY}])
+        before, _, after = (whole[len(self._end_text) :] if behind_reply else whole).partition(REPLY)
+        return before, after
+
+    def unanswered(self) -> str:
+        """The text after a last user message that no reply follows."""
+        return self._render([{"role": "user", "content": REPLY}], reply=False).partition(REPLY)[2]
+
+    def trims(self) -> bool:
+        """Whether spaces around a user message are left out."""
+        return f" {REPLY} " not in self._render([{"role": "user", "content": f" {REPLY} "}])
+
+    def source(self) -> str:
+        """The template itself, in Jinja."""
+        return str(self.arguments.get("chat_template") or self._tokenizer.get_chat_template())
+
+    def replaced(self, source: str, arguments: Mapping[str, Any]) -> ChatTemplate:
+        """Another template with its arguments for the same tokenizer."""
+        return ChatTemplate(self._tokenizer, {**arguments, "chat_template": source})
+
+    def _between(self, behind: str) -> list[int]:
+        """Ids of the text behind a reply without its end. Some end tokens swallow the space behind them (Phi-3), so the
+        text is tokenized with the end.
+        """
+        whole, end = self._ids(behind), self._ids(self._end_text)
+        return whole[len(end) :] if whole[: len(end)] == end else self._ids(behind[len(self._end_text) :])
+
     def _behind_reply(self, content: str) -> str:
         turns = [("user", "x"), ("assistant", REPLY), ("user", content)]
         return self._render([{"role": role, "content": text} for role, text in turns]).split(REPLY, 1)[1]
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, **self._kwargs
-        )
+    def _render(self, messages: list[dict[str, str]], reply: bool = True) -> str:
+        given = self.arguments | {"strftime_now": self._date}  # in place of that of transformers, which says today
+        rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply, **given)
         return str(rendered)
+
+    def _date(self, form: str) -> str:
+        self.dated = True
+        given = self.arguments.get(TODAY)
+        return (datetime.fromisoformat(str(given)) if given else datetime.now()).strftime(form)
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from rmft_verl.store.checkpoints import verify_final
 from rmft_verl.store.places import check_place
-from rmft_verl.store.run_dir import RunDir
+from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
 
 def export_run(run_path: Path, out: Path) -> Path:
     """Copy the final checkpoint of a run to ``out`` and return its path.
+
+    If the model's chat template renders past turns in another way than they were played, or prints the date, the copy
+    gets one that renders what was played.
 
     Raises ``RunError`` if the run has no final model, ``out`` exists or cannot be written, the model does not load, or
     its weights equal the base's (a merge without effect).
@@ -32,17 +38,52 @@ def export_run(run_path: Path, out: Path) -> Path:
         raise RunError(f"{run.path}: its base {base} is gone, and an export is compared with it: restore the base")
     if not moved(base, str(trained)):
         raise RunError(f"the model of {run.path} equals its base {base}: training changed nothing, nothing is exported")
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(trained)
+    template = _template(run, trained)
     try:
         shutil.copytree(trained, out)
+        if template:
+            _write_template(out, template)
     except BaseException as error:
         shutil.rmtree(out, ignore_errors=True)
         if isinstance(error, OSError):
             raise RunError(f"{out} cannot be written ({error.strerror or error}): name another place") from error
         raise
     return out.resolve()
+
+
+def _template(run: RunDir, trained: Path) -> str:
+    """The chat template to write in place of the model's own; empty if that renders dialogues as they were played.
+
+    A warning says what a reader of the model's own template would miss if none can be written.
+    """
+    from rmft_verl.bridge.sampling.chat import load_template
+    from rmft_verl.bridge.sampling.dialogue import TODAY
+    from rmft_verl.bridge.sampling.whole import difference, played_template
+
+    config = OmegaConf.load(run.config)
+    arguments: Any = OmegaConf.to_container(config.model.chat_template)
+    own = load_template(str(trained), "", {TODAY: run.date} | arguments)
+    history = str(config.rollout.history)
+    found = difference(own, history)
+    if not found and not own.dated:
+        return ""
+    try:
+        if config.rollout.get("examples", 0):
+            raise ValueError("the worked examples before a dialogue are rendered by the model's own template")
+        return played_template(own, history)
+    except ValueError as error:
+        warn(f"the exported chat template is the model's own: {found or 'it prints the date'}; no other fits: {error}")
+        return ""
+
+
+def _write_template(folder: Path, template: str) -> None:
+    """Make ``template`` the only chat template of the model in ``folder``."""
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file():
+        kept = json.loads(settings.read_text(encoding="utf-8"))
+        kept.pop("chat_template", None)
+        write_text(settings, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "chat_template.jinja", template)
 
 
 def moved(base: str, trained: str) -> bool:

@@ -151,12 +151,12 @@ def _check_say(env: Any, spec: GameSpec) -> None:
 
 
 def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
-    """Check that only external oracles depend on the reward seed, and that revealed vectors are the oracle's."""
+    """Check that only external oracles depend on the reward seed, and that they are the revealed vectors."""
     for session, truth in zip(sessions, truths, strict=True):
         if truth.kind != "external":
             unmoved = np.array_equal(truth.expected_T_A, truths[0].expected_T_A)
             require(unmoved, "reward_seed", "oracle() differs between two seeds")
-        if session.observations[0].spec.full_information:
+        elif session.observations[0].spec.full_information:
             for t, observation in enumerate(session.observations[1:]):
                 close = observation.feedback_A is not None and np.allclose(
                     observation.feedback_A, truth.expected_T_A[t]
@@ -165,14 +165,19 @@ def _check_truth(sessions: list[Session], truths: list[Oracle]) -> None:
 
 
 def _check_rewards(trajectories: list[tuple[Session, Oracle]]) -> None:
-    """Check that bandit rewards follow the oracle's means with slope 1."""
+    """Check that rewards follow the oracle's means with slope 1: those of a bandit, and those revealed by one that has
+    means.
+    """
     residuals, means = [], []
     for session, truth in trajectories:
         for t, (action, result) in enumerate(zip(session.actions, session.results, strict=True)):
+            mean_A = truth.expected_T_A[t]
             if isinstance(action, int):
-                mean_A = truth.expected_T_A[t]
                 residuals.append(result.reward - mean_A[action])
                 means.append(mean_A[action] - mean_A.mean())
+            elif truth.kind != "external" and result.observation is not None:
+                residuals += list(result.observation.feedback_A - mean_A)
+                means += list(mean_A - mean_A.mean())
     product = np.array(residuals) * np.array(means)
     spread, noise = float(np.square(means).sum()), float(np.sqrt(np.square(product).sum()))
     if spread > 0 and noise > 0:

@@ -40,7 +40,7 @@ def check_parser(env: Env, names: Sequence[str], story: str, full_information: b
     for text in hostile(names) if thorough else ():
         parsed(env, text, len(names), full_information)
     wanted = [corner(i, len(names)) if full_information else i for i in range(len(names))]
-    offered = shares(names) if full_information else choices(names, story)
+    offered = [*(shares(names) if full_information else ()), *choices(names, story)]
     found = ([parsed(env, text, len(names), full_information) for text in texts] for texts in offered)
     require(any(actions == wanted for actions in found), "parse_finds", f"not one of {', '.join(names)} was found")
     for text in long_replies(names) if thorough else ():

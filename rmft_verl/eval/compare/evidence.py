@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from omegaconf import OmegaConf
 
+from rmft_verl.env import is_path
 from rmft_verl.eval.compare.results import Outcome
+from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir, RunState, replacing, write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import write_kept, write_trajectories
@@ -41,8 +44,13 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     write_kept(small.trajectories("train", last), range(len(run.kept)))
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
     shutil.copyfile(run.path / "report" / "table.json", small.report / "table.json")
-    config = OmegaConf.load(run.path / "config.yaml")
+    config: Any = OmegaConf.load(run.path / "config.yaml")
     config.root = "runs"  # do not publish where the run was made
+    config.env_dirs = [Path(folder).name for folder in config.get("env_dirs", ())]
+    config.env.name = Path(config.env.name).name if is_path(config.env.name) else config.env.name
+    if (run.path / env_copy.FOLDER).is_dir():
+        shutil.rmtree(small.path / env_copy.FOLDER, ignore_errors=True)
+        shutil.copytree(run.path / env_copy.FOLDER, small.path / env_copy.FOLDER)
     write_text(small.config, OmegaConf.to_yaml(config))
     small.write_state(RunState(iteration=last, phase="save"))
 

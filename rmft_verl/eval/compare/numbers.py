@@ -95,11 +95,15 @@ Beyond = Mapping[str, Mapping[str, Elsewhere]]
 def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
     """One comparison for each environment that the arms were measured in.
 
-    Raises ``RunError`` if an environment cannot be loaded or the runs of one arm were measured on different scenarios.
+    Raises ``RunError`` if an environment cannot be loaded or the runs of one arm were measured on
+    different scenarios or by different sources of the environment.
     """
     for label, runs in arms.items():
         if len({run.measured_on for run in runs}) > 1:
-            raise RunError(f"arm {label}: its runs were measured on different scenarios: make each an arm of its own")
+            raise RunError(
+                f"arm {label}: its runs were measured on different scenarios or versions of the environment: make each "
+                "an arm of its own"
+            )
     references: dict[frozenset[str], Players] = {}
     for runs in arms.values():
         if runs[0].measured_on not in references:
@@ -224,7 +228,8 @@ def change(
 def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:
     """Caveats that a reader must know, one line each."""
     found = [
-        f"{one.environment}: the arms were measured on different scenarios, so their differences are not paired"
+        f"{one.environment}: the arms were measured on different scenarios or versions of the environment, so their "
+        "differences are not paired"
         for one in comparisons
         if not one.paired
     ]

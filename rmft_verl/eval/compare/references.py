@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rmft_verl.env import load_env
+from rmft_verl.env import Env
 from rmft_verl.env.seeds import HELD_OUT_SEED, episode_seeds
 from rmft_verl.eval.algorithms import play_requests, references
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.metrics import scored
+from rmft_verl.store.env_copy import as_begun
 from rmft_verl.types import RolloutRequest, Trajectory
 
 EPISODES = 3
@@ -15,7 +16,12 @@ EPISODES = 3
 
 def play_references(outcome: Outcome) -> dict[str, dict[str, list[Trajectory]]]:
     """Environment -> reference player -> its trajectories on the held-out scenarios of a run."""
-    env_class = load_env(outcome.config["env.name"], outcome.config.get("env_dirs", ()))
+    begun = as_begun(outcome.path, outcome.config["env.name"], outcome.config.get("env_dirs", ()))
+    with begun as env_class:
+        return _played(outcome, env_class)
+
+
+def _played(outcome: Outcome, env_class: type[Env]) -> dict[str, dict[str, list[Trajectory]]]:
     kinds = {trajectory.scenario.env: trajectory.oracle.kind for trajectory in scored(outcome.base)}
     found: dict[str, dict[str, list[Trajectory]]] = {}
     for environment, kind in sorted(kinds.items()):

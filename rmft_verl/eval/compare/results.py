@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rmft_verl.eval.compare.runs import Planned
+from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import stored_config
 from rmft_verl.store.tracking import read_metrics
@@ -46,6 +47,8 @@ class Outcome:
     kept: tuple[Trajectory, ...]
     """The kept trajectories of the last iteration."""
     rows: tuple[Row, ...]
+    source: str = ""
+    """Equal for runs whose environments have the same source."""
 
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -58,8 +61,8 @@ class Outcome:
 
     @cached_property
     def measured_on(self) -> frozenset[str]:
-        """Ids of the held-out scenarios; runs with equal ids can be paired."""
-        return frozenset(scenario.id for scenario in self.scenarios)
+        """Ids of the held-out scenarios and the environment's source; runs in which both are equal can be paired."""
+        return frozenset(scenario.id for scenario in self.scenarios) | ({self.source} if self.source else set())
 
     @property
     def start(self) -> str:
@@ -100,15 +103,17 @@ def read(run: Planned) -> Outcome:
         raise RunError(f"{run.path} holds no evaluation of a base and of a trained model: train it again")
     rollouts = opened.trajectories("train", trained[-1])
     played = read_trajectories(rollouts)
+    config = stored_config(run.path)
     return Outcome(
         label=run.arm.label,
         seed=run.seed,
         path=run.path,
-        config=stored_config(run.path),
+        config=config,
         base=tuple(read_trajectories(opened.trajectories("eval", evaluated[0]))),
         trained=tuple(read_trajectories(opened.trajectories("eval", evaluated[-1]))),
         kept=tuple(played[place] for place in read_kept(rollouts) or ()),
         rows=tuple(read_metrics(opened.metrics)),
+        source=env_copy.fingerprint(run.path, config),
     )
 
 

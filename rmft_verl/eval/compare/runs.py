@@ -13,6 +13,7 @@ from rmft_verl.env import load_env
 from rmft_verl.eval.compare.arms import Arm
 from rmft_verl.setup.env_checks import check_fit
 from rmft_verl.setup.recipe import load_config
+from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import differences, stored_config
 from rmft_verl.store.tracking import warn
@@ -79,7 +80,8 @@ def _runs_made(arm: Arm) -> list[Planned]:
 
 
 def _check_stored(run: Planned, config: Config, only_read: bool) -> None:
-    changed = differences(stored_config(run.path), config)
+    changed = differences(env_copy.same_place(run.path, stored_config(run.path), config), config)
+    changed += [f"another {name}" for name in env_copy.changed(run.path, config)]
     if not changed:
         return
     said = f"{run.path} was trained with {'; '.join(changed)}"

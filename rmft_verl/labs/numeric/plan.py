@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rmft_verl.algo.selection import count
-from rmft_verl.config import NUMERIC, Config, ConfigError
+from rmft_verl.config import BALL, NUMERIC, Config, ConfigError
 from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import held_out_scenarios
 from rmft_verl.labs.numeric.ball import make_games
@@ -13,9 +13,6 @@ from rmft_verl.setup.config_checks import samples_per_scenario
 from rmft_verl.types import Scenario
 
 MODELS = ("transformer", "softmax", "linear")
-BALL = "ball"
-"""``env.name`` of the games of the theorem, which are not an environment (``ball.BallGames``)."""
-
 SIMULATED = ("fol", "mab", "nsmab")
 """The environments whose games ``games.lay_out`` knows."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.config import Config, ConfigError
-from rmft_verl.env import load_env
+from rmft_verl.config import BALL, Config, ConfigError
+from rmft_verl.env import Env
 from rmft_verl.env.seeds import HELD_OUT_SEED
 from rmft_verl.eval.algorithms import evaluate_players, plays_all, references
 from rmft_verl.eval.report import write_report
-from rmft_verl.labs.numeric.plan import BALL, check_numeric, one_size, plan_lines
+from rmft_verl.labs.numeric.plan import check_numeric, one_size, plan_lines
 from rmft_verl.setup.console import Screen
 from rmft_verl.setup.recipe import reload_config
+from rmft_verl.store.env_copy import as_begun
 from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.train.run import begun, find_run, held_out, is_trained, start_trackers, untrained
@@ -95,7 +96,8 @@ def report(config: Config, directory: RunDir) -> str:
     from rmft_verl.labs.numeric.growth import text, write_growth
 
     rows, sets, name = logged_rows(directory), held_out(directory), NAMES[config.update.loss]
-    beside = reference_plays(config, [play.scenario for play in sets["base"]])
+    with as_begun(directory.path, config.env.name, config.env_dirs) as env_class:
+        beside = reference_plays(config, [play.scenario for play in sets["base"]], env_class)
     models = {name: [sets["trained"]]} if "trained" in sets else {}
     models |= {player: [plays] for player, plays in ({"base": sets["base"]} | beside).items()}
     growth = write_growth(directory.report, models)
@@ -118,7 +120,7 @@ def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:
     )
 
 
-def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list[Trajectory]]:
+def reference_plays(config: Config, scenarios: list[Scenario], env_class: type[Env]) -> dict[str, list[Trajectory]]:
     """The reference players' trajectories on the held-out scenarios, with the evaluation's draws."""
     import torch
 
@@ -129,7 +131,6 @@ def reference_plays(config: Config, scenarios: list[Scenario]) -> dict[str, list
     from rmft_verl.labs.numeric.trainer import play_held_out
 
     if config.env.name != "fol":
-        env_class = load_env(config.env.name, config.env_dirs)
         names = references(env_class, scenarios, [KINDS[config.env.name]])
         played = evaluate_players(env_class, names, scenarios, 1, HELD_OUT_SEED)
         if plays_all("exp3", env_class, scenarios):
