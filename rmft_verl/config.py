@@ -129,7 +129,7 @@ class UpdateConfig:
     start: str = "current"
     """Model that an iteration trains on the new trajectories: the ``current`` one, or the ``base`` again."""
     train_on: str = "reply"
-    """SFT: train on the whole ``reply``, or only on its last line with a word (``action``)."""
+    """SFT: train on the whole ``reply``, or only on the words that say its ``action`` (``env.answers.answer_span``)."""
     weighting: str = "token"
     """SFT: equal weight for every trained ``token``, or for every ``trajectory``."""
     beta: float = 0.1
