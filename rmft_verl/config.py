@@ -81,7 +81,8 @@ class RolloutConfig:
     history: str = "dialogue"
     """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
     on_invalid: str = "uniform"
-    """After a reply without an action: a ``uniform`` action, one more try (``reask``) or the episode's ``end``."""
+    """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
+    episode's ``end`` (docs/environments.md)."""
     structured: bool = False
     """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.algo.credit import CREDITS
-from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two, trained_tokens
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.types import Batch, Scored, Trajectory
 
@@ -124,14 +124,15 @@ def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
 
 
 def token_advantages(trajectory: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
-    """Advantages of each sample of a trajectory, shape (N,): that of turn t for tokens of reply t, 0 for all others.
+    """Advantages of each sample of a trajectory, shape (N,): that of round t for tokens of its reply, 0 for all others.
 
-    ``ValueError`` unless the trajectory has one reply per turn.
+    ``ValueError`` unless the trajectory has one reply per round, besides those that were asked again.
     """
-    spans = [(i, span) for i, tokens in enumerate(trajectory.tokens) for span in tokens.reply_spans]
+    samples = trained_tokens(trajectory)
+    spans = [(i, span) for i, tokens in enumerate(samples) for span in tokens.reply_spans]
     if len(spans) != len(advantage_T):
         raise ValueError(f"{len(spans)} sampled replies and {len(advantage_T)} turns: which is which?")
-    rows = [np.zeros(len(tokens.ids_N)) for tokens in trajectory.tokens]
+    rows = [np.zeros(len(tokens.ids_N)) for tokens in samples]
     for (i, (start, end)), advantage in zip(spans, advantage_T, strict=True):
         rows[i][start:end] = advantage
     return rows

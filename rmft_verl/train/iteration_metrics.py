@@ -69,6 +69,7 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
         "kept/share": len(kept) / len(scored),
+        "kept/repaired": float(np.mean([any(trajectory.asked_again) for trajectory in kept])),
     }
 
 

@@ -153,7 +153,8 @@ def check_tokens(
         ids, mask = [*ids, *reply], [*mask, *[1] * len(reply)]
         within = not template.control.isdisjoint(reply[:-1])
         assert not (turn.parsed and within)
-        assert not (trajectory.valid and (within or (len(reply) == 200 and reply[-1] != template.end)))
+        counts = trajectory.valid and turn.action is not None
+        assert not (counts and (within or (len(reply) == 200 and reply[-1] != template.end)))
     last = max((i for i, sampled in enumerate(mask) if sampled), default=-1)
     if last < 0:
         assert samples == ()
