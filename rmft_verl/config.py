@@ -141,6 +141,9 @@ class UpdateConfig:
     """DPO: minimum score difference of a pair, in units of uniform play's regret; closer pairs are left out."""
     credit: str = "score"
     """GRPO: how the turns of a trajectory are credited: a key of ``credit.CREDITS``."""
+    penalty: float = 0.0
+    """GRPO: every turn of a trajectory with an invalid reply is credited this much less than the worst valid one of its
+    scenario; 0 = such trajectories are left out."""
 
 
 @dataclass

@@ -251,7 +251,13 @@ class Trajectory:
     @property
     def valid(self) -> bool:
         """Completed, with every round's last reply parsed and not cut. Invalid trajectories are never imitated."""
-        return self.stop_reason is StopReason.COMPLETED and all(turn.parsed and not turn.cut for turn in self.rounds)
+        return self.stop_reason is StopReason.COMPLETED and not self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether a round's last reply named no action or was cut: the player's fault, unless the game broke."""
+        broken = self.stop_reason is StopReason.ERROR
+        return not broken and any(not turn.parsed or turn.cut for turn in self.rounds)
 
     @property
     def messages(self) -> list[Message]:
@@ -276,7 +282,8 @@ class Batch:
     """What one update trains on."""
 
     trajectories: Sequence[Trajectory]
-    """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate."""
+    """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate. Those with an invalid
+    reply follow if a method penalizes them."""
     kept: Sequence[int]
     """Positions, among the iteration's trajectories, of those that the update makes more likely."""
     credit: Sequence[np.ndarray] = ()

@@ -124,6 +124,12 @@ class Method(ABC):
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
         """Choose what the update trains on from the valid trajectories of an iteration."""
 
+    def batch(
+        self, scored: Sequence[Scored], failed: Sequence[Trajectory], config: Config, rng: np.random.Generator
+    ) -> Batch:
+        """``choose``; a method that penalizes invalid replies also takes ``failed``, the trajectories with one."""
+        return self.choose(scored, config, rng)
+
     def temperature(self, config: Config) -> float:
         """Temperature at which log-probabilities are computed."""
         return 1.0
