@@ -83,7 +83,8 @@ class RolloutConfig:
     history: str = "dialogue"
     """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
     on_invalid: str = "uniform"
-    """After a reply without an action: a ``uniform`` action, one more try (``reask``) or the episode's ``end``."""
+    """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
+    episode's ``end`` (docs/environments.md)."""
     structured: bool = False
     """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
@@ -131,7 +132,7 @@ class UpdateConfig:
     start: str = "current"
     """Model that an iteration trains on the new trajectories: the ``current`` one, or the ``base`` again."""
     train_on: str = "reply"
-    """SFT: train on the whole ``reply``, or only on its last line with a word (``action``)."""
+    """SFT: train on the whole ``reply``, or only on the words that say its ``action`` (``env.answers.answer_span``)."""
     weighting: str = "token"
     """SFT: equal weight for every trained ``token``, or for every ``trajectory``."""
     beta: float = 0.1
@@ -142,6 +143,9 @@ class UpdateConfig:
     """DPO: minimum score difference of a pair, in units of uniform play's regret; closer pairs are left out."""
     credit: str = "score"
     """GRPO: how the turns of a trajectory are credited: a key of ``credit.CREDITS``."""
+    penalty: float = 0.0
+    """GRPO: every turn of a trajectory with an invalid reply is credited this much less than the worst valid one of its
+    scenario; 0 = such trajectories are left out."""
 
 
 @dataclass

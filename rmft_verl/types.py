@@ -239,9 +239,25 @@ class Trajectory:
         return played + (None,) * (self.scenario.horizon - len(played))
 
     @property
+    def asked_again(self) -> tuple[bool, ...]:
+        """For each turn, whether its reply named no action and the player was asked again (``on_invalid=reask``)."""
+        return tuple(turn.action is None and n + 1 < len(self.turns) for n, turn in enumerate(self.turns))
+
+    @property
+    def rounds(self) -> tuple[Turn, ...]:
+        """The turns that count, one per round: without those that were asked again."""
+        return tuple(turn for turn, again in zip(self.turns, self.asked_again, strict=True) if not again)
+
+    @property
     def valid(self) -> bool:
-        """Completed, with every turn parsed and none cut. Only valid trajectories are trained on."""
-        return self.stop_reason is StopReason.COMPLETED and all(turn.parsed and not turn.cut for turn in self.turns)
+        """Completed, with every round's last reply parsed and not cut. Invalid trajectories are never imitated."""
+        return self.stop_reason is StopReason.COMPLETED and not self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether a round's last reply named no action or was cut: the player's fault, unless the game broke."""
+        broken = self.stop_reason is StopReason.ERROR
+        return not broken and any(not turn.parsed or turn.cut for turn in self.rounds)
 
     @property
     def messages(self) -> list[Message]:
@@ -266,7 +282,8 @@ class Batch:
     """What one update trains on."""
 
     trajectories: Sequence[Trajectory]
-    """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate."""
+    """Valid trajectories; in methods that compare pairs, chosen and rejected ones alternate. Those with an invalid
+    reply follow if a method penalizes them."""
     kept: Sequence[int]
     """Positions, among the iteration's trajectories, of those that the update makes more likely."""
     credit: Sequence[np.ndarray] = ()

@@ -25,12 +25,12 @@ def score(scored: Scored) -> np.ndarray:
     """
     trajectory = scored.trajectory
     uniform = uniform_regret(trajectory.oracle)
-    return np.full(len(trajectory.turns), -scored.score / uniform if uniform > TIE else -scored.score)
+    return np.full(len(trajectory.rounds), -scored.score / uniform if uniform > TIE else -scored.score)
 
 
 def reward(scored: Scored) -> np.ndarray:
     """Sum of the drawn rewards from this turn to the end, in reward units (OG of Chen et al. 2026). Shape (T,)."""
-    return _from_here_on([turn.reward or 0.0 for turn in scored.trajectory.turns])
+    return _from_here_on([turn.reward or 0.0 for turn in scored.trajectory.rounds])
 
 
 def strategic(scored: Scored) -> np.ndarray:
@@ -54,7 +54,7 @@ def ucb(scored: Scored) -> np.ndarray:
     n_arms = len(scored.trajectory.scenario.actions)
     counts_A, sums_A = np.zeros(n_arms), np.zeros(n_arms)
     agrees: list[float] = []
-    for turn in scored.trajectory.turns:
+    for turn in scored.trajectory.rounds:
         if not isinstance(turn.action, int) or turn.reward is None:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.algo.credit import CREDITS
-from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two
+from rmft_verl.algo.method import Column, Method, Rows, Samples, Terms, need_two, trained_tokens
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.types import Batch, Scored, Trajectory
 
@@ -24,7 +24,7 @@ class GRPO(Method):
     """Group-relative policy optimization (Shao et al. 2024), turn by turn."""
 
     needs_old = True
-    options = ("update.credit",)
+    options = ("update.credit", "update.penalty")
 
     def check(self, config: Config) -> None:
         need_two(config)
@@ -54,14 +54,21 @@ class GRPO(Method):
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
         """Every trajectory whose scenario has another valid one, with the credit of its turns."""
-        members = Counter(one.trajectory.scenario.id for one in scored)
+        return self.batch(scored, [], config, rng)
+
+    def batch(
+        self, scored: Sequence[Scored], failed: Sequence[Trajectory], config: Config, rng: np.random.Generator
+    ) -> Batch:
+        """``choose``, with the failed trajectories of a scenario below its valid ones if there is a penalty."""
+        fallen = failed if config.update.penalty else []
+        members = Counter(t.scenario.id for t in (*(one.trajectory for one in scored), *fallen))
         compared = [one for one in scored if members[one.trajectory.scenario.id] > 1]
-        credit = CREDITS[config.update.credit]
-        return Batch(
-            [one.trajectory for one in compared],
-            kept=[one.place for one in compared],
-            credit=[credit(one) for one in compared],
-        )
+        credit = [CREDITS[config.update.credit](one) for one in compared]
+        valid = [one.trajectory for one in compared]
+        worst = worst_credits(valid, credit)
+        fallen = [trajectory for trajectory in fallen if trajectory.scenario.id in worst]
+        below = [worst[t.scenario.id][: len(t.rounds)] - config.update.penalty for t in fallen]
+        return Batch([*valid, *fallen], kept=[one.place for one in compared], credit=[*credit, *below])
 
     def temperature(self, config: Config) -> float:
         """That of sampling, because the reinforced policy is the one that played."""
@@ -103,9 +110,19 @@ def _check_whole_distribution(config: Config) -> None:
             )
 
 
+def worst_credits(trajectories: Sequence[Trajectory], credit: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """For the id of each scenario the lowest credit of its trajectories at each turn, shape (T,)."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for trajectory, credit_T in zip(trajectories, credit, strict=True):
+        groups.setdefault(trajectory.scenario.id, []).append(credit_T)
+    return {scenario: np.min(credit_G_T, axis=0) for scenario, credit_G_T in groups.items()}
+
+
 def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
     """Advantage of each turn of each trajectory, shape (T,): its credit minus the mean credit of the same turn over the
     rollouts of its scenario, with ``by_std`` divided by their standard deviation (n - 1 in the denominator).
+
+    Undivided advantages keep the scale of the credits: for sums from a turn on, the last turns weigh least.
     """
     groups: dict[str, list[int]] = {}
     for i, trajectory in enumerate(batch.trajectories):
@@ -124,14 +141,15 @@ def turn_advantages(batch: Batch, by_std: bool) -> list[np.ndarray]:
 
 
 def token_advantages(trajectory: Trajectory, advantage_T: np.ndarray) -> list[np.ndarray]:
-    """Advantages of each sample of a trajectory, shape (N,): that of turn t for tokens of reply t, 0 for all others.
+    """Advantages of each sample of a trajectory, shape (N,): that of round t for tokens of its reply, 0 for all others.
 
-    ``ValueError`` unless the trajectory has one reply per turn.
+    ``ValueError`` unless the trajectory has one reply per round, besides those that were asked again.
     """
-    spans = [(i, span) for i, tokens in enumerate(trajectory.tokens) for span in tokens.reply_spans]
+    samples = trained_tokens(trajectory)
+    spans = [(i, span) for i, tokens in enumerate(samples) for span in tokens.reply_spans]
     if len(spans) != len(advantage_T):
         raise ValueError(f"{len(spans)} sampled replies and {len(advantage_T)} turns: which is which?")
-    rows = [np.zeros(len(tokens.ids_N)) for tokens in trajectory.tokens]
+    rows = [np.zeros(len(tokens.ids_N)) for tokens in samples]
     for (i, (start, end)), advantage in zip(spans, advantage_T, strict=True):
         rows[i][start:end] = advantage
     return rows

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import numpy as np
 
 from rmft_verl.algo.selection import count
 from rmft_verl.config import Config, ConfigError
-from rmft_verl.types import Batch, Scored, Tokens
+from rmft_verl.types import Batch, Scored, Tokens, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +39,9 @@ class Samples:
     @classmethod
     def of(cls, batch: Batch) -> Samples:
         """Every sample of every trajectory, in order."""
-        places = [(i, n) for i, trajectory in enumerate(batch.trajectories) for n in range(len(trajectory.tokens))]
-        tokens = [batch.trajectories[i].tokens[n] for i, n in places]
-        return cls(tokens, [i for i, _ in places], [n for _, n in places], batch)
+        tokens = [trained_tokens(trajectory) for trajectory in batch.trajectories]
+        places = [(i, n) for i, samples in enumerate(tokens) for n in range(len(samples))]
+        return cls([tokens[i][n] for i, n in places], [i for i, _ in places], [n for _, n in places], batch)
 
     def take(self, order: Sequence[int]) -> Samples:
         """The samples at the positions ``order``."""
@@ -51,6 +51,22 @@ class Samples:
             nth=[self.nth[i] for i in order],
             batch=self.batch,
         )
+
+
+def trained_tokens(trajectory: Trajectory) -> tuple[Tokens, ...]:
+    """The samples of a trajectory. A reply that was asked again is context there, as the environment's words are: its
+    mask is 0.
+    """
+    if not any(trajectory.asked_again):
+        return trajectory.tokens
+    again = iter(trajectory.asked_again)
+    samples: list[Tokens] = []
+    for tokens in trajectory.tokens:
+        mask_N = tokens.mask_N.copy()
+        for start, end in tokens.reply_spans:
+            mask_N[start:end] *= not next(again)
+        samples.append(replace(tokens, mask_N=mask_N))
+    return tuple(samples)
 
 
 @dataclass(frozen=True)
@@ -107,6 +123,12 @@ class Method(ABC):
     @abstractmethod
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
         """Choose what the update trains on from the valid trajectories of an iteration."""
+
+    def batch(
+        self, scored: Sequence[Scored], failed: Sequence[Trajectory], config: Config, rng: np.random.Generator
+    ) -> Batch:
+        """``choose``; a method that penalizes invalid replies also takes ``failed``, the trajectories with one."""
+        return self.choose(scored, config, rng)
 
     def temperature(self, config: Config) -> float:
         """Temperature at which log-probabilities are computed."""

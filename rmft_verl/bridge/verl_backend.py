@@ -46,6 +46,7 @@ from rmft_verl.bridge.training.losses import loss
 from rmft_verl.bridge.training.receipt import Receipt
 from rmft_verl.bridge.verl_config import AGENT
 from rmft_verl.config import Config
+from rmft_verl.env import load_env
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
 
 PROBE = 8
@@ -179,7 +180,9 @@ class VerlBackend:
         columns = method.columns(samples, config, self._verl)
         old = self._logprobs(tokens, temperature) if method.needs_old else None
         if config.update.train_on == "action":
-            tokens = [action_only(each, self._template) for each in tokens]
+            env_class = load_env(config.env.name, config.env_dirs)
+            games = [env_class(samples.batch.trajectories[i].scenario, 0) for i in samples.trajectory]
+            tokens = [action_only(each, self._template, env.parse) for each, env in zip(tokens, games, strict=True)]
         entropy = bool(actor.calculate_entropy or actor.entropy_coeff)
         return training_batch(config, tokens, columns, old, temperature, entropy)
 

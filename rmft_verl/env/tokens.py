@@ -11,6 +11,7 @@ import numpy as np
 
 from rmft_verl.env import Env, make_generator
 from rmft_verl.env.history import told
+from rmft_verl.env.play import CLARIFY
 from rmft_verl.types import Message, Observation
 
 CountTokens = Callable[[Sequence[Message], bool], int]
@@ -31,10 +32,19 @@ class Budget:
     reply_tokens: int
     replies: int
     """Replies in one dialogue: one per round, or 1 if every round has its own prompt."""
+    question_tokens: int = 0
+    """The question that follows an invalid reply (``rollout.on_invalid=reask``); 0 = it is never asked."""
 
     @property
     def total(self) -> int:
+        """If no reply has to be asked again."""
         return self.prompt_tokens + self.observation_tokens + self.replies * self.reply_tokens
+
+    @property
+    def most(self) -> int:
+        """If every reply has to be asked again."""
+        again = self.question_tokens + self.reply_tokens if self.question_tokens else 0
+        return self.total + self.replies * again
 
 
 def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
@@ -49,6 +59,7 @@ def measure_budget(
     count: CountTokens,
     history: str = "dialogue",
     examples: Sequence[Message] = (),
+    on_invalid: str = "uniform",
 ) -> Budget:
     """Play scenarios of each option set with uniform actions and count what the player would read."""
     prompt = observations = horizon = 0
@@ -71,4 +82,5 @@ def measure_budget(
                 observation = result.observation
             observations, horizon = max(observations, later), max(horizon, scenario.horizon)
     replies = horizon if history == "dialogue" else 1
-    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens, replies)
+    question = count([CLARIFY], False) if on_invalid == "reask" else 0
+    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens, replies, question)

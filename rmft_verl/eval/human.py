@@ -15,7 +15,7 @@ from rmft_verl.env.play import play, play_now
 from rmft_verl.env.regret import regret_curve
 from rmft_verl.eval.algorithms import references
 from rmft_verl.players import make_player
-from rmft_verl.types import Observation, Oracle, Reply, Scenario, StopReason, Trajectory
+from rmft_verl.types import GameSpec, Observation, Oracle, Reply, Scenario, StopReason, Trajectory
 
 PREFIXES = ("", "Action: ", "Policy: ")
 """Prefixes to try on a line, in this order: a person need not type the whole format."""
@@ -50,7 +50,15 @@ class Person:
                     return Reply(text=prefix + line, action=action)
             if line.strip().lower() in QUIT:
                 return Reply(exhausted=True)
-            print("Invalid: no action found in this reply. Answer as you were told, or type quit.")
+            print(f"Invalid: no action found in this reply. Answer {self._form(observation.spec)}, or type quit.")
+
+    def _form(self, spec: GameSpec) -> str:
+        """What an answer looks like, in the environment's own words if it can say one."""
+        even = (1.0 / spec.n_actions,) * spec.n_actions
+        try:
+            return f"in this form: {self._env.say(even if spec.full_information else 0)}"  # type: ignore[attr-defined]
+        except AttributeError:  # it has no ``say``
+            return "as you were told"
 
 
 def play_by_hand(env_class: type[Env], scenario: Scenario, *, reward_seed: int, policy_seed: int) -> None:

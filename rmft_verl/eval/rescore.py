@@ -44,7 +44,8 @@ class Rule:
         """The scores and the positions of the kept trajectories, with the trainer's random draws of this iteration."""
         rng = np.random.default_rng([SELECTION, self.config.seed, iteration])
         scored = self.scorer(played, rng)
-        return scored, METHODS[self.config.update.loss].choose(scored, self.config, rng).kept
+        failed = [trajectory for trajectory in played if trajectory.failed]
+        return scored, METHODS[self.config.update.loss].batch(scored, failed, self.config, rng).kept
 
 
 @dataclass(frozen=True)

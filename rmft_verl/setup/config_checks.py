@@ -219,6 +219,7 @@ _LOWEST: dict[str, float] = {
     "update.beta": 0.0,
     "update.sft_term": 0.0,
     "update.margin": 0.0,
+    "update.penalty": 0.0,
     "update.weight_decay": 0.0,
     "update.warmup": 0,
     "model.lora.rank": 0,

@@ -32,13 +32,14 @@ def plan_lines(prepared: Prepared) -> list[str]:
     kept = rollout.scenarios * samples_per_scenario(config)
     samples = kept * budget.horizon // budget.replies
     kind = "dialogues" if samples == kept else f"plays with up to {samples} prompts"
+    sampled = played * budget.horizon * budget.reply_tokens * (2 if budget.question_tokens else 1)
     how = "counted with the model's tokenizer" if prepared.counted else "estimated at 3 characters a token"
     on = "CPU" if prepared.kind == "cpu" else f"{hardware.nodes} x {hardware.gpus_per_node} GPUs"
     lines = [
         f"plan of recipe {config.recipe or '(none)'}: {config.model.path} on {config.env.name}, {on}",
         "",
         f"iteration: {rollout.scenarios} scenarios x {rollout.rollouts} rollouts = {played} dialogues of up to "
-        f"{budget.horizon} rounds; at most {played * budget.horizon * budget.reply_tokens:,} sampled tokens"
+        f"{budget.horizon} rounds; at most {sampled:,} sampled tokens"
         + (f", from the second on about {rollout.tokens:,}" if rollout.tokens else ""),
         f"update: {config.update.loss}, {METHODS[config.update.loss].plan(config)} = {kept} {kind}, "
         f"{config.update.epochs} epochs of {max(1, round(samples / config.update.batch))} optimizer steps",
@@ -50,6 +51,11 @@ def plan_lines(prepared: Prepared) -> list[str]:
         f"{budget.reply_tokens} tokens = {budget.total}",
         f"  spare: {config.model.context - budget.total} tokens",
     ]
+    if budget.most > config.model.context:
+        lines.append(
+            f"  if every reply is asked again: {budget.most}; a dialogue that outgrows the context ends there and is "
+            "not trained on"
+        )
     if config.model.chat_template.get("enable_thinking"):
         lines.append(
             f"  thinking is on: a thought and its answer must end within rollout.reply_tokens={rollout.reply_tokens}, "

@@ -69,7 +69,13 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     rollout = config.rollout
     examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
     budget = measure_budget(
-        env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history, examples
+        env_class,
+        option_sets,
+        rollout.reply_tokens,
+        count or estimate_tokens,
+        rollout.history,
+        examples,
+        rollout.on_invalid,
     )
     check_budget(budget, config)
     derived = derive(config, kind, model_path, budget)

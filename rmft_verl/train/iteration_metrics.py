@@ -69,12 +69,17 @@ def kept_metrics(kept: Sequence[Trajectory], places: Sequence[int], scored: Sequ
         "kept/suffix_failure": metrics.suffix_failure_frequency(kept),
         "kept/min_fraction": metrics.scaled_min_fraction(kept),
         "kept/share": len(kept) / len(scored),
+        "kept/repaired": float(np.mean([any(trajectory.asked_again) for trajectory in kept])),
     }
 
 
 def credit_metrics(batch: Batch) -> dict[str, float]:
-    """The mean credit over all turns that the update reinforces; empty if there is none."""
-    return {"rollout/credit": float(np.concatenate(batch.credit).mean())} if len(batch.credit) else {}
+    """The mean credit over the turns of valid trajectories and the number of penalized ones; empty without credit."""
+    valid = [credit for one, credit in zip(batch.trajectories, batch.credit, strict=False) if not one.failed]
+    if not valid:
+        return {}
+    penalized = len(batch.credit) - len(valid)
+    return {"rollout/credit": float(np.concatenate(valid).mean()), "rollout/penalized": float(penalized)}
 
 
 def particle_metrics(effective: Sequence[float]) -> dict[str, float]:

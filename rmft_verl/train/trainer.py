@@ -112,7 +112,7 @@ class Trainer(Loop):
         rng = np.random.default_rng([SELECTION, self._config.seed, n])
         with self._phase("score"):
             scored = self._score(played, rng)
-        batch = self._method.choose(scored, self._config, rng)
+        batch = self._method.batch(scored, [each for each in played if each.failed], self._config, rng)
         kept = [played[i] for i in batch.kept]
         self._record.keep(n, batch.kept)
         if not kept:

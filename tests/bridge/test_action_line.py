@@ -1,7 +1,8 @@
-"""``update.train_on=action``: the mask holds the tokens within the last line of each reply and its end token."""
+"""``update.train_on=action``: the mask holds the words that say each reply's action, and its end token."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,19 @@ import pytest
 from templates import FAMILIES, gemma2, qwen3, shipped, template_end
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate, Dialogue
-from rmft_verl.bridge.training.action_line import action_only
+from rmft_verl.bridge.training.action_line import Parse, action_only
+from rmft_verl.env import load_env
 from rmft_verl.types import Message, Tokens
 
 
-def marked(template: ChatTemplate, ids: list[int]) -> list[int]:
+def nothing(text: str) -> None:
+    """A parser that reads no action: what is left is the last line with a word."""
+
+
+def marked(template: ChatTemplate, ids: list[int], parse: Parse = nothing) -> list[int]:
     """Those of a reply's ids that are trained on."""
     tokens = Tokens(np.array([3, 4, *ids]), np.array([0, 0] + [1] * len(ids), dtype=np.int8), 2)
-    mask = action_only(tokens, template).mask_N
+    mask = action_only(tokens, template, parse).mask_N
     assert not mask[:2].any()
     return [token for token, mark in zip(ids, mask[2:], strict=True) if mark]
 
@@ -80,6 +86,41 @@ def test_special_tokens_inside_a_reply_are_no_words_of_it() -> None:
     assert marked(template, [*line, *tokenizer.encode("\n"), think, template.end]) == [*line, template.end]
 
 
+MAB = [
+    ("Blue failed.\nAction: red\nI chose it because blue failed twice.", "Action: red"),  # a remark below the answer
+    ("Action: red. It pays more than blue.", "Action: red."),  # and behind it
+    ("So my Action: red because blue failed", " Action: red"),  # the blank belongs to the word where words are tokens
+    ("```\nAction: red\n```\nHope this helps!", "Action: red"),
+    ("**Action:**\n**red**\n\nGood luck", "**Action:**\n**red**"),
+    ("Action: blue\nThe reason for this action: red fails.", "Action: blue"),
+    ("Action: blue?\nAction: red", "Action: red"),
+    ("<think>Action: blue</think>\nAction: red\n<think>done\nAction: red\n", "Action: red"),  # a thought is no answer
+    ("Well 😀.\nAction: red 😀\nÉ", "Action: red"),
+    ("I do not know", "I do not know"),
+]
+FOL = [
+    ("Even.\nPolicy: red 0.50, blue 0.5\nIt is safe.", "Policy: red 0.50, blue 0.5"),
+    ("Policy:\n- red: 30%\n- blue: 70%\n\nIt leads.", "Policy:\n- red: 30%\n- blue: 70%"),
+    ("Policy: [0.7, 0.3] because red pays", "Policy: [0.7, 0.3]"),
+]
+
+
+def parser(name: str) -> Parse:
+    generator = load_env(name).Generator
+    scenario = generator(**({"arms": [2]} if name == "mab" else {"actions": [2]})).draw(np.random.default_rng(0))
+    env = load_env(name)(dataclasses.replace(scenario, actions=("red", "blue")), 0)
+    return env.parse
+
+
+@pytest.mark.parametrize(("name", "reply", "line"), [("mab", *c) for c in MAB] + [("fol", *c) for c in FOL])
+def test_the_words_that_the_environment_reads(name: str, reply: str, line: str) -> None:
+    tokenizer, kwargs = gemma2()
+    template, parse = ChatTemplate(tokenizer, kwargs), parser(name)
+    found = marked(template, template.reply(reply), parse)
+    assert found == [*tokenizer.encode(line, add_special_tokens=False), template.end]
+    assert parse(tokenizer.decode(found, skip_special_tokens=True)) == parse(reply)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_reply_of_a_dialogue(family: Any) -> None:
     tokenizer, kwargs = family()
@@ -89,7 +130,7 @@ def test_every_reply_of_a_dialogue(family: Any) -> None:
         dialogue.observe([Message("user", f"Round {number}.\nAction: which?")])
         dialogue.reply(template.reply(f"Number {number}.\n\nAction: x{number}"))
     tokens = dialogue.tokens()
-    changed = action_only(tokens, template)
+    changed = action_only(tokens, template, nothing)
     assert changed.ids_N is tokens.ids_N and not (changed.mask_N > tokens.mask_N).any()
     spans = changed.reply_spans
     texts = [tokenizer.decode(tokens.ids_N[start:end], skip_special_tokens=True).strip() for start, end in spans]

@@ -70,7 +70,7 @@ def test_alone_the_reply_is_a_line_whose_choices_are_sampled(family: Any) -> Non
     assert [len(prompt) for prompt, _ in sampler.asked] == [tokens.prompt_length + n for n in branches]
     assert len({params["seed"] for _, params in sampler.asked}) == len(branches)
     assert tokens.reply_spans == [(tokens.prompt_length, len(tokens.ids_N))]
-    assert np.array_equal(action_only(tokens, template).sampled_N, tokens.sampled_N)
+    assert np.array_equal(action_only(tokens, template, reads).sampled_N, tokens.sampled_N)
     assert plain_batch([tokens], 1.0)["loss_mask"].values().tolist() == tokens.sampled_N.astype(int).tolist()
 
 

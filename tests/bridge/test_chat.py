@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from templates import QWEN3
 from transformers import AutoTokenizer
 
-from rmft_verl.bridge.sampling.chat import load_template
+from rmft_verl.bridge.sampling.chat import end_tokens, load_template
+from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.config import ConfigError
 from rmft_verl.setup.models import tiny_path
 from rmft_verl.setup.plan import plan_lines
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.types import Message
+from rmft_verl.types import Message, Observation
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
@@ -71,3 +76,28 @@ def test_the_plan_says_what_a_chat_api_renders_otherwise(tmp_path: Path) -> None
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.chat_template_file=.*cannot be read"):
         prepare(load_config(["recipe=mab_tiny", "dry_run=true", f"model.chat_template_file={tmp_path / 'none'}"]))
+
+
+def test_a_reply_that_ends_at_its_cap_in_another_end_token_is_whole(tmp_path: Path) -> None:
+    """vLLM also stops at the ends that generation_config.json lists; any other last token at the cap is a cut."""
+    directory = shutil.copytree(tiny_path("mab"), tmp_path / "model")
+    said = json.loads((directory / "generation_config.json").read_text())
+    (directory / "generation_config.json").write_text(json.dumps(said | {"eos_token_id": [said["eos_token_id"], 7]}))
+    template = load_template(str(directory), "", {})
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    ends = end_tokens(tokenizer)
+    assert ends == {said["eos_token_id"], tokenizer.eos_token_id, 7}
+
+    class Client:
+        def __init__(self, last: int) -> None:
+            self.last = last
+
+        async def generate(self, **request: Any) -> Any:
+            return SimpleNamespace(token_ids=[9, 9, self.last])
+
+    for last, cut in ((7, False), (template.end, False), (9, True)):
+        player = ModelPlayer(Client(last), tokenizer, template, {}, 0, (500, 3), ends=ends)
+        observation = Observation((Message("user", "Which?"),), None, 0)  # type: ignore[arg-type]
+        assert asyncio.run(player.act(observation)).cut is cut
+    (directory / "generation_config.json").unlink()
+    assert end_tokens(AutoTokenizer.from_pretrained(directory)) == {tokenizer.eos_token_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,13 @@ from cpu_engine import (
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_policy_loss_fn
 from verl.utils import tensordict_utils as tu
 
+from rmft_verl.algo import METHODS
 from rmft_verl.algo.grpo import token_advantages, turn_advantages
+from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.training.batches import training_batch
 from rmft_verl.bridge.training.losses import loss
+from rmft_verl.bridge.verl_config import check_raw, compose_verl
+from rmft_verl.config import Config
 from rmft_verl.types import Batch, Oracle, Scenario, StopReason, Tokens, Trajectory
 
 GRPO = configured(loss="grpo")
@@ -52,6 +57,21 @@ def test_plays_of_a_scenario_are_compared_turn_by_turn() -> None:
         np.testing.assert_allclose(row, numbers, atol=1e-5)
     by_mean = turn_advantages(plays, by_std=False)
     np.testing.assert_allclose(np.concatenate(by_mean), [-1, -2, -2, 0, -2, 2, 1, 4], atol=1e-12)
+
+
+def test_undivided_advantages_are_on_the_scale_of_the_return() -> None:
+    """Written out: sums 4, 0 at turn 0 and 1, 0 at turn 1. Divided by 4 / sqrt(2) and 1 / sqrt(2) both turns weigh the
+    same; undivided the first weighs four times as much. verl's own key says which."""
+    plays = credited(("a", [4, 1]), ("a", [0, 0]))
+    np.testing.assert_allclose(turn_advantages(plays, True), np.array([[1, 1], [-1, -1]]) / 2**0.5, atol=1e-5)
+    np.testing.assert_allclose(turn_advantages(plays, False), [[2, 0.5], [-2, -0.5]])
+    raw = {"algorithm": {"norm_adv_by_std_in_grpo": False}}
+    check_raw(Config(verl=raw))
+    verl = compose_verl({}, raw)
+    one = Tokens(np.arange(4), np.array([0, 1, 0, 1], dtype=np.int8), 1)
+    made = Batch([dataclasses.replace(each, tokens=(one,)) for each in plays.trajectories], plays.kept, plays.credit)
+    rows = METHODS["grpo"].columns(Samples.of(made), GRPO, verl)["advantages"]
+    assert [row.tolist() for row in rows] == [[0, 2, 0, 0.5], [0, -2, 0, -0.5]]
 
 
 @pytest.mark.parametrize("by_std", [True, False])

@@ -23,7 +23,7 @@ from templates import FAMILIES
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
-from rmft_verl.bridge.training.action_line import action_only
+from rmft_verl.bridge.training.action_line import Parse, action_only
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.check.replies import NUMBERS, ODD
 from rmft_verl.env.play import CLARIFY, ON_INVALID, play, play_now
@@ -139,7 +139,9 @@ def check_game(env_class: type[Env], trajectory: Trajectory) -> None:
     assert np.array_equal(again.oracle().expected_T_A, trajectory.oracle.expected_T_A)
 
 
-def check_tokens(trajectory: Trajectory, samples: Sequence[Tokens], said: Any, template: ChatTemplate) -> None:
+def check_tokens(
+    trajectory: Trajectory, samples: Sequence[Tokens], said: Any, template: ChatTemplate, parse: Parse
+) -> None:
     """The transcript is what the template makes of the environment's words, and between them what was sampled."""
     ids: list[int] = []
     mask: list[int] = []
@@ -151,14 +153,15 @@ def check_tokens(trajectory: Trajectory, samples: Sequence[Tokens], said: Any, t
         ids, mask = [*ids, *reply], [*mask, *[1] * len(reply)]
         within = not template.control.isdisjoint(reply[:-1])
         assert not (turn.parsed and within)
-        assert not (trajectory.valid and (within or (len(reply) == 200 and reply[-1] != template.end)))
+        counts = trajectory.valid and turn.action is not None
+        assert not (counts and (within or (len(reply) == 200 and reply[-1] != template.end)))
     last = max((i for i, sampled in enumerate(mask) if sampled), default=-1)
     if last < 0:
         assert samples == ()
         return
     (tokens,) = samples
     assert tokens.ids_N.tolist() == ids[: last + 1] and tokens.mask_N.tolist() == mask[: last + 1]
-    narrowed = action_only(tokens, template)
+    narrowed = action_only(tokens, template, parse)
     assert np.all(narrowed.mask_N <= tokens.mask_N)
     assert sum(end - start for start, end in tokens.reply_spans) == sum(mask)
 
@@ -179,7 +182,7 @@ def test_no_reply_forges_a_reward_a_turn_or_a_mask(name: str, build: Any, tmp_pa
             trajectory, samples, said = played(env_class, scenario, family, rng)
             assert trajectory.stop_reason in (StopReason.COMPLETED, StopReason.INVALID), trajectory.error
             check_game(env_class, trajectory)
-            check_tokens(trajectory, samples, said, family.template)
+            check_tokens(trajectory, samples, said, family.template, env_class(scenario, 0).parse)
             seen.update(
                 plays=1, valid=trajectory.valid, replies=len(said), parsed=sum(turn.parsed for turn in trajectory.turns)
             )

@@ -18,6 +18,7 @@ from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.bridge.verl_config import compose_verl, derive
 from rmft_verl.config import Config, ConfigError
+from rmft_verl.env import load_env
 from rmft_verl.env.tokens import Budget
 from rmft_verl.setup.models import tiny_path
 from rmft_verl.setup.recipe import load_config
@@ -73,11 +74,20 @@ def test_sft_weighs_the_plays_alike_whatever_was_drawn() -> None:
 
 def test_sft_on_the_action_keeps_ids_and_narrows_the_mask() -> None:
     backend = Backend(configured(train_on="action"))
-    words = backend._template.reply("So.\nAction: amber")
+    scenario = load_env("mab").Generator(contexts="basic").draw(np.random.default_rng(0))
+    said = (
+        "So.",
+        f"Action: {scenario.actions[0]}",
+        "So it is.",
+    )  # the names are the scenario's: the game must be built
+    words = backend._template.reply("\n".join(said))
     tokens = Tokens(np.array([1, 2, *words]), np.array([0, 0] + [1] * len(words), dtype=np.int8), 2)
-    batch = backend.batch(kept([tokens]), [0])
+    played = Batch([dataclasses.replace(play([tokens]), scenario=scenario)], [0])
+    batch = backend.batch(played, [0])
     assert ids(batch) == [tokens.ids_N.tolist()]
-    assert 0 < int(batch["loss_mask"].values().sum()) < len(words)
+    trained = [token for token, mark in zip(tokens.ids_N, batch["loss_mask"].values(), strict=True) if mark]
+    assert backend._template.text(trained).strip() == scenario.actions[0]  # its tokenizer has "\nAction:" as one token
+    assert trained[-1] == backend._template.end
     assert batch["sampled_mask"].values().tolist() == batch["loss_mask"].values().tolist()
 
 

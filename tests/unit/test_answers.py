@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rmft_verl.env import load_env
-from rmft_verl.env.answers import MOST, every_answer, grid
+from rmft_verl.env.answers import MOST, answer_span, every_answer, grid
 
 
 @pytest.mark.parametrize(("n_actions", "points"), [(2, 101), (3, 231), (4, 286), (5, 126), (20, 210), (2000, 2000)])
@@ -35,3 +35,20 @@ def test_the_game_reads_every_answer_as_what_was_said(name: str, seed: int) -> N
             assert isinstance(action, tuple) and np.allclose(action, point, atol=1e-9)
     else:
         assert read == list(range(spec.n_actions))
+
+
+@pytest.mark.parametrize("name", ["mab", "nsmab", "fol"])
+def test_the_words_that_say_an_action(name: str) -> None:
+    """Every answer of a game is found whole, whatever is said around it."""
+    env_class = load_env(name)
+    env = env_class(env_class.Generator().draw(np.random.default_rng(0)), 0)
+    spec = env.reset().spec
+    for line in every_answer(env, spec)[:20]:
+        for before, after in (
+            ("", ""),
+            ("It seems so.\n", ""),
+            ("", "\nI hope it pays."),
+            ("So:\n```\n", "\n```\nDone"),
+        ):
+            text = before + line + after
+            assert answer_span(text, env.parse) == (len(before), len(before) + len(line)), text

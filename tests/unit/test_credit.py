@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
@@ -42,6 +44,14 @@ def test_ucb_credits_agreement_turn_by_turn() -> None:
     play = toy_trajectory(MEANS, (0, 1, 2, 1, 0, 0), rewards=[1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     assert credit("ucb", play).tolist() == [1.0, 1.0, 1.0, 0.0, 1.0, 1.0]
     assert credit("ucb", toy_trajectory(MEANS, (0, 0), rewards=[1.0, 1.0])).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", CREDITS)
+def test_a_reply_that_was_asked_again_has_no_credit(name: str) -> None:
+    play = toy_trajectory(MEANS, (1, 0, 2), rewards=[1.0, 0.0, 0.5])
+    failed = dataclasses.replace(play.turns[1], action=None, reward=None, parsed=False)
+    repaired = dataclasses.replace(play, turns=(*play.turns[:1], failed, *play.turns[1:]))
+    assert repaired.valid and credit(name, repaired).tolist() == credit(name, play).tolist()
 
 
 @pytest.mark.parametrize("first", [0, 1])

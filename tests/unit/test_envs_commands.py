@@ -227,7 +227,8 @@ def test_play_a_whole_game_from_a_pipe(envs: Terminal) -> None:
     names = re.findall(r"these spots: (.*?)\. Every", story)[0].split(", ")
     typed = f"{names[0]}\nmaybe\nAction: {names[1]}\nI think so.\nAction: zzz\n" + f"{names[0].upper()}\n" * 8
     said = envs(f"play demo_env --seed {BANDIT_SEED}", typed)
-    assert said.count("Invalid: no action found") == 3
+    hint = f"Invalid: no action found in this reply. Answer in this form: Action: {names[0]}, or type quit."
+    assert said.count(hint) == said.count("Invalid") == 3
     assert "Rounds played: 10. Last reward" in said and "you stopped" not in said
     mean = means(said)
     best, average = max(mean.values()), float(np.mean(list(mean.values())))
@@ -265,10 +266,10 @@ def test_play_full_information(envs: Terminal) -> None:
     story = envs("play demo_env --seed 1 --option horizon=2")
     names = re.findall(r"these crops: (.*?)\. A year", story)[0].split(", ")
     said = envs(
-        "play demo_env --seed 1 --option horizon=2", f"{names[0]} 1.0\nPolicy: {names[1]} 0.5, {names[2]} 0.5\n"
+        "play demo_env --seed 1 --option horizon=2", f"{names[0]} 1.0\nall\nPolicy: {names[1]} 0.5, {names[2]} 0.5\n"
     )
     assert "Rounds played: 2." in said and "Reward averaged over all rounds" in said
-    assert "Invalid" not in said
+    assert said.count("Invalid") == said.count(f"Answer in this form: Policy: {names[0]} 0.") == 1
     row(said, "you")
     row(said, "hedge")
 

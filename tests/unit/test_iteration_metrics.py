@@ -39,6 +39,15 @@ def test_where_nothing_is_at_stake_there_is_no_normalized_regret() -> None:
     assert held_out_metrics(plays, {})["heldout/regret"] == 0.0
 
 
+def test_the_share_of_kept_plays_that_were_repaired() -> None:
+    plain = toy_trajectory([0.0, 1.0], [0, 1])
+    failed = dataclasses.replace(plain.turns[0], action=None, reward=None, parsed=False)
+    played = [plain, dataclasses.replace(plain, turns=(failed, *plain.turns)), plain, plain]
+    scored = [Scored(play, 0.0, place) for place, play in enumerate(played)]
+    assert kept_metrics(played, [0, 1, 2, 3], scored)["kept/repaired"] == 0.25
+    assert kept_metrics([plain], [0], scored)["kept/repaired"] == 0.0
+
+
 def test_an_environment_of_a_mix_that_failed_has_no_regret_and_the_others_do() -> None:
     played = [toy_trajectory([0.0, 1.0], [0, 1]), elsewhere(broken(), "other")]
     row = held_out_metrics(played, {})

@@ -9,11 +9,12 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.algo import METHODS
+from rmft_verl.algo.grpo import turn_advantages
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.config import Config, ConfigError, RolloutConfig, SelectionConfig, UpdateConfig
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.train.iteration_metrics import credit_metrics
-from rmft_verl.types import Batch, Scored, Trajectory
+from rmft_verl.types import Batch, Scored, StopReason, Trajectory
 
 PLAYS = [toy_trajectory((0.0, 1.0), actions) for actions in ((1, 1), (0, 1), (0, 0), (1, 1))]
 
@@ -45,6 +46,35 @@ def test_grpo_takes_every_valid_play_with_its_credit() -> None:
     assert [credit_T.tolist() for credit_T in found.credit] == [[0, 0], [-1, -1], [-2, -2], [0, 0]]  # uniform costs 1
 
 
+def penalized(plays: list[Trajectory], penalty: float) -> Batch:
+    config = Config(rollout=RolloutConfig(rollouts=4), update=UpdateConfig(loss="grpo", penalty=penalty))
+    rng = np.random.default_rng(0)
+    return METHODS["grpo"].batch(Scorer("regret", None)(plays, rng), [p for p in plays if p.failed], config, rng)
+
+
+def test_grpo_puts_an_invalid_play_below_the_worst_valid_one() -> None:
+    """Written out: credits 0, -1, -2 and 0; the worst is -2, and 0.5 below it is -2.5."""
+    means, invalid = (0.0, 1.0), StopReason.INVALID
+    ended = toy_trajectory(means, (1,), horizon=2, stop=invalid, parsed=False)
+    cut, full = toy_trajectory(means, (1, 1), cut=True), toy_trajectory(means, (1,), horizon=2, stop=StopReason.LENGTH)
+    broken = toy_trajectory(means, (1,), horizon=2, stop=StopReason.ERROR, parsed=False)
+    found = penalized([ended, *PLAYS, full, cut, broken], 0.5)
+    assert list(found.kept) == [1, 2, 3, 4] and list(found.trajectories) == [*PLAYS, ended, cut]
+    assert [credit_T.tolist() for credit_T in found.credit[4:]] == [[-2.5], [-2.5, -2.5]]
+    assert credit_metrics(found) == {"rollout/credit": -0.75, "rollout/penalized": 2}
+    last = [float(advantage_T[-1]) for advantage_T in turn_advantages(found, by_std=False)]
+    means_T = (-8 / 6, -5.5 / 5)  # the play that ended early is compared at its one turn
+    assert last == pytest.approx([1.1, 0.1, -0.9, 1.1, -2.5 - means_T[0], -2.5 - means_T[1]])
+
+
+def test_grpo_compares_one_valid_play_with_an_invalid_one_and_needs_a_valid_one() -> None:
+    invalid = toy_trajectory((0.0, 1.0), (1, 1), parsed=False)
+    assert list(penalized([invalid, PLAYS[1]], 1).kept) == [1]
+    assert [c.tolist() for c in penalized([invalid, PLAYS[1]], 1).credit] == [[-1, -1], [-2, -2]]
+    assert penalized([invalid, PLAYS[1]], 0).trajectories == []
+    assert penalized([invalid, invalid], 1).trajectories == []
+
+
 def test_grpo_accepts_the_keys_that_leave_the_distribution_whole() -> None:
     raw = "verl.actor_rollout_ref.rollout"
     load_config(["recipe=mab_qwen3", "update.loss=grpo", "rollout.top_p=1", f"{raw}.top_k=-1", f"{raw}.top_p=1.0"])
@@ -67,7 +97,7 @@ def test_grpo_reinforces_by_the_score_of_the_selection() -> None:
 def test_the_credit_of_an_iteration_is_the_mean_over_turns() -> None:
     played = [toy_trajectory((0.0, 1.0), (1, 1, 0)), toy_trajectory((0.0, 1.0), (0,))]
     credit = [np.array([1, 1, 0]), np.array([0])]
-    assert credit_metrics(Batch(played, [0, 1], credit)) == {"rollout/credit": 0.5}
+    assert credit_metrics(Batch(played, [0, 1], credit)) == {"rollout/credit": 0.5, "rollout/penalized": 0}
     assert credit_metrics(Batch(played, [0, 1])) == {}
 
 

@@ -62,7 +62,8 @@ def test_reask_asks_once_more_without_playing_a_round() -> None:
     assert played.turns[0].reward is None
     assert played.turns[1].messages == (CLARIFY,)
     assert played.actions_T == (1, 0, 1)
-    assert played.stop_reason is StopReason.COMPLETED and not played.valid
+    assert played.asked_again == (True, False, False, False) and played.rounds == played.turns[1:]
+    assert played.stop_reason is StopReason.COMPLETED and played.valid
 
 
 def test_reask_falls_back_to_uniform_after_the_second_try() -> None:
@@ -70,12 +71,13 @@ def test_reask_falls_back_to_uniform_after_the_second_try() -> None:
     assert [turn.parsed for turn in played.turns] == [False, False, True, True]
     assert played.turns[0].action is None and played.turns[1].action in (0, 1)
     assert len([turn for turn in played.turns if turn.action is not None]) == 3
+    assert not played.valid
 
 
 def test_end_stops_at_the_unparsable_reply() -> None:
     played = run("1", "help", "1", on_invalid="end")
     assert played.stop_reason is StopReason.INVALID and not played.valid
-    assert [turn.action for turn in played.turns] == [1, None]
+    assert [turn.action for turn in played.turns] == [1, None] and played.rounds == played.turns
     assert played.actions_T == (1, None, None)
     assert score(played).regret == pytest.approx(0 + 0.5 + 0.5)
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from rmft_verl.config import ConfigError
+from rmft_verl.env import load_env
+from rmft_verl.env.tokens import Budget, measure_budget
 from rmft_verl.main import main
 from rmft_verl.setup.recipe import find_recipes, load_config
 
@@ -34,6 +36,24 @@ def test_a_recipe_passes_its_dry_run(name: str, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.verl
+@pytest.mark.verl
+def test_the_plan_counts_replies_that_are_asked_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every round may take a second reply and the question before it: 10 x (question + reply) more."""
+    arguments = ["recipe=mab_qwen3", "env.options.horizon=[10]", "env.eval_options={}", "dry_run=true"]
+
+    def budget(rule: str, history: str = "dialogue") -> Budget:
+        sets = [{"horizon": [10]}]
+        return measure_budget(load_env("mab"), sets, 100, lambda messages, opening: 7, history, (), rule)
+
+    assert budget("reask").most - budget("reask").total == 10 * (7 + 100)
+    assert budget("reask", "transcript").most - budget("reask", "transcript").total == 7 + 100
+    assert budget("end").most == budget("end").total == budget("reask").total
+    assert main([*arguments, "rollout.on_invalid=reask", "rollout.reply_tokens=256", "model.context=4096"]) == 0
+    assert re.search(r"if every reply is asked again: \d+; a dialogue that outgrows", capsys.readouterr().out)
+    assert main([*arguments, "rollout.reply_tokens=256", "model.context=4096"]) == 0
+    assert "asked again" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("game", ["fol", "nsmab", "mixed"])
 def test_long_pairs_fit_as_the_header_of_dpo_says(game: str, capsys: pytest.CaptureFixture[str]) -> None:
     header = RECIPES["dpo"].read_text(encoding="utf-8")

@@ -53,6 +53,9 @@ def test_actions_are_padded_with_none_and_skip_turns_without_one():
         ([turn(0), turn(1), turn(1)], StopReason.COMPLETED, True),
         ([turn(0), turn(1, parsed=False), turn(1)], StopReason.COMPLETED, False),
         ([turn(0), turn(1, cut=True), turn(1)], StopReason.COMPLETED, False),
+        ([turn(None, parsed=False, cut=True), turn(0), turn(1), turn(1)], StopReason.COMPLETED, True),  # repaired
+        ([turn(None, parsed=False), turn(0, parsed=False), turn(1), turn(1)], StopReason.COMPLETED, False),
+        ([turn(0), turn(None, parsed=False)], StopReason.INVALID, False),
         ([turn(0)], StopReason.LENGTH, False),
         ([turn(0)], StopReason.ERROR, False),
     ],

@@ -16,6 +16,7 @@ from vllm.sampling_params import RequestOutputKind
 from rmft_verl.bridge.cluster import faults
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.answer_line import AnswerLine
+from rmft_verl.bridge.sampling.chat import end_tokens
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.env import Env, load_env
@@ -129,7 +130,8 @@ class RMFTAgentLoop(AgentLoopBase):
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
         client = WatchedClient(self.server_manager)
         line = self._answer_line(scenario, template) if self._structured else None
-        player = ModelPlayer(client, self.tokenizer, template, params, request.policy_seed, limits, line)
+        ends = end_tokens(self.tokenizer)
+        player = ModelPlayer(client, self.tokenizer, template, params, request.policy_seed, limits, line, ends)
         env = told(self._env_class(scenario, request.reward_seed), scenario, self._history, self._examples)
         trajectory = await play(
             env,

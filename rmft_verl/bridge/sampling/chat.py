@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.config import ConfigError
@@ -41,3 +42,14 @@ def token_counter(template: ChatTemplate) -> CountTokens:
         return len(template.opening(messages)) if opening else len(template.later(messages[0], ended=True))
 
     return count
+
+
+@lru_cache(maxsize=1)
+def end_tokens(tokenizer: Any) -> frozenset[int]:
+    """The tokens at which vLLM ends a reply by itself: the tokenizer's end and those of ``generation_config.json``."""
+    try:
+        listed = GenerationConfig.from_pretrained(tokenizer.name_or_path).eos_token_id
+    except OSError:  # the model has no such file
+        listed = None
+    found = listed if isinstance(listed, list) else [listed]
+    return frozenset(token for token in (tokenizer.eos_token_id, *found) if token is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +26,10 @@ class ModelPlayer:
         seed: int,
         limits: tuple[int, int],
         line: AnswerLine | None = None,
+        ends: Collection[int] = (),
     ) -> None:
         """``limits``: most tokens of a dialogue and of a reply. ``line``: the allowed last lines of a reply; None = any
-        line may be sampled.
+        line may be sampled. ``ends``: tokens at which the sampler stops, besides the template's own.
         """
         self._client = client
         self._tokenizer = tokenizer
@@ -35,6 +37,7 @@ class ModelPlayer:
         self._seed = seed
         self._context, self._reply_tokens = limits
         self._line = line
+        self._ends = {template.end, *ends}
         self.session = uuid4().hex
         self._replies = 0
         self.template = template
@@ -95,7 +98,7 @@ class ModelPlayer:
 
     def _read(self, ids: list[int], room: int) -> Reply:
         """The ``Reply`` of the sampled tokens ``ids``, at most ``room`` of them."""
-        ended = len(ids) < room or ids[-1] == self.template.end  # else the reply ran into its cap
+        ended = len(ids) < room or ids[-1] in self._ends  # else the reply ran into its cap
         control = not self.template.control.isdisjoint(ids[:-1])
         return Reply(text=self._tokenizer.decode(ids, skip_special_tokens=not control), cut=not ended, control=control)
 
