@@ -166,6 +166,8 @@ class HardwareConfig:
     """Keep the trainer's parameters and optimizer state in CPU memory while it does not train."""
     tokens_per_gpu: int = 16384
     """Maximum tokens of one forward pass of the trainer (dynamic batching)."""
+    gpu_gib: float = 0.0
+    """Memory of a GPU in GiB, which the plan is held against; 0 = of this machine's GPU, or 80 without one."""
     gpu_memory: float = 0.6
     """Share of a GPU's memory for the sampler's weights and cache."""
     max_num_seqs: int = 256
@@ -233,3 +235,12 @@ class Config:
         for part in key.split("."):
             found = found.get(part, found.get(f"+{part}")) if isinstance(found, Mapping) else None
         return found
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted keys, in order."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        leaves |= dotted(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return leaves

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rmft_verl.bridge.training.tensors import bucket_megabytes
-from rmft_verl.config import Config, ConfigError, HardwareConfig
+from rmft_verl.config import Config, ConfigError, HardwareConfig, dotted
 from rmft_verl.env.tokens import Budget
 from rmft_verl.types import Message
 
@@ -158,17 +158,9 @@ def check_raw(config: Config) -> None:
         compose_verl(derive(planned, "cpu", "(no model)", Budget(1, 1, 1, 1, 1)), config.verl)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _flatten(tree: Mapping[str, Any]) -> list[str]:
     """Hydra override strings. A ``+`` anywhere in a key moves to the front, as Hydra needs it."""
-    overrides: list[str] = []
-    for key, value in tree.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
-            overrides += _flatten(value, path)
-        else:
-            plus = "+" if "+" in path else ""
-            overrides.append(f"{plus}{path.replace('+', '')}={_hydra(value)}")
-    return overrides
+    return [f"{'+' * ('+' in key)}{key.replace('+', '')}={_hydra(value)}" for key, value in dotted(tree).items()]
 
 
 def _hydra(value: Any) -> str:

@@ -13,7 +13,7 @@ from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
 from rmft_verl.setup.examples import worked_examples
-from rmft_verl.setup.models import base_model, chat_template, check_hub
+from rmft_verl.setup.models import base_model, chat_template, check_files, check_hub
 from rmft_verl.types import Message
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     runtime.installed()
     check_raw(config)
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
-    if not Path(model_path).is_dir() and not (config.dry_run and model_path in SHAPES):  # a plan of ours needs no hub
+    if Path(model_path).is_dir():
+        check_files(model_path)
+    elif not (config.dry_run and model_path in SHAPES):  # a plan of ours needs no hub
         check_hub(model_path)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl

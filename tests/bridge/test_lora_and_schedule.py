@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 from verl.utils.torch_functional import get_cosine_schedule_with_warmup
 
-from rmft_verl.bridge.shapes import Shape, memory_gib
+from rmft_verl.bridge.shapes import Shape
 from rmft_verl.bridge.verl_config import derive
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import ConfigError
 from rmft_verl.config import LoraConfig as OurLora
 from rmft_verl.env.tokens import Budget
 from rmft_verl.setup.models import tiny_path
@@ -60,20 +60,6 @@ def test_the_plan_counts_what_peft_adds(modules: Any) -> None:
     shape = Shape.from_hf(json.loads((tiny_path("mab") / "config.json").read_text()))
     assert shape.adapters(OurLora(rank=3, target_modules=modules)) == trained
     assert shape.adapters(OurLora()) == 0
-
-
-def test_the_memory_of_adapters() -> None:
-    """Written out: 4 bytes a parameter held; gradients and both moments of the trained ones alone."""
-    shape = Shape(1000 * 2**20, 64, 2, 2, 16, 100, {"q_proj": 2**20})
-    full = memory_gib(shape, Config())
-    config = Config()
-    config.model.lora.rank = 8
-    parts = memory_gib(shape, config)
-    adapters = 2 * 8 * 2**20 / 2**30
-    assert full["trainer gradients (fp32)"] == pytest.approx(4000 / 1024)
-    assert parts["trainer parameters (fp32)"] == pytest.approx(4000 / 1024 + 4 * adapters)
-    assert parts["trainer gradients (fp32)"] == pytest.approx(4 * adapters)
-    assert parts["trainer Adam moments (fp32)"] == pytest.approx(8 * adapters)
 
 
 def test_verl_is_told() -> None:

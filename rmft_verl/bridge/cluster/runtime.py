@@ -78,6 +78,16 @@ def gpus() -> list[str]:
     return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
 
 
+def gpu_gib() -> float:
+    """GiB of this machine's smallest GPU; 0 without one."""
+    if not gpus():
+        return 0.0
+    import torch
+
+    count = torch.cuda.device_count()
+    return float(min(torch.cuda.get_device_properties(index).total_memory for index in range(count)) / 2**30)
+
+
 KERNELS = "128"
 """Entries of torch's two caches of compiled matrix products on a CPU. Every number of tokens adds one of 0.6 MiB: with
 torch's 1024 entries memory grows for tens of iterations."""

@@ -18,9 +18,17 @@ REMEDY = "name a Jinja template that fits the model in model.chat_template_file"
 def load_template(model_path: str, text: str, arguments: Mapping[str, Any]) -> ChatTemplate:
     """The chat template ``text``, or the model's own if ``text`` is empty, with its keyword ``arguments``.
 
-    Raises ``ConfigError`` if there is no template, or if it cannot render a dialogue of user and assistant.
+    Raises ``ConfigError`` if there is no tokenizer or no template, or if it cannot render a dialogue of user and
+    assistant.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_path)
+    except Exception as error:  # whatever the readers of its files raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"model.path={model_path}: its tokenizer does not load ({reason}); copy tokenizer.json and "
+            "tokenizer_config.json of the model there"
+        ) from error
     if text:
         tokenizer.chat_template = text
     if tokenizer.chat_template is None:
