@@ -179,12 +179,13 @@ class HardwareConfig:
 @dataclass
 class CheckpointConfig:
     every: int = 1
-    """Iterations between saved states of the trainer (16 bytes per trained parameter each). An interrupted run resumes
+    """Iterations between saved states of the trainer (12 bytes per trained parameter each). An interrupted run resumes
     from the last one and repeats the updates since."""
     keep: int = 2
     """Number of most recent states that stay on disk."""
     best: bool = False
-    """Also keep the state with the lowest held-out regret so far."""
+    """Also keep the state with the lowest held-out regret so far. Every state then holds the weights as a Hugging Face
+    directory too."""
 
 
 @dataclass

@@ -32,6 +32,11 @@ ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 this on CPUs under its short name, since it cannot pin threads then; a run pins none.
 """
 
+STATE, WEIGHTS = ["model", "optimizer", "extra"], ["hf_model"]
+"""verl's names of what a checkpoint may hold: all that training goes on from (extra: schedule and generators), and the
+weights as a Hugging Face directory.
+"""
+
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
@@ -40,7 +45,6 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
     hardware, rollout, update = config.hardware, config.rollout, config.update
     on_cpu = kind == "cpu"
     actor, sampler = ACTOR, SAMPLER
-    state = ["model", "optimizer", "extra"]  # extra: the schedule and the generators
     derived: dict[str, Any] = {
         "trainer.device": kind,
         "trainer.nnodes": hardware.nodes,
@@ -54,8 +58,8 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
-        f"{actor}.checkpoint.save_contents": state if config.model.lora.rank else ["hf_model", *state],
-        f"{actor}.checkpoint.load_contents": state,
+        f"{actor}.checkpoint.save_contents": STATE,
+        f"{actor}.checkpoint.load_contents": STATE,
         f"{actor}.use_dynamic_bsz": True,
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,

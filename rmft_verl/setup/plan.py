@@ -65,6 +65,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
             "or the reply counts as invalid"
         )
     lines += _rollout_lines(config)
+    lines += prepared.added
     if config.warmup.scenarios:
         lines.append(_warmup_line(config))
     lines.append("")
@@ -130,8 +131,8 @@ def _adapters(shape: Shape, config: Config) -> str:
 
 
 def _disk_line(parameters: int, config: Config) -> str:
-    """Disk space of checkpoints: weights, Adam's two moments and a Hugging Face copy, all in float32."""
-    gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
+    """Disk space of checkpoints: weights and Adam's moments, with checkpoint.best a Hugging Face copy, in float32."""
+    gib, kept = (16 if config.checkpoint.best else 12) * parameters / 2**30, config.checkpoint.keep
     most = kept + 1 + config.checkpoint.best
     return (
         f"disk: {gib:.3g} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "

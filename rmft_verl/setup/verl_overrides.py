@@ -26,6 +26,7 @@ OURS = {
     "actor_rollout_ref.rollout.multi_turn": "the environment's rounds are the turns",
     "actor_rollout_ref.actor.ppo_epochs": "use update.epochs",
     "actor_rollout_ref.actor.ppo_mini_batch_size": "use update.batch",
+    "actor_rollout_ref.actor.checkpoint": "what is saved follows from checkpoint.best and model.lora.rank",
     "actor_rollout_ref.actor.optim.lr_warmup_steps_ratio": "use update.warmup",
     "actor_rollout_ref.ref": "no reference model is loaded",
 }

@@ -67,7 +67,6 @@ def test_verl_is_told() -> None:
     keys = derive(load_config(arguments), "cpu", str(tiny_path("mab")), BUDGET)
     assert keys["actor_rollout_ref.model.lora_rank"] == 8 and keys["actor_rollout_ref.model.lora.merge"] is True
     assert list(keys["actor_rollout_ref.model.target_modules"]) == ["q_proj", "v_proj"]
-    assert "hf_model" not in keys["actor_rollout_ref.actor.checkpoint.save_contents"]
     assert not any("lora" in key for key in derive(load_config(arguments[:1]), "cpu", str(tiny_path("mab")), BUDGET))
 
 

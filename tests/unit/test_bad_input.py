@@ -132,7 +132,7 @@ def test_the_plan_of_the_gpu_recipe_needs_neither_gpu_nor_weights(
     for part in (
         "1 x 8 GPUs",
         "8.19 B parameters",
-        "122 GiB a checkpoint",
+        "91.5 GiB a checkpoint",
         "512 dialogues",
         "spare",
         "fits: ",

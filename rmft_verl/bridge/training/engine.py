@@ -14,6 +14,7 @@ import torch
 from tensordict import TensorDict
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
+from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
 from verl.utils.torch_functional import logprobs_from_logits
@@ -136,6 +137,12 @@ class DialogueWorker(ActorRolloutRefWorker):
 
     It must not be called ``Worker``: verl looks for its own base class by that name.
     """
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_as(self, local_path: str, contents: list[str]) -> None:
+        """verl's ``save_checkpoint`` of the named contents alone: a state needs no gathered copy of the model."""
+        self.actor.engine.checkpoint_manager.checkpoint_save_contents = contents
+        self.save_checkpoint(local_path)
 
     @property
     def rollout(self) -> Any:
