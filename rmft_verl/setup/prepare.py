@@ -39,6 +39,8 @@ class Prepared:
     """Variables that every process of the run needs; already set in this one."""
     examples: Sequence[Message] = ()
     """Messages before the first message of every dialogue."""
+    added: Sequence[str] = ()
+    """What the model's own files add to a dialogue, in words; unknown without a directory."""
 
 
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
@@ -65,17 +67,16 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
         check_hub(model_path)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
-    count = _counter(model_path, template, config) if Path(model_path).is_dir() else None
+    chat = _chat(model_path, template, config) if Path(model_path).is_dir() else None
     rollout = config.rollout
     examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
-    budget = measure_budget(
-        env_class, option_sets, rollout.reply_tokens, count or estimate_tokens, rollout.history, examples
-    )
+    count, added = chat or (estimate_tokens, [])
+    budget = measure_budget(env_class, option_sets, rollout.reply_tokens, count, rollout.history, examples)
     check_budget(budget, config)
     derived = derive(config, kind, model_path, budget)
     verl_config = compose_verl(derived, config.verl, template)
     return Prepared(
-        config, env_class, kind, model_path, budget, count is not None, derived, verl_config, environment, examples
+        config, env_class, kind, model_path, budget, bool(chat), derived, verl_config, environment, examples, added
     )
 
 
@@ -88,7 +89,9 @@ def _planned_device(config: Config) -> str:
     return runtime.device(config.hardware)
 
 
-def _counter(model_path: str, template: str, config: Config) -> CountTokens:
-    from rmft_verl.bridge.sampling.chat import load_template, token_counter
+def _chat(model_path: str, text: str, config: Config) -> tuple[CountTokens, list[str]]:
+    """The counter of tokens, and what the model's own files add to a dialogue."""
+    from rmft_verl.bridge.sampling.chat import load_template, sampling_lines, token_counter
 
-    return token_counter(load_template(model_path, template, config.model.chat_template))
+    template = load_template(model_path, text, config.model.chat_template)
+    return token_counter(template), sampling_lines(model_path, template)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -49,3 +51,30 @@ def token_counter(template: ChatTemplate) -> CountTokens:
         return len(template.opening(messages)) if opening else len(template.later(messages[0], ended=True))
 
     return count
+
+
+DRAWS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size")
+"""What a generation_config.json says of how tokens are drawn."""
+
+
+def sampling_lines(model_path: str, template: ChatTemplate) -> list[str]:
+    """What template and ``generation_config.json`` of a model directory add to a dialogue, for the plan.
+
+    verl names temperature, top_p, top_k and repetition_penalty in each request, so of that file only the stop tokens
+    reach vLLM: sampler and trainer compute the same distribution.
+    """
+    file = Path(model_path) / "generation_config.json"
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise ConfigError(f"{file}: it is not JSON ({error}); copy it again, or remove it") from error
+    ends = told.get("eos_token_id")
+    stops = [*template.stops, *(ends if isinstance(ends, list) else [ends] if ends is not None else [])]
+    lines = [f"a reply ends at {' or '.join(template.token(stop) for stop in dict.fromkeys(stops))}"]
+    if said := template.preamble():
+        lines.append(f"the chat template begins every dialogue with: {said}")
+    if draws := [f"{key}={told[key]}" for key in DRAWS if told.get(key) is not None]:
+        lines.append(
+            f"not used of generation_config.json: {', '.join(draws)}; rollout.temperature and rollout.top_p are"
+        )
+    return lines
