@@ -172,6 +172,8 @@ class HardwareConfig:
     """Keep the trainer's parameters and optimizer state in CPU memory while it does not train."""
     tokens_per_gpu: int = 16384
     """Maximum tokens of one forward pass of the trainer (dynamic batching)."""
+    gpu_gib: float = 0.0
+    """Memory of a GPU in GiB, which the plan is held against; 0 = of this machine's GPU, or 80 without one."""
     gpu_memory: float = 0.6
     """Share of a GPU's memory for the sampler's weights and cache."""
     max_num_seqs: int = 256
@@ -183,12 +185,13 @@ class HardwareConfig:
 @dataclass
 class CheckpointConfig:
     every: int = 1
-    """Iterations between saved states of the trainer (16 bytes per trained parameter each). An interrupted run resumes
+    """Iterations between saved states of the trainer (12 bytes per trained parameter each). An interrupted run resumes
     from the last one and repeats the updates since."""
     keep: int = 2
     """Number of most recent states that stay on disk."""
     best: bool = False
-    """Also keep the state with the lowest held-out regret so far."""
+    """Also keep the state with the lowest held-out regret so far. Every state then holds the weights as a Hugging Face
+    directory too."""
 
 
 @dataclass
@@ -239,3 +242,12 @@ class Config:
         for part in key.split("."):
             found = found.get(part, found.get(f"+{part}")) if isinstance(found, Mapping) else None
         return found
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted keys, in order."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        leaves |= dotted(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return leaves

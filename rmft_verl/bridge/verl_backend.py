@@ -28,7 +28,7 @@ from verl.utils.config import omega_conf_to_dataclass
 
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.method import Samples
-from rmft_verl.bridge.backend import OnProgress, StaleSamplerError
+from rmft_verl.bridge.backend import OnProgress
 from rmft_verl.bridge.cluster import runtime
 from rmft_verl.bridge.cluster.faults import sampler_lives, told
 from rmft_verl.bridge.cluster.peers import Peers
@@ -44,7 +44,7 @@ from rmft_verl.bridge.training.engine import DialogueWorker
 from rmft_verl.bridge.training.lora import write_merged
 from rmft_verl.bridge.training.losses import loss
 from rmft_verl.bridge.training.receipt import Receipt
-from rmft_verl.bridge.verl_config import AGENT
+from rmft_verl.bridge.verl_config import AGENT, STATE, WEIGHTS
 from rmft_verl.config import Config
 from rmft_verl.env import load_env
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
@@ -95,7 +95,8 @@ class VerlBackend:
         self._actor.init_model()
         actor = omega_conf_to_dataclass(verl_config.actor_rollout_ref.actor)
         self._actor.set_loss_fn(partial(loss, actor=actor))
-        self._base = self._keep_base(scratch) if config.update.start == "base" else None
+        self._scratch = scratch
+        self._base: Path | None = None
         servers = Servers.create_empty(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
         self._client = servers.get_client(DialogueClient)
         self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
@@ -109,6 +110,7 @@ class VerlBackend:
         self._weights = CheckpointEngineManager(config=engine, actor_wg=self._actor, replicas=servers.get_replicas())
         self._counter = progress.start()
         self._weights.sleep_replicas()
+        self._awake = False
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
         self._updated = False  # since the last sync
@@ -138,12 +140,17 @@ class VerlBackend:
             watched("canary")(VerlBackend._prove)(self, version)
         return trajectories
 
-    def _keep_base(self, scratch: Path | None) -> Path:
-        """Save the current weights and the optimizer's first state; returns the directory."""
-        base = Path(tempfile.mkdtemp(prefix="rmft_verl_base_", dir=scratch))
-        self._actor.save_checkpoint(str(base), global_step=0)
-        shutil.rmtree(base / "huggingface")
-        return base
+    def _keep_base(self) -> None:
+        """With ``update.start=base``: save the base and the optimizer's first state, before either changes."""
+        if self._config.update.start == "base" and self._base is None:
+            self._base = Path(tempfile.mkdtemp(prefix="rmft_verl_base_", dir=self._scratch))
+            self._actor.save_as(str(self._base), STATE)
+
+    def _sleep(self) -> None:
+        """Free the sampler's memory, which verl wants before an update and before a sync."""
+        if self._awake:
+            progress.within(self._weights.sleep_replicas, "putting the sampler to sleep", self._config.rollout.timeout)
+            self._awake = False
 
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
@@ -156,7 +163,8 @@ class VerlBackend:
         n_samples = len(samples.tokens)
         size, n_steps = steps.cut(n_samples, update.batch, world, together)
         drawn = samples.take(steps.draw(n_samples, size * n_steps, together, seed).tolist())
-        progress.within(self._weights.sleep_replicas, "before the update", self._config.rollout.timeout)
+        self._sleep()
+        self._keep_base()
         self._probe = _spread(samples.tokens)
         self._before = self._trainer_logprobs(self._probe)
         rows = self._training_batch(drawn)
@@ -193,16 +201,13 @@ class VerlBackend:
         self._updated = False
         if not self._probe:
             return {"sync/weights": held}
-        stale = canary.cached_tokens(self._each, self._probe[0], self._config.rollout.timeout)
-        if any(stale):
-            raise StaleSamplerError(
-                f"canary after sync {version}: the sampler's prefix cache still has {max(stale)} tokens of a dialogue "
-                "that was played before the sync, computed with the old weights"
-            )
+        canary.check_cache(self._each, self._probe[0], self._config.rollout.timeout, version)
         return {"sync/weights": held} | self._prove(version)
 
     def _transfer(self, version: int) -> None:
+        self._sleep()
         self._within(lambda: self._weights.update_weights(version), "weight sync")
+        self._awake = True
 
     def _within(self, work: Callable[[], Any], what: str) -> Any:
         """The result of ``work``; raises ``RunError`` if it takes longer than a reply may, or if a sampler dies."""
@@ -233,15 +238,17 @@ class VerlBackend:
     @watched("saving the model")
     def save(self, directory: Path) -> None:
         scratch = directory.with_name(directory.name + ".state.partial")
-        self._actor.save_checkpoint(str(scratch), global_step=0)
-        if self._config.model.lora.rank:
+        lora = self._config.model.lora.rank
+        self._actor.save_as(str(scratch), ["model"] if lora else WEIGHTS)
+        if lora:
             write_merged(scratch, self._model_path)
         (scratch / "huggingface").rename(directory)
         shutil.rmtree(scratch)
 
     @watched("checkpoint")
     def save_state(self, directory: Path) -> None:
-        self._actor.save_checkpoint(str(directory), global_step=0)
+        copy = WEIGHTS if self._config.checkpoint.best and not self._config.model.lora.rank else []
+        self._actor.save_as(str(directory), [*copy, *STATE])
         shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
         if shards < self._world:
             raise RunError(
@@ -257,6 +264,7 @@ class VerlBackend:
             raise RunError(
                 f"{directory} was written by {shards} GPUs, and this run has {self._world}: use the same number"
             )
+        self._keep_base()
         self._actor.load_checkpoint(str(directory))
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 

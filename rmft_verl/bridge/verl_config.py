@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rmft_verl.bridge.training.tensors import bucket_megabytes
-from rmft_verl.config import Config, ConfigError, HardwareConfig
+from rmft_verl.config import Config, ConfigError, HardwareConfig, dotted
 from rmft_verl.env.tokens import Budget
 from rmft_verl.types import Message
 
@@ -32,6 +32,11 @@ ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 this on CPUs under its short name, since it cannot pin threads then; a run pins none.
 """
 
+STATE, WEIGHTS = ["model", "optimizer", "extra"], ["hf_model"]
+"""verl's names of what a checkpoint may hold: all that training goes on from (extra: schedule and generators), and the
+weights as a Hugging Face directory.
+"""
+
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
 
@@ -40,7 +45,6 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
     hardware, rollout, update = config.hardware, config.rollout, config.update
     on_cpu = kind == "cpu"
     actor, sampler = ACTOR, SAMPLER
-    state = ["model", "optimizer", "extra"]  # extra: the schedule and the generators
     derived: dict[str, Any] = {
         "trainer.device": kind,
         "trainer.nnodes": hardware.nodes,
@@ -54,8 +58,8 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
-        f"{actor}.checkpoint.save_contents": state if config.model.lora.rank else ["hf_model", *state],
-        f"{actor}.checkpoint.load_contents": state,
+        f"{actor}.checkpoint.save_contents": STATE,
+        f"{actor}.checkpoint.load_contents": STATE,
         f"{actor}.use_dynamic_bsz": True,
         f"{actor}.ppo_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{actor}.ppo_mini_batch_size": update.batch,
@@ -158,17 +162,9 @@ def check_raw(config: Config) -> None:
         compose_verl(derive(planned, "cpu", "(no model)", Budget(1, 1, 1, 1, 1)), config.verl)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _flatten(tree: Mapping[str, Any]) -> list[str]:
     """Hydra override strings. A ``+`` anywhere in a key moves to the front, as Hydra needs it."""
-    overrides: list[str] = []
-    for key, value in tree.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
-            overrides += _flatten(value, path)
-        else:
-            plus = "+" if "+" in path else ""
-            overrides.append(f"{plus}{path.replace('+', '')}={_hydra(value)}")
-    return overrides
+    return [f"{'+' * ('+' in key)}{key.replace('+', '')}={_hydra(value)}" for key, value in dotted(tree).items()]
 
 
 def _hydra(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rmft_verl.algo import METHODS
@@ -14,6 +14,7 @@ from rmft_verl.config import NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
 from rmft_verl.players import PLAYERS
+from rmft_verl.setup.verl_overrides import check_overrides
 from rmft_verl.store.places import check_name
 from rmft_verl.store.tracking import check_backends
 
@@ -57,6 +58,7 @@ def check(config: Config) -> None:
     _check_options(config)
     _check_update(config)
     _check_lora(config)
+    check_overrides(config)
     world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.hardware.fsdp_size
     if fsdp != -1 and (fsdp < 1 or world % fsdp):
         raise ConfigError(f"hardware.fsdp_size={fsdp} does not divide {world} GPUs: -1 takes all of them")
@@ -73,7 +75,8 @@ def check(config: Config) -> None:
     if config.model.context > config.hardware.tokens_per_gpu:
         raise ConfigError(
             f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than model.context="
-            f"{config.model.context}: one dialogue must fit a forward pass; raise hardware.tokens_per_gpu"
+            f"{config.model.context}: one dialogue must fit a forward pass; raise hardware.tokens_per_gpu, or lower "
+            "model.context"
         )
 
 
@@ -179,18 +182,11 @@ def _check_update(config: Config) -> None:
 
 
 def _check_lora(config: Config) -> None:
-    """Refuse unknown forms of the modules, and verl's own LoRA keys: nothing here saves or merges their adapter."""
+    """Refuse unknown forms of the modules."""
     named = config.model.lora.target_modules
     listed = isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named)
     if named != "all-linear" and not listed:
         raise ConfigError(f"model.lora.target_modules={named!r}: write all-linear, or a list such as [q_proj, v_proj]")
-    model = config.verl_override("actor_rollout_ref.model")
-    for key in model if isinstance(model, Mapping) else ():
-        if str(key).lstrip("+").startswith("lora") or str(key) in ("target_modules", "exclude_modules"):
-            raise ConfigError(
-                f"verl.actor_rollout_ref.model.{key}: LoRA is configured by model.lora.rank (alpha, target_modules), "
-                "so that it is synced, saved and exported; leave verl's key out"
-            )
 
 
 def samples_per_scenario(config: Config) -> int:
@@ -230,6 +226,7 @@ _LOWEST: dict[str, float] = {
     "eval.rollouts": 1,
     "eval.every": 1,
     "eval.temperature": 0.0,
+    "hardware.gpu_gib": 0.0,
     "hardware.nodes": 1,
     "hardware.gpus_per_node": 1,
     "hardware.tensor_parallel": 1,

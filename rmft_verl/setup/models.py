@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 
 from rmft_verl.bridge.sampling.dialogue import TODAY
@@ -53,6 +54,31 @@ def check_hub(path: str) -> None:
         raise ConfigError(
             f"model.path={path!r}: it is not on this machine, and not to be had from the hub ({reason}): {remedy}"
         ) from error
+
+
+def check_files(path: str) -> None:
+    """Raise ``ConfigError`` for a model directory whose config.json names no architecture, or that lacks weights."""
+    directory = Path(path)
+    try:
+        told = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        if not told.get("architectures"):
+            raise ConfigError(
+                f"model.path={path}: its config.json names no architecture (architectures); save the model with "
+                "save_pretrained, or name another one"
+            )
+        indices = [json.loads(file.read_text(encoding="utf-8")) for file in directory.glob("*.index.json")]
+        missing = {
+            name for index in indices for name in index["weight_map"].values() if not (directory / name).exists()
+        }
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(f"model.path={path}: its files cannot be read ({error}); copy the model again") from error
+    if missing:
+        raise ConfigError(
+            f"model.path={path}: {len(missing)} of its files of weights are missing, the first is {min(missing)}; copy "
+            "the model again"
+        )
+    if not any(directory.glob("*.safetensors")) and not any(directory.glob("*.bin")):
+        raise ConfigError(f"model.path={path}: it holds no weights (*.safetensors); name a whole model")
 
 
 def chat_template(config: Config) -> str:

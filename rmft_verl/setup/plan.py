@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+
 from rmft_verl.algo import METHODS
-from rmft_verl.bridge.shapes import Shape, memory_gib, model_shape
-from rmft_verl.config import Config
+from rmft_verl.bridge.shapes import Shape
+from rmft_verl.config import Config, dotted
+from rmft_verl.env import VERBOSE
 from rmft_verl.setup.config_checks import samples_per_scenario
+from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
+from rmft_verl.setup.memory import Use, use_of
 from rmft_verl.setup.models import base_model
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.warmup import warmed
 
 
 def print_plan(config: Config) -> None:
-    """Resolve everything against verl's own schema and print what a run would do; writes nothing."""
+    """Resolve everything against verl's own schema and print what a run would do; writes nothing.
+
+    Raises ``ConfigError`` after the plan if the run does not fit the memory.
+    """
     from rich.console import Console
 
     from rmft_verl.bridge.verl_config import check_schema
@@ -22,6 +30,7 @@ def print_plan(config: Config) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for line in plan_lines(prepared):
         console.print(line, markup=False)
+    refuse_unfit(prepared)
 
 
 def plan_lines(prepared: Prepared) -> list[str]:
@@ -61,14 +70,26 @@ def plan_lines(prepared: Prepared) -> list[str]:
             f"  thinking is on: a thought and its answer must end within rollout.reply_tokens={rollout.reply_tokens}, "
             "or the reply counts as invalid"
         )
-    lines += [f"  chat template: {remark}" for remark in prepared.remarks]
+    lines += [f"  {remark}" for remark in prepared.remarks]
     lines += _rollout_lines(config)
     if config.warmup.scenarios:
         lines.append(_warmup_line(config))
     lines.append("")
-    lines += _memory_lines(prepared)
-    lines += ["", "derived verl values:"]
-    lines += [f"  {key} = {value}" for key, value in prepared.derived.items()]
+    if use := use_of(prepared):
+        trained = use.shape.adapters(config.model.lora) or use.shape.parameters
+        lines += [*_memory_lines(prepared, use), _disk_line(trained, config)]
+    lines += _verl_lines(prepared)
+    fits, line = verdict(prepared, use)
+    return [*lines, "", line if fits else "does not fit"]
+
+
+def _verl_lines(prepared: Prepared) -> list[str]:
+    """Raw overrides of verl, and with ``RMFT_VERBOSE=1`` the values that follow from the configuration."""
+    lines: list[str] = []
+    if given := dotted(prepared.config.verl):
+        lines += ["", "verl's own values, as given:", *(f"  {key} = {value}" for key, value in given.items())]
+    if os.environ.get(VERBOSE) == "1":
+        lines += ["", "derived verl values:", *(f"  {key} = {value}" for key, value in prepared.derived.items())]
     return lines
 
 
@@ -94,26 +115,19 @@ def _warmup_line(config: Config) -> str:
     )
 
 
-def _memory_lines(prepared: Prepared) -> list[str]:
+def _memory_lines(prepared: Prepared, use: Use) -> list[str]:
+    """The parts and the phases of the memory."""
     if prepared.kind == "cpu":
-        return ["memory: CPU run, see the recipe's header for its peak"]
-    shape = model_shape(prepared.model_path)
-    if shape is None:
-        return [f"memory: unknown shape of {prepared.model_path}; give a local directory to see it"]
-    parts = memory_gib(shape, prepared.config)
-    trainer = sum(value for part, value in parts.items() if part.startswith("trainer"))
-    share = prepared.config.hardware.gpu_memory
-    beside = parts["trainer parameters (fp32)"] + parts["sampler weights (bf16)"]
-    offloaded = (
-        "kept in CPU memory while sampling" if prepared.config.hardware.offload else "beside the sampler's share"
-    )
+        return [
+            "memory of the machine, GiB (about):",
+            *[f"  {value:7.1f}  {part}" for part, value in use.machine.items()],
+        ]
+    card = card_gib(prepared.config)
     return [
-        f"memory per GPU, GiB ({shape.parameters / 1e9:.2f} B parameters{_adapters(shape, prepared.config)}):",
-        *[f"  {value:7.1f}  {part}" for part, value in parts.items()],
-        f"  {trainer:7.1f}  trainer at its peak, while the sampler sleeps; parameters and optimizer {offloaded}",
-        f"  {beside:7.1f}  at a sync: the trainer's parameters beside the sampler's weights",
-        f"  the sampler takes {share:.0%} of the GPU while it plays",
-        _disk_line(shape.adapters(prepared.config.model.lora) or shape.parameters, prepared.config),
+        f"memory per GPU, GiB ({use.shape.parameters / 1e9:.2f} B parameters{_adapters(use.shape, prepared.config)}):",
+        *[f"  {value:7.1f}  {part}" for part, value in use.parts.items()],
+        *[f"  {value:7.1f}  in all while {phase}" for phase, value in use.phases(card).items()],
+        f"  the sampler takes {use.gpu_memory:.0%} of {card:.3g} GiB while it plays; CUDA's own memory is not counted",
     ]
 
 
@@ -123,8 +137,8 @@ def _adapters(shape: Shape, config: Config) -> str:
 
 
 def _disk_line(parameters: int, config: Config) -> str:
-    """Disk space of checkpoints: weights, Adam's two moments and a Hugging Face copy, all in float32."""
-    gib, kept = 16 * parameters / 2**30, config.checkpoint.keep
+    """Disk space of checkpoints: weights and Adam's moments, with checkpoint.best a Hugging Face copy, in float32."""
+    gib, kept = (16 if config.checkpoint.best else 12) * parameters / 2**30, config.checkpoint.keep
     most = kept + 1 + config.checkpoint.best
     return (
         f"disk: {gib:.3g} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "

@@ -13,7 +13,7 @@ from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
 from rmft_verl.setup.examples import worked_examples
-from rmft_verl.setup.models import base_model, chat_template, check_hub
+from rmft_verl.setup.models import base_model, chat_template, check_files, check_hub
 from rmft_verl.types import Message
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Prepared:
     examples: Sequence[Message] = ()
     """Messages before the first message of every dialogue."""
     remarks: Sequence[str] = ()
-    """What a user should know about the chat template, one line each; empty if the model is not on this machine."""
+    """What the model's own files add to a dialogue, and what a user should know about its chat template, one line each;
+    empty if the model is not on this machine.
+    """
 
 
 def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Prepared:
@@ -61,7 +63,9 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     runtime.installed()
     check_raw(config)
     kind = _planned_device(config) if config.dry_run else runtime.device(config.hardware)
-    if not Path(model_path).is_dir() and not (config.dry_run and model_path in SHAPES):  # a plan of ours needs no hub
+    if Path(model_path).is_dir():
+        check_files(model_path)
+    elif not (config.dry_run and model_path in SHAPES):  # a plan of ours needs no hub
         check_hub(model_path)
     check_positions(model_positions(model_path), config)
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
@@ -105,14 +109,16 @@ def _planned_device(config: Config) -> str:
 
 
 def _read_template(model_path: str, text: str, config: Config) -> tuple[CountTokens, list[str]]:
-    """How tokens are counted, and remarks about the chat template."""
-    from rmft_verl.bridge.sampling.chat import load_template, token_counter
+    """How tokens are counted, and remarks about what the model's own files add to a dialogue."""
+    from rmft_verl.bridge.sampling.chat import load_template, sampling_lines, token_counter
     from rmft_verl.bridge.sampling.whole import difference
 
     template = load_template(model_path, text, config.model.chat_template)
-    remarks = []
+    remarks = sampling_lines(model_path, template)
     if found := difference(template, config.rollout.history):
-        remarks.append(f"{found}; rmft-verl export writes a template that renders what was played")
+        remarks.append(f"chat template: {found}; rmft-verl export writes a template that renders what was played")
     if template.dated:
-        remarks.append("it prints the date: in all of a run that of its first start, or model.chat_template.today=...")
+        remarks.append(
+            "chat template: it prints the date, in all of a run that of its start or model.chat_template.today"
+        )
     return token_counter(template), remarks

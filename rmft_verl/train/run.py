@@ -21,6 +21,7 @@ from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
+from rmft_verl.setup.fit import refuse_unfit
 from rmft_verl.setup.models import chat_template, dated
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.start import start_backend
@@ -51,6 +52,7 @@ def run(config: Config) -> Path:
         screen.console.print("warm-up first: the model learns the form of an answer from a uniform player")
         run(warmup_config(config))
     prepared = prepare(config)
+    refuse_unfit(prepared)
     with begun(config, found, screen) as directory:
         _train(prepared, directory, screen)
         _finish(config, prepared.env_class, directory, screen)

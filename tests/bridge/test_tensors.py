@@ -7,8 +7,8 @@ import pytest
 
 transformers = pytest.importorskip("transformers")
 
-from rmft_verl.bridge.shapes import SHAPES  # noqa: E402
-from rmft_verl.bridge.training.tensors import bucket_megabytes, largest_tensor  # noqa: E402
+from rmft_verl.bridge.shapes import SHAPES, model_shape  # noqa: E402
+from rmft_verl.bridge.training.tensors import bucket_megabytes  # noqa: E402
 from rmft_verl.setup.models import tiny_path  # noqa: E402
 
 FAMILIES = {
@@ -29,7 +29,8 @@ FAMILIES = {
 def test_the_largest_tensor_of_a_family(family: str, tmp_path: Path) -> None:
     keys, expected = FAMILIES[family]
     getattr(transformers, family)(num_hidden_layers=2, **keys).save_pretrained(tmp_path)
-    assert largest_tensor(str(tmp_path)) == expected
+    shape = model_shape(str(tmp_path))
+    assert shape is not None and shape.largest == expected
     assert bucket_megabytes(str(tmp_path), 1, download=False) == math.ceil(expected * 4 / 2**20)
 
 

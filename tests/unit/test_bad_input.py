@@ -132,12 +132,16 @@ def test_the_plan_of_the_gpu_recipe_needs_neither_gpu_nor_weights(
     for part in (
         "1 x 8 GPUs",
         "8.19 B parameters",
-        "122 GiB a checkpoint",
+        "91.5 GiB a checkpoint",
         "512 dialogues",
         "spare",
-        "max_model_len = 12288",
+        "fits: ",
     ):
         assert part in plan, part
+    assert "derived verl values" not in plan
+    monkeypatch.setenv("RMFT_VERBOSE", "1")
+    assert main(["recipe=mab_qwen3", "dry_run=true"]) == 0
+    assert "max_model_len = 12288" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -154,7 +158,7 @@ def test_a_gpu_recipe_without_a_gpu_says_what_to_do(capsys: pytest.CaptureFixtur
     "size",
     [
         ["model.path=Qwen/Qwen3-0.6B", "hardware.gpus_per_node=1", "update.lr=2e-5"],
-        ["model.path=Qwen/Qwen3-4B", "hardware.gpus_per_node=2"],
+        ["model.path=Qwen/Qwen3-4B", "hardware.gpus_per_node=2", "hardware.gpu_memory=0.5"],
         [
             "model.path=Qwen/Qwen3-32B",
             "hardware.nodes=4",
@@ -164,8 +168,8 @@ def test_a_gpu_recipe_without_a_gpu_says_what_to_do(capsys: pytest.CaptureFixtur
         [
             "model.chat_template.enable_thinking=true",
             "rollout.reply_tokens=1024",
-            "model.context=40960",
-            "hardware.tokens_per_gpu=40960",
+            "model.context=26624",
+            "hardware.tokens_per_gpu=26624",
         ],
     ],
 )
@@ -176,8 +180,8 @@ def test_the_overrides_in_the_recipe_header_resolve(size: list[str], capsys: pyt
 
 
 def test_later_layers_win_and_open_mappings_stay_open() -> None:
-    config = load_config(["recipe=mab_tiny", "rollout.scenarios=30", "env.options.horizon=[7]", "verl.trainer.x=1"])
+    config = load_config(["recipe=mab_tiny", "rollout.scenarios=30", "env.options.horizon=[7]", "verl.ray_kwargs.x=1"])
     assert config.rollout.scenarios == 30
     assert config.rollout.rollouts == 16
     assert config.env.options["horizon"] == [7]
-    assert config.verl == {"trainer": {"x": 1}}
+    assert config.verl == {"ray_kwargs": {"x": 1}}

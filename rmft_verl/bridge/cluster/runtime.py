@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import signal
+import subprocess
+import sys
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -52,20 +55,61 @@ def _tuple(version: str) -> tuple[int, ...]:
 
 
 def device(hardware: HardwareConfig) -> str:
-    """The device that this run uses, ``cuda`` or ``cpu``. Raises ``RunError`` if GPUs are asked for and missing."""
-    import torch
+    """The device that this run uses, ``cuda`` or ``cpu``: that of the cluster which it joins, or else of this machine.
 
-    count = torch.cuda.device_count() if hardware.device != "cpu" else 0
-    if hardware.device == "cpu" or (hardware.device == "auto" and count == 0):
-        return "cpu"
-    if count == 0:
+    Raises ``RunError`` if GPUs are asked for and missing, or if there is no cluster for several nodes.
+    """
+    joins = "RAY_ADDRESS" in os.environ
+    if hardware.nodes > 1 and not joins:
         raise RunError(
-            "hardware.device='cuda': this machine has no GPU. Add dry_run=true to see the plan, "
+            f"hardware.nodes={hardware.nodes}: there is no cluster to join. Start Ray on every node (ray start) and "
+            "set RAY_ADDRESS=HOST:PORT of the first one"
+        )
+    if hardware.device == "cpu":
+        return "cpu"
+    counts = cluster_gpus() if joins else [len(gpus())]
+    where = f"the cluster of RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if joins else "this machine"
+    if not any(counts) and hardware.device == "auto":
+        return "cpu"
+    if not any(counts):
+        raise RunError(
+            f"hardware.device='cuda': {where} has no GPU. Add dry_run=true to see the plan, "
             "or start with recipe=mab_tiny, which runs on a CPU"
         )
-    if hardware.nodes == 1 and hardware.gpus_per_node > count:
-        raise RunError(f"hardware.gpus_per_node={hardware.gpus_per_node}: this machine has {count}")
+    if sum(count >= hardware.gpus_per_node for count in counts) < hardware.nodes:
+        nodes = f"hardware.nodes={hardware.nodes} " if joins else ""
+        raise RunError(
+            f"{nodes}hardware.gpus_per_node={hardware.gpus_per_node}: {where} has {', '.join(map(str, counts))}"
+            + (" on its nodes" if joins else "")
+        )
     return "cuda"
+
+
+ASKED = (
+    "import json, ray; ray.init(log_to_driver=False, logging_level='ERROR'); "
+    "print(json.dumps([int(node['Resources'].get('GPU', 0)) for node in ray.nodes() if node['Alive']]))"
+)
+"""Prints the number of GPUs of every node of the cluster of RAY_ADDRESS."""
+
+PATIENCE = 60.0
+"""Seconds that a cluster may take to answer."""
+
+
+def cluster_gpus() -> list[int]:
+    """GPUs of every node of the cluster of RAY_ADDRESS, asked in a process of its own, as Ray reads its settings once.
+
+    Raises ``RunError`` if no cluster answers.
+    """
+    reason = f"nothing in {PATIENCE:.0f} s"
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, timeout=PATIENCE)
+        with suppress(ValueError, IndexError):
+            counts: list[int] = json.loads(done.stdout.strip().splitlines()[-1])
+            return counts
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    raise RunError(
+        f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no cluster answers there ({reason}); start Ray, or unset it"
+    )
 
 
 def gpus() -> list[str]:
@@ -76,6 +120,16 @@ def gpus() -> list[str]:
 
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in found]
+
+
+def gpu_gib() -> float:
+    """GiB of this machine's smallest GPU; 0 without one."""
+    if not gpus():
+        return 0.0
+    import torch
+
+    count = torch.cuda.device_count()
+    return float(min(torch.cuda.get_device_properties(index).total_memory for index in range(count)) / 2**30)
 
 
 KERNELS = "128"

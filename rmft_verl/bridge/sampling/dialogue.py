@@ -55,6 +55,29 @@ class ChatTemplate:
             self._later[message.content] = self._between(self._behind_reply(message.content))
         return ([] if ended else self._ids(self._end_text)) + self._later[message.content]
 
+    def preamble(self) -> str:
+        """What the template says before a first user message by itself, such as a system prompt; mostly nothing."""
+        first = self._plain(self._render([{"role": "user", "content": REPLY}]).partition(REPLY)[0])
+        later = self._plain(self._behind_reply(REPLY).partition(REPLY)[0])
+        same = 0  # the beginning of any user message
+        while same < min(len(first), len(later)) and first[-1 - same] == later[-1 - same]:
+            same += 1
+        return " ".join(first[: len(first) - same].split())
+
+    def _plain(self, text: str) -> str:
+        for token in self.control:
+            text = text.replace(self.token(token), "\n")
+        return text
+
+    def token(self, index: int) -> str:
+        """A token by its name."""
+        return str(self._tokenizer.convert_ids_to_tokens(index))
+
+    @property
+    def stops(self) -> list[int]:
+        """The tokens that end a reply, whatever the model's generation_config.json adds."""
+        return list(dict.fromkeys(token for token in (self.end, self._tokenizer.eos_token_id) if token is not None))
+
     def reply(self, text: str) -> list[int]:
         """Ids of a reply that was not sampled: ``text`` and the end token."""
         return [*self._ids(text), self.end]

@@ -42,8 +42,8 @@ def sampler_logprobs(clients: Sequence[Any], probe: Sequence[Tokens], patience: 
     return _in_time(ask_all(), patience)
 
 
-def cached_tokens(clients: Sequence[Any], tokens: Tokens, patience: float) -> list[int]:
-    """For each client, that of one server: how many tokens of a sampled dialogue its prefix cache still has.
+def check_cache(clients: Sequence[Any], tokens: Tokens, patience: float, version: int) -> None:
+    """Raise ``StaleSamplerError`` if a sampler's prefix cache has a part of a dialogue that was played before the sync.
 
     Raises ``RunError`` if a sampler has not answered after ``patience`` seconds.
     """
@@ -53,7 +53,12 @@ def cached_tokens(clients: Sequence[Any], tokens: Tokens, patience: float) -> li
         found = await asyncio.gather(*[_generate(client, prompt) for client in clients])
         return [output.extra_fields["num_cached_tokens"] or 0 for output in found]
 
-    return _in_time(ask_all(), patience)
+    cached = max(_in_time(ask_all(), patience))
+    if cached:
+        raise StaleSamplerError(
+            f"canary after sync {version}: the sampler's prefix cache still has {cached} tokens of a dialogue that was "
+            "played before the sync, computed with the old weights"
+        )
 
 
 async def _generate(client: Any, prompt: list[int], **options: Any) -> Any:

@@ -143,6 +143,12 @@ class DialogueWorker(ActorRolloutRefWorker):
 
     _sent = Checksum()
 
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_as(self, local_path: str, contents: list[str]) -> None:
+        """verl's ``save_checkpoint`` of the named contents alone: a state needs no gathered copy of the model."""
+        self.actor.engine.checkpoint_manager.checkpoint_save_contents = contents
+        self.save_checkpoint(local_path)
+
     @property
     def rollout(self) -> Any:
         """verl's sender of weights, with its socket in the run's own directory and a checksum of what it sends."""

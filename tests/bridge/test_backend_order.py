@@ -1,0 +1,105 @@
+"""What the backend asks of verl's workers and servers, in which order: who sleeps, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from verl.single_controller.base.decorator import MAGIC_ATTR, Dispatch
+
+from rmft_verl.bridge import verl_backend
+from rmft_verl.bridge.training.engine import DialogueWorker
+from rmft_verl.bridge.verl_backend import VerlBackend
+from rmft_verl.setup.recipe import load_config
+
+STATE = ["model", "optimizer", "extra"]
+
+
+class Asked(list[Any]):
+    """Stands for verl: notes every call, and writes what a checkpoint must have."""
+
+    def save_as(self, path: str, contents: list[str]) -> None:
+        self.append((Path(path).name.partition("_base_")[0], contents))
+        (Path(path) / "huggingface").mkdir(parents=True, exist_ok=True)
+        (Path(path) / "model_world_size_1_rank_0.pt").write_text("")
+
+    def load_checkpoint(self, path: str) -> None:
+        self.append("load")
+
+    def sleep_replicas(self) -> None:
+        self.append("sleep")
+
+    def update_weights(self, version: int) -> None:
+        self.append("sync")
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    within: Any = lambda call, *_, **__: call()  # noqa: E731
+    monkeypatch.setattr(verl_backend.progress, "within", within)
+
+    def made(*words: str) -> tuple[VerlBackend, Asked]:
+        backend, asked = object.__new__(VerlBackend), Asked()
+        parts = {"_config": load_config(["recipe=mab_tiny", *words]), "_actor": asked, "_weights": asked, "_world": 1}
+        more = {"_awake": False, "_base": None, "_scratch": tmp_path, "_probe": [], "_before": None, "_addresses": []}
+        vars(backend).update(parts | more | {"_ray": SimpleNamespace(stop=lambda: None), "_model_path": "base"})
+        return backend, asked
+
+    return made
+
+
+def test_the_sampler_sleeps_before_every_sync_and_once(make: Any) -> None:
+    backend, asked = make()
+    backend.sync(0)
+    backend.sync(0)  # as the doctor does
+    backend._sleep()  # an update
+    backend.sync(1)
+    assert asked == ["sync", "sleep", "sync", "sleep", "sync"]
+
+
+@pytest.mark.parametrize(
+    ("words", "state", "final"),
+    [
+        ([], STATE, ["hf_model"]),
+        (["checkpoint.best=true"], ["hf_model", *STATE], ["hf_model"]),
+        (["checkpoint.best=true", "model.lora.rank=2"], STATE, ["model"]),
+    ],
+)
+def test_a_state_has_no_copy_of_the_model_and_a_model_no_optimizer(
+    words: list[str], state: list[str], final: list[str], make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verl_backend, "write_merged", lambda scratch, base: None)
+    backend, asked = make(*words)
+    backend.save_state(tmp_path / "step_001")
+    backend.save(tmp_path / "final")
+    assert asked == [("step_001", state), ("final.state.partial", final)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["final", "step_001"]
+
+
+def test_the_base_is_kept_when_it_is_about_to_change_and_never_for_an_evaluation(make: Any, tmp_path: Path) -> None:
+    backend, asked = make("update.start=base")
+    backend.save_state(tmp_path / "step_001")
+    backend.sync(0)
+    assert ("rmft_verl", STATE) not in asked
+    asked.clear()
+    backend.load_state(tmp_path / "step_001")
+    backend._keep_base()
+    assert asked == [("rmft_verl", STATE), "load"] and backend._base.is_dir()
+    backend.close()
+    assert not backend._base.exists()
+    plain, asked = make()
+    plain._keep_base()
+    assert not asked
+
+
+def test_the_worker_hands_the_contents_to_verl_and_every_rank_is_asked() -> None:
+    manager, saved = SimpleNamespace(), list[Any]()
+    worker: Any = SimpleNamespace(
+        actor=SimpleNamespace(engine=SimpleNamespace(checkpoint_manager=manager)),
+        save_checkpoint=lambda path: saved.append((path, manager.checkpoint_save_contents)),
+    )
+    DialogueWorker.save_as.__wrapped__(worker, "there", ["model"])
+    assert saved == [("there", ["model"])]
+    assert getattr(DialogueWorker.save_as, MAGIC_ATTR)["dispatch_mode"] == Dispatch.ONE_TO_ALL
