@@ -20,6 +20,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prepared,
     options = ["rollout.rollouts=4", "selection.keep=2", "update.batch=8", "update.start=base"]
     prepared = prepare(load_config(["recipe=mab_tiny", *options]))
     backend = start_backend(prepared, tmp_path_factory.mktemp("run"))
+    backend._keep_base()
     prepared.config.update.start = "current"
     backend.sync(0)
     yield prepared, backend

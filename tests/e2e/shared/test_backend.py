@@ -168,7 +168,8 @@ def test_a_prefix_cache_that_outlives_a_sync_stops_the_run(
 def test_sft_on_the_action_from_the_base(prepared: Prepared, backend: VerlBackend, played: list[Trajectory]) -> None:
     """After the updates above the trainer is not the base: its loss is, and the same update gives the same model."""
     samples = [tokens for trajectory in played[:8] for tokens in trajectory.tokens]
-    rows = base_logprobs(prepared, [action_only(tokens, backend._template) for tokens in samples])
+    parse = prepared.env_class(played[0].scenario, 0).parse
+    rows = base_logprobs(prepared, [action_only(tokens, backend._template, parse) for tokens in samples])
     expected = -torch.stack([row.mean() for row in rows]).mean().item()
     with updating(backend, start="base", train_on="action", weighting="trajectory"):
         first = backend.update(all_of(played[:8]), seed=3)
