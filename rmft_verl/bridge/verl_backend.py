@@ -172,6 +172,7 @@ class VerlBackend:
             self._actor.load_checkpoint(str(self._base))
         tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
         metrics = tu.get(_value(self._actor.update_actor(rows)), "metrics")
+        self._actor.give_back()
         self._updated = True
         counts = {
             "update/samples": float(size * n_steps),
