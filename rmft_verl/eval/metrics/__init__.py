@@ -44,7 +44,7 @@ from rmft_verl.eval.metrics.scale import (
     relative_change,
     scored,
 )
-from rmft_verl.eval.metrics.seeds import change_over_seeds, two_level
+from rmft_verl.eval.metrics.seeds import change_over_seeds, change_tested, holm, two_level, two_level_tested
 
 __all__ = [
     "FEW",
@@ -66,6 +66,7 @@ __all__ = [
     "best_arm_mass",
     "bootstrap",
     "change_over_seeds",
+    "change_tested",
     "coverage_curve",
     "cut_rate",
     "few_scenarios",
@@ -73,6 +74,7 @@ __all__ = [
     "greedy_choices",
     "greedy_fraction",
     "growth",
+    "holm",
     "invalid_rate",
     "mean_regret",
     "median_reward",
@@ -88,6 +90,7 @@ __all__ = [
     "suffix_failure_frequency",
     "trend_test",
     "two_level",
+    "two_level_tested",
     "value_or",
     "win_rates",
 ]
