@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval.algorithms import play_requests
-from rmft_verl.eval.compare import command, curves, runs
+from rmft_verl.eval.compare import command, curves, figure, runs
 from rmft_verl.eval.compare.arms import Arm, make_arms
 from rmft_verl.eval.directory import EvalDir
 from rmft_verl.eval.metrics import normalized_regret
@@ -456,6 +456,26 @@ def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(keys: list[
         == 0
     )
     assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("recipe", ["mab_tiny", "mixed_tiny"])
+def test_many_arms_have_a_name_and_a_panel_each(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = []
+    for label in ("a", "b", "c", "d", "e", "f", "taught"):
+        player = ["rollout.player=ucb1"] if label == "taught" else []
+        run = make_run(tmp_path / label, [f"recipe={recipe}", *SMALL, "eval.every=5", "iterations=2", *player])
+        arms += ["--run", label, str(run.path)]
+    drawn: list[Any] = []
+    monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append(figure))
+    assert main(["compare", *arms, "--root", str(tmp_path)]) == 0
+    titles = [panel.get_title() for panel in drawn[0].axes if panel.get_title()]
+    environments = 1 if recipe == "mab_tiny" else 3
+    alone = "taught (played by an algorithm)" if environments == 1 else "taught"
+    assert titles == ["a", "b", "c", "d", "e", "f", alone] * environments
+    names = {label.get_text() for label in drawn[0].axes[0].get_yticklabels()}
+    assert {"base", "a", "taught", "uniform"} <= names
+    drawn[0].savefig(tmp_path / "drawn.png")
 
 
 def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewhere() -> None:

@@ -20,6 +20,7 @@ from rmft_verl.eval.metrics.behavior import (
     scaled_min_fraction,
     suffix_failure,
     suffix_failure_frequency,
+    suffix_failure_interval,
 )
 from rmft_verl.eval.metrics.comparison import WinRate, win_rates
 from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
@@ -88,6 +89,7 @@ __all__ = [
     "scored",
     "suffix_failure",
     "suffix_failure_frequency",
+    "suffix_failure_interval",
     "trend_test",
     "two_level",
     "two_level_tested",
