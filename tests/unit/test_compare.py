@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import sys
@@ -18,6 +19,7 @@ from toy_bandit import toy_trajectory
 from rmft_verl.eval.algorithms import play_requests
 from rmft_verl.eval.compare import command, curves, figure, runs
 from rmft_verl.eval.compare.arms import Arm, make_arms
+from rmft_verl.eval.compare.bases import distinct
 from rmft_verl.eval.directory import EvalDir
 from rmft_verl.eval.metrics import normalized_regret
 from rmft_verl.eval.options import generator_options
@@ -346,6 +348,12 @@ def test_the_base_is_played_more_often_once_for_all_runs(tmp_path: Path, trainer
     again = ["--root", str(evidence), "--out", str(tmp_path / "again"), "--report-only", "--seeds", "0", "1"]
     assert main(["compare", *ARMS, *again]) == 0
     assert (tmp_path / "again" / "table.txt").read_text() == (tmp_path / "report" / "table.txt").read_text()
+
+
+def test_a_play_of_the_base_counts_by_its_seeds_not_by_what_was_played() -> None:
+    often, rare = (toy_trajectory([0.0, 1.0], actions) for actions in ([0, 0], [1, 1]))
+    again = dataclasses.replace(often, policy_seed=1)
+    assert distinct([often, rare, again]) == [often, again], "the first of an episode, and equal plays of two"
 
 
 def test_a_base_that_cannot_be_played_is_told(

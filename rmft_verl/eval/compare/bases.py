@@ -13,7 +13,7 @@ from rmft_verl.eval.compare import runs
 from rmft_verl.eval.compare.evidence import without_words
 from rmft_verl.eval.compare.numbers import Arms
 from rmft_verl.eval.compare.results import Outcome
-from rmft_verl.eval.directory import EvalDir
+from rmft_verl.eval.directory import Episode, EvalDir, episode
 from rmft_verl.eval.options import MODEL
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
@@ -46,8 +46,9 @@ def further_plays(arms: Arms, root: Path, plays: int) -> tuple[dict[str, list[Tr
         stored = read_trajectories(path) if path.exists() else []
         known = distinct(play for part in (*(run.base for run in group), stored) for play in part)
         if len(known) < plays * len(group[0].scenarios):
-            stored = _play(group[0], plays)
-            if stored:
+            played = _play(group[0], plays)
+            if played:
+                stored = played
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_trajectories(path, stored, phase="eval", iteration=0)
             else:
@@ -59,7 +60,7 @@ def further_plays(arms: Arms, root: Path, plays: int) -> tuple[dict[str, list[Tr
 
 
 def with_bases(arms: Arms, bases: Bases) -> dict[str, list[Outcome]]:
-    """The arms with one base for all runs of one untrained player on the same scenarios: all of its distinct plays."""
+    """The arms with one base for all runs of one untrained player on the same scenarios (``distinct``)."""
     pooled: dict[str, list[Trajectory]] = {}
     for run in (run for several in arms.values() for run in several):
         pooled.setdefault(name_of(run), []).extend(run.base)
@@ -71,8 +72,13 @@ def with_bases(arms: Arms, bases: Bases) -> dict[str, list[Outcome]]:
 
 
 def distinct(plays: Iterable[Trajectory]) -> list[Trajectory]:
-    """Each play once: on a CPU every run of a recipe plays its base alike, draw for draw."""
-    found = {(play.scenario.id, play.reward_seed, play.policy_seed, play.actions_T): play for play in plays}
+    """The first play of each episode, that is of each scenario and pair of seeds: on a CPU all runs play it alike.
+
+    What was played must not decide, or frequent plays would count less often than rare ones.
+    """
+    found: dict[Episode, Trajectory] = {}
+    for play in plays:
+        found.setdefault(episode(play), play)
     return list(found.values())
 
 
