@@ -74,6 +74,40 @@ def test_three_seeds_cover_the_truth_as_often_as_promised(seeds: float, scenario
     assert 0.89 <= covered / 150 <= 1.0  # 95 % give 0.95 +- 0.018; percentiles of three seeds would cover 75 % at most
 
 
+@pytest.mark.parametrize("plays", [1, 8])
+def test_one_draw_of_the_base_that_all_seeds_share_is_in_the_interval(plays: int) -> None:
+    covered, widths = 0, []
+    for repeat in range(150):
+        rng = np.random.default_rng(repeat)
+        scenarios_S = rng.normal(size=20)
+        base_S = scenarios_S + rng.normal(size=(plays, 20)).mean(axis=0)  # luck of plays alone: the truth is 0
+        sides = [np.tile(base_S, (3, 1))[..., None], (scenarios_S + 0.1 * rng.normal(size=(3, 20)))[..., None]]
+        found = two_level(sides, difference, seed=repeat)
+        covered += found.low <= 0.0 <= found.high
+        widths.append(found.high - found.low)
+    assert 0.89 <= covered / 150 <= 1.0
+    expected = 2 * stats.t.ppf(0.975, 19) * ((1 / plays + 0.01 / 3) / 20) ** 0.5
+    assert np.mean(widths) == pytest.approx(expected, rel=0.1)
+
+
+def test_p_is_that_of_the_interval() -> None:
+    table = np.random.default_rng(3).normal(size=(3, 40, 1))
+    (found, p) = metrics.two_level_tested([table], mean)
+    reach = found.high - found.value
+    for shift, below in ((1.02 * reach, True), (0.98 * reach, False)):
+        moved, p = metrics.two_level_tested([table - found.value + shift], mean)
+        assert moved.value == pytest.approx(shift) and (p < 0.05) == below == (moved.low > 0)
+    assert metrics.two_level_tested([np.ones((2, 3, 1))], mean)[1] == 0.0
+    assert np.isnan(metrics.two_level_tested([np.ones((3, 1, 1))], mean)[1])
+
+
+def test_holm_is_the_step_down_rule() -> None:
+    nan = float("nan")
+    found = metrics.holm([0.04, nan, 0.01, 0.03])  # 3 x 0.01; 2 x 0.03; the last is not below those before it
+    assert found[:1] + found[2:] == pytest.approx([0.06, 0.03, 0.06]) and np.isnan(found[1])
+    assert metrics.holm([0.5, 0.9]) == [1.0, 1.0] and metrics.holm([]) == []
+
+
 # ---- change of regret -----------------------------------------------------------------------------------------------
 
 
