@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rmft_verl.env import EnvLoadError
+from rmft_verl.env.source import find_source
 from rmft_verl.eval.compare import runs
 from rmft_verl.eval.compare.evidence import without_words
 from rmft_verl.eval.compare.numbers import Arms
@@ -110,6 +112,8 @@ def _play(run: Outcome, plays: int) -> list[Trajectory]:
         for key, value in run.config.items()
         if key.startswith(prefix)
     }
+    if run.source and _source(run, options) != run.source:
+        return []  # the environment on this machine is another one by now
     with TemporaryDirectory() as folder:
         out = Path(folder) / "base"
         command = [sys.executable, "-m", "rmft_verl.main.cli", "eval", env, "--players", MODEL]
@@ -118,6 +122,13 @@ def _play(run: Outcome, plays: int) -> list[Trajectory]:
         command += [word for place in run.config.get("env_dirs", ()) for word in ("--env-dir", str(place))]
         status = runs.call(command)
         played = list(EvalDir(out).stored(env, MODEL).values()) if not status else []
-    if {play.scenario.id for play in played} != run.measured_on:
+    if {play.scenario.id for play in played} != {scenario.id for scenario in run.scenarios}:
         return []  # it failed, or the environment draws other scenarios than when the run was made
     return [without_words(play) for play in played]
+
+
+def _source(run: Outcome, options: Mapping[str, object]) -> str:
+    try:
+        return find_source(str(run.config["env.name"]), run.config.get("env_dirs", ()), list(options)).fingerprint
+    except EnvLoadError:
+        return ""
