@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
     recipes.set_defaults(call=_recipes)
 
+    config = commands.add_parser("config", help="every key of the configuration, its default and its meaning")
+    config.add_argument("beginning", nargs="*", metavar="KEY", help="only keys that begin like this, such as update")
+    config.add_argument("--markdown", action="store_true", help="as a page (docs/configuration.md)")
+    config.set_defaults(call=_config)
+
     add_envs(commands)
 
     doctor = commands.add_parser("doctor", help="does this machine have what a run needs: versions, plug-ins, room")
@@ -82,6 +87,15 @@ def _recipes(options: argparse.Namespace) -> None:
     from rmft_verl.setup.recipe import recipe_lines
 
     print("\n".join(recipe_lines()))
+
+
+def _config(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.keys import as_lines, as_markdown, keys
+
+    chosen = [key for key in keys() if not options.beginning or key.name.startswith(tuple(options.beginning))]
+    if not chosen:
+        raise RunError(f"no key begins with {' or '.join(options.beginning)}: rmft-verl config lists all of them")
+    print(as_markdown(chosen), end="") if options.markdown else print("\n".join(as_lines(chosen)))
 
 
 def _smollm2(options: argparse.Namespace) -> None:
