@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.algo.credit import SCALE
-from rmft_verl.algo.posterior import Prior
+from rmft_verl.algo.linear import LinearPrior, prior_of
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, make_generator
 from rmft_verl.env.tokens import PROBED_SCENARIOS, Budget
@@ -62,7 +62,7 @@ def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
         )
     try:
         for scenario in bandits:
-            prior, rng = Prior(**generator.prior(scenario)), np.random.default_rng(0)  # type: ignore[attr-defined]
+            prior, rng = prior_of(generator, scenario), np.random.default_rng(0)
             if prior.drifts:
                 generator.draw_means(scenario, rng)  # type: ignore[attr-defined]
     except AttributeError as error:
@@ -83,7 +83,10 @@ def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
 def check_truth_of_prior(name: str, generator: Any, truths: Sequence[tuple[Scenario, Oracle]]) -> None:
     """Raise ``ConfigError`` if the means of a drawn game have no chance under what ``generator.prior`` says of it."""
     for scenario, oracle in truths:
-        prior, means_T_A = Prior(**generator.prior(scenario)), oracle.expected_T_A
+        prior, means_T_A = prior_of(generator, scenario), oracle.expected_T_A
+        if isinstance(prior, LinearPrior):
+            _check_linear(name, prior, means_T_A)
+            continue
         if means_T_A.min() < prior.low - ROUNDING or means_T_A.max() > prior.high + ROUNDING:
             raise ConfigError(
                 f"prior() of {name} says means between {prior.low:g} and {prior.high:g}, and a game has means from "
@@ -95,6 +98,17 @@ def check_truth_of_prior(name: str, generator: Any, truths: Sequence[tuple[Scena
                 f"prior() of {name} says min_gap={prior.min_gap:g}, and a game has a gap of {best - second:.4g}: "
                 "return the gap that draw() keeps"
             )
+
+
+def _check_linear(name: str, prior: LinearPrior, means_T_A: np.ndarray) -> None:
+    contexts_T_F = prior.contexts_T_F
+    weights_F_A = np.linalg.lstsq(contexts_T_F, means_T_A, rcond=None)[0]
+    off = float(np.abs(contexts_T_F @ weights_F_A - means_T_A).max())
+    if off > ROUNDING:
+        raise ConfigError(
+            f"prior() of {name} says means linear in the contexts, and those of a game are {off:.4g} off any such "
+            "function: return the contexts from which oracle() follows"
+        )
 
 
 def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:

@@ -1,0 +1,32 @@
+"""Optimism in a linear model: the estimate for the context at hand plus a bonus for its doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmft_verl.players.arms import argmax
+from rmft_verl.players.contexts import LinearArms
+from rmft_verl.types import Observation, Reply
+
+EXPLORATION = 1.0
+"""The constant alpha of the bonus for rewards of standard deviation 0.5."""
+
+
+class LinUCB:
+    """Pulls argmax_a theta_a' x + 2 sd alpha sqrt(x' V_a^-1 x); ties are broken at random.
+
+    LinUCB with disjoint linear models (Li et al. 2010, algorithm 1): V_a = I + sum x x' over the arm's rounds. ``sd``
+    is ``GameSpec.reward_scale``; the factor 2 sd is 1 for the rewards within 0 and 1 for which the rule was published.
+    """
+
+    name = "linucb"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._memory = LinearArms()
+
+    async def act(self, observation: Observation) -> Reply:
+        context_F = self._memory.see(observation)
+        arms, bonus = self._memory.arms, 2 * observation.spec.reward_scale * EXPLORATION
+        bounds_A = arms.means_A(context_F) + bonus * arms.widths_A(context_F)
+        return Reply(action=argmax(bounds_A.tolist(), self._rng))
