@@ -81,7 +81,8 @@ class RolloutConfig:
     """Sampling temperature."""
     top_p: float = 1.0
     history: str = "dialogue"
-    """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
+    """``dialogue`` (grows and keeps earlier replies), ``transcript``, ``summary`` or ``guided`` (a new prompt every
+    round; docs/environments.md)."""
     on_invalid: str = "uniform"
     """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
     episode's ``end`` (docs/environments.md)."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rmft_verl.types import GameSpec, Observation
+
 RIDGE = 1.0
 """Weight of the identity in the regression, as in Li et al. 2010, algorithm 1."""
 
@@ -39,3 +41,32 @@ class RidgeArms:
     def widths_A(self, context_F: np.ndarray) -> np.ndarray:
         """sqrt(x' V_a^-1 x) of every arm, shape (A,)."""
         return np.asarray(np.sqrt(np.einsum("i,aij,j->a", context_F, self.inverse_A_F_F, context_F)))
+
+
+class LinearArms:
+    """What a contextual bandit has shown so far: a ``RidgeArms`` of all finished rounds; empty before the first."""
+
+    def __init__(self) -> None:
+        self._before_F: np.ndarray | None = None
+        self.arms = RidgeArms(0, 0)
+
+    def see(self, observation: Observation) -> np.ndarray:
+        """Record the previous round with its context; returns this round's, shape (F,).
+
+        ``ValueError`` if the game shows no context or if its actions are not arms.
+        """
+        spec, context_F, arm, feedback_A = self._read(observation)
+        if arm is None or feedback_A is None:
+            self.arms = RidgeArms(spec.n_actions, spec.n_features)
+        else:
+            assert self._before_F is not None
+            self.arms.add(arm, self._before_F, feedback_A.item(arm))
+        self._before_F = context_F
+        return context_F
+
+    @staticmethod
+    def _read(observation: Observation) -> tuple[GameSpec, np.ndarray, int | None, np.ndarray | None]:
+        arm, context_F = observation.last_action, observation.context_F
+        if context_F is None or observation.spec.full_information or isinstance(arm, tuple):
+            raise ValueError("this player reads contexts of bandits; the game shows none (n_features=0) or has no arms")
+        return observation.spec, context_F, arm, observation.feedback_A

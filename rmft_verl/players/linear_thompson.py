@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rmft_verl.env.ridge import LinearArms
 from rmft_verl.players.arms import argmax
-from rmft_verl.players.contexts import LinearArms
 from rmft_verl.types import Observation, Reply
 
 

@@ -109,5 +109,5 @@ def test_the_first_arm_is_random_and_a_game_without_contexts_is_refused(name: st
     counts = np.bincount([int(str(first(seed))) for seed in range(400)], minlength=4)
     assert (abs(counts / 400 - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5).all()
     assert can_play(name, SPEC) and not can_play(name, GameSpec(4, 300, "gaussian"))
-    with pytest.raises(ValueError, match=r"reads contexts; the game shows none"):
+    with pytest.raises(ValueError, match=r"reads contexts of bandits; the game shows none"):
         asyncio.run(make_player(name, np.random.default_rng(0)).act(Observation((), GameSpec(4, 9, "gaussian"), 0)))
