@@ -89,8 +89,9 @@ class RolloutConfig:
     structured: bool = False
     """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
-    examples: int = 0
-    """Number of other games whose first rounds, played uniformly, precede the first message."""
+    examples: int | str = 0
+    """What precedes the first message: N other games, their first rounds played uniformly; or ``PLAYER:N``, N rounds of
+    another game that an algorithm played, such as ``ucb1:5`` (docs/pretrained.md)."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm to imitate, such as ``ucb1``."""
     perturbation: float = 0.0

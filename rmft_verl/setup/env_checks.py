@@ -13,6 +13,7 @@ from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, make_generator
 from rmft_verl.env.tokens import PROBED_SCENARIOS, Budget
 from rmft_verl.players import can_play
+from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.warmup import PLAYER
 from rmft_verl.types import GameSpec, Oracle, Scenario
 
@@ -36,9 +37,11 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
                 f"rollout.{key}={value}: {name} has no say(action), so its answers are not known in words; add it "
                 "(docs/write_an_env.md)"
             )
-    teachers = {config.rollout.player} | ({PLAYER} if config.warmup.scenarios else set())
-    for teacher in teachers - {"model"}:
-        _check_teacher(teacher, name, env_class, games)
+    shown = asked_examples(config.rollout.examples).player
+    warms = [("player", PLAYER)] if config.warmup.scenarios else []
+    for key, teacher in [("player", config.rollout.player), ("examples", shown), *warms]:
+        if teacher not in ("model", ""):
+            _check_teacher(teacher, key, name, env_class, games)
 
 
 def _check_bounds(name: str, specs: list[GameSpec]) -> None:
@@ -111,17 +114,17 @@ def _check_linear(name: str, prior: LinearPrior, means_T_A: np.ndarray) -> None:
         )
 
 
-def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:
+def _check_teacher(
+    player: str, key: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]
+) -> None:
     if not hasattr(env_class, "say"):
         raise ConfigError(
-            f"rollout.player={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
+            f"rollout.{key}={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
             "(docs/write_an_env.md)"
         )
     unfit = next((scenario for scenario, spec in games if not can_play(player, spec)), None)
     if unfit is not None:
-        raise ConfigError(
-            f"rollout.player={player!r} cannot play {unfit.env} with these options: choose another player"
-        )
+        raise ConfigError(f"rollout.{key}={player!r} cannot play {unfit.env} with these options: choose another player")
 
 
 def check_budget(budget: Budget, config: Config) -> None:
