@@ -84,15 +84,17 @@ class RolloutConfig:
     top_p: float = 1.0
     """Sample from the fewest most likely tokens that have this probability together; GRPO needs 1."""
     history: str = "dialogue"
-    """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
+    """``dialogue`` (grows and keeps earlier replies), ``transcript``, ``summary`` or ``guided`` (a new prompt every
+    round; docs/environments.md)."""
     on_invalid: str = "uniform"
     """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
     episode's ``end`` (docs/environments.md)."""
     structured: bool = False
     """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
-    examples: int = 0
-    """Number of other games whose first rounds, played uniformly, precede the first message."""
+    examples: int | str = 0
+    """What precedes the first message: N other games, their first rounds played uniformly; or ``PLAYER:N``, N rounds of
+    another game that an algorithm played, such as ``ucb1:5`` (docs/pretrained.md)."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm to imitate, such as ``ucb1``."""
     perturbation: float = 0.0

@@ -39,7 +39,12 @@ ALGORITHM_STYLES = (
 )
 """Color and dash of the classical players, which are drawn thin, in order of appearance."""
 
-REGRET_NAMES = {"pseudo": "pseudo-regret", "external": "external regret", "dynamic": "dynamic regret"}
+REGRET_NAMES = {
+    "pseudo": "pseudo-regret",
+    "external": "external regret",
+    "dynamic": "dynamic regret",
+    "contextual": "contextual regret",
+}
 
 PANELS_A_ROW = 5
 

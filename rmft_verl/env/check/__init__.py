@@ -15,6 +15,7 @@ import numpy as np
 
 from rmft_verl.env import Env, suites
 from rmft_verl.env.answers import grid
+from rmft_verl.env.check.contexts import check_context_means, check_same_contexts, check_slope_over_rounds
 from rmft_verl.env.check.replies import check_parser, choices, shares
 from rmft_verl.env.check.rules import RULES, blaming, require
 from rmft_verl.env.check.session import Session, check_session, story
@@ -47,6 +48,7 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
             check_session(sessions[0])
             sessions += _compare(env_class, scenario, sessions[0], seed)
             truths = [session.truth() for session in sessions]
+            check_same_contexts(sessions)
             _check_truth(sessions, truths)
             for early in (0, scenario.horizon // 2):
                 Session(env_class, scenario, seed, seed).play(early).truth()
@@ -62,6 +64,8 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
         rounds += sum(len(session.results) for session in sessions)
     require(sum(uniform_regret(truth) for _, truth in trajectories) > 0, "stakes")
     _check_rewards(trajectories)
+    check_slope_over_rounds(trajectories, MOST_DEVIATIONS, SLOPE_TOLERANCE)
+    check_context_means(trajectories)
     return rounds
 
 
