@@ -22,7 +22,7 @@ from rmft_verl.eval.metrics.behavior import (
     suffix_failure_frequency,
 )
 from rmft_verl.eval.metrics.comparison import WinRate, win_rates
-from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
+from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, first_action_entropy, frequency_bias
 from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
 from rmft_verl.eval.metrics.intervals import (
     FEW,
@@ -69,6 +69,7 @@ __all__ = [
     "coverage_curve",
     "cut_rate",
     "few_scenarios",
+    "first_action_entropy",
     "frequency_bias",
     "greedy_choices",
     "greedy_fraction",
