@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,12 @@ def write_report(
     sets: Mapping[str, Sequence[Trajectory]],
     metrics_rows: Sequence[Mapping[str, Any]],
     remark: str = "",
+    page: Callable[[EvalTable], None] | None = None,
 ) -> EvalTable:
     """Write table.txt, table.json, regret_curves.png and, given rows of iterations, learning.png; return the table.
 
     ``sets``: scored trajectories by player, in the order of the table. ``directory`` is made if missing. ``remark``: a
-    line below the table.
+    line below the table. ``page`` writes what else shows the table.
     """
     table = dataclasses.replace(summarize(sets), remark=remark)
     directory.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,8 @@ def write_report(
     draw_regret_curves(sets, directory / "regret_curves.png")
     if any(row["iteration"] for row in metrics_rows):  # 0 measures the base
         draw_learning(metrics_rows, table.rows, directory / "learning.png")
+    if page is not None:
+        page(table)
     write_text(
         directory / "table.json", json.dumps(table.to_json(), indent=2) + "\n"
     )  # last: it marks a complete report

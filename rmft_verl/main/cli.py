@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("directory", type=Path, metavar="RUN")
     report.set_defaults(call=_report)
 
+    view = commands.add_parser("view", help="a page that shows a run, or two side by side: figures, table, dialogues")
+    view.add_argument("directory", type=Path, metavar="RUN")
+    view.add_argument("second", type=Path, metavar="RUN2", nargs="?")
+    view.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report/index.html, or beside_RUN2.html")
+    view.set_defaults(call=_view)
+
     export = commands.add_parser("export", help="the trained model of a run as a Hugging Face directory")
     export.add_argument("directory", type=Path, metavar="RUN")
     export.add_argument("out", type=Path, metavar="OUT")
@@ -120,6 +126,13 @@ def _report(options: argparse.Namespace) -> None:
     else:
         from rmft_verl.train.run import report_run
     print(report_run(options.directory))
+
+
+def _view(options: argparse.Namespace) -> None:
+    from rmft_verl.train.view import view
+
+    runs = [options.directory] + ([options.second] if options.second else [])
+    print(f"page written to {view(runs, options.out)}: open it in a browser")
 
 
 def _export(options: argparse.Namespace) -> None:

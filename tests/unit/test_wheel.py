@@ -50,3 +50,8 @@ def test_it_passes_the_dry_runs(site: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tiny = run(site, "-m", "rmft_verl.main", "recipe=mab_tiny", "dry_run=true")
     assert "counted with the model's tokenizer" in tiny
     assert str(site / "rmft_verl" / "labs" / "tiny" / "mab") in tiny
+
+
+def test_it_has_what_the_page_of_a_run_is_made_of(site: Path) -> None:
+    code = "from rmft_verl.eval.view.page import HERE; print(*sorted(path.suffix for path in HERE.iterdir()))"
+    assert {".css", ".html", ".js"} <= set(run(site, "-c", code).split())

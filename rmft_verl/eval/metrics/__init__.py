@@ -23,7 +23,7 @@ from rmft_verl.eval.metrics.behavior import (
     suffix_failure_interval,
 )
 from rmft_verl.eval.metrics.comparison import WinRate, win_rates
-from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
+from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, first_action_entropy, frequency_bias
 from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
 from rmft_verl.eval.metrics.intervals import (
     FEW,
@@ -71,6 +71,7 @@ __all__ = [
     "coverage_curve",
     "cut_rate",
     "few_scenarios",
+    "first_action_entropy",
     "frequency_bias",
     "greedy_choices",
     "greedy_fraction",
