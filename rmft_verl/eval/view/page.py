@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.eval.report import KEPT_KEY, REGRET_KEY, SUFFIX_KEY
 from rmft_verl.eval.table import CAPTION
 from rmft_verl.eval.view.contents import PHASES, Source, fill
 from rmft_verl.eval.view.shelf import Shelf, embedded, rounded
@@ -27,11 +26,15 @@ HERE = Path(__file__).parent
 PANELS: dict[str, tuple[str, dict[str, str]]] = {
     "normalized regret": (
         "0 oracle, 1 uniform play",
-        {"held-out": REGRET_KEY, "kept": KEPT_KEY, "rollouts": "rollout/normalized_regret"},
+        {
+            "held-out": "heldout/normalized_regret",
+            "kept": "kept/normalized_regret",
+            "rollouts": "rollout/normalized_regret",
+        },
     ),
     "suffix failures": (
         "share without a best arm in the second half",
-        {"held-out": SUFFIX_KEY, "kept": "kept/suffix_failure", "rollouts": "rollout/suffix_failure"},
+        {"held-out": "heldout/suffix_failure", "kept": "kept/suffix_failure", "rollouts": "rollout/suffix_failure"},
     ),
     "K × MinFrac": (
         "1 if all arms are chosen equally often",
