@@ -30,7 +30,7 @@ Bases = Mapping[str, Sequence[Trajectory]]
 
 def name_of(run: Outcome) -> str:
     """Equal for runs that started from the same player and were measured on the same scenarios."""
-    return content_hash([run.start, sorted(run.measured_on)])
+    return content_hash([run.start, sorted(scenario.id for scenario in run.scenarios)])
 
 
 def further_plays(arms: Arms, root: Path, plays: int) -> tuple[dict[str, list[Trajectory]], list[str]]:
