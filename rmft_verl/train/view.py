@@ -10,7 +10,7 @@ from typing import Any
 from rmft_verl.bridge.sampling.reading import token_reader
 from rmft_verl.config import BALL, Config
 from rmft_verl.env import Env
-from rmft_verl.env.seeds import HELD_OUT_SEED
+from rmft_verl.env.seeds import HELD_OUT_SEED, held_out_scenarios
 from rmft_verl.eval.algorithms import evaluate_players, references
 from rmft_verl.eval.metrics import scored
 from rmft_verl.eval.table import EvalTable, summarize
@@ -102,7 +102,7 @@ def _table(
     file = directory.report / "table.json"
     if file.exists() and (written := json.loads(file.read_text(encoding="utf-8"))):
         return list(written)
-    scenarios = list({play.scenario.id: play.scenario for play in sets["base"]}.values())
+    scenarios = held_out_scenarios(config, env_class)
     names = references(env_class, scenarios, (play.oracle.kind for plays in sets.values() for play in scored(plays)))
     played = evaluate_players(env_class, names, scenarios, config.eval.rollouts, HELD_OUT_SEED)
     return summarize(sets | played).to_json()

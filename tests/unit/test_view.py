@@ -320,6 +320,8 @@ def test_a_configuration_is_told_in_sentences() -> None:
     assert told["Warm-up"].endswith("games of a uniform player teach the form of an answer.")
     assert "restricted to answers" in told["Each iteration"]
     assert "pairs of the best and the worst" in dict(in_words(load_config(["recipe=mab_tiny+dpo"])))["Kept"]
+    mixed = dict(in_words(load_config(["recipe=mixed_tiny"])))["Game"]
+    assert "mab (arms 3 or 4 or 5, horizon 20," in mixed and "{" not in mixed
     assert "Warm-up" not in dict(in_words(Config()))
 
 

@@ -151,7 +151,7 @@ function drawTurns(one, actions) {
     if (mark !== "again") round += 1;
     const outcome = action === null ? MARKS[mark] : [MARKS[mark], `played ${actionName(action, actions)}, reward ${number(reward)}`].filter(Boolean).join("; ");
     return make("li", {}, ...messages.map(([role, text]) => make("pre", { dir: "ltr", class: "says" }, make("b", {}, `${role} `), visible(shared[text]))),
-      make("div", { class: "answer" }, make("b", {}, "model "), drawReply(shared[reply], pieces)),
+      make("div", { class: "answer" }, make("b", {}, "model "), shared[reply] === "" ? make("i", {}, "no words") : drawReply(shared[reply], pieces)),
       make("p", { class: mark ? "outcome bad" : "outcome" }, `Round ${round}: `, isolated(outcome)));
   }));
 }
@@ -161,7 +161,7 @@ function drawTruth(one, actions) {
   const mean = (a) => truth.reduce((sum, row) => sum + row[a], 0) / truth.length;
   const best = Math.max(...actions.map((_, a) => mean(a)));
   const word = truth.length > 1 ? "true mean, over the rounds" : "true mean";
-  const arms = actions.map((name, a) => [isolated(name), truth.length ? fixed(mean(a), 3) + (mean(a) >= best - 1e-9 ? " best" : "") : "–", number(counts[a], 2)]);
+  const arms = actions.map((name, a) => [isolated(name), truth.length ? fixed(mean(a), 3) + (one.kind !== "dynamic" && mean(a) >= best - 1e-9 ? " best" : "") : "–", number(counts[a], 2)]);
   const other = one.beside && one.beside[1].length ? one.beside : null;
   const curve = (values) => [[0, 0], ...values.map((value, t) => [t + 1, value])];
   const lines = one.curve.length ? [{ name: "model", look: 0, points: curve(one.curve) }] : [];

@@ -52,6 +52,8 @@ def _options(options: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_options(value)})"
     return " or ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
