@@ -86,10 +86,12 @@ class Use:
     def logits(self, kind: str, tokens: int) -> float:
         """Of a forward pass of ``tokens`` tokens, with what is computed from them."""
         needed = tokens if self.dense else tokens * self.sampled
-        at_once = LOGITS[kind] * needed
-        if kind in CHUNKED and (self.fused or (needed > AT_ONCE and not self.dense)):
-            at_once = max(LOGITS[kind] * min(needed, AT_ONCE), CHUNKED[kind] * min(needed, CHUNK))
-        return at_once * self.shape.vocabulary / GIB
+        most = LOGITS[kind] * needed
+        if kind in CHUNKED and self.fused:  # verl's, of all tokens
+            most = CHUNKED[kind] * min(tokens, CHUNK)
+        elif kind in CHUNKED and not self.dense:
+            most = min(most, max(LOGITS[kind] * AT_ONCE, CHUNKED[kind] * CHUNK))
+        return most * self.shape.vocabulary / GIB
 
     @property
     def weights(self) -> float:
