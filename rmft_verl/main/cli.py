@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rmft_verl.eval.command import add_eval
 from rmft_verl.eval.compare.command import add_compare
@@ -16,6 +17,9 @@ from rmft_verl.main import main as train
 from rmft_verl.main import told
 from rmft_verl.main.envs import add_envs
 from rmft_verl.types import RunError
+
+MODEL = "model"
+"""The form of ``export`` that is no file of dialogues."""
 
 BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 """Errors of a place that cannot be written, or a file that cannot be read: the user's to mend, so one line says it."""
@@ -82,11 +86,23 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report/index.html, or beside_RUN2.html")
     view.set_defaults(call=_view)
 
-    export = commands.add_parser("export", help="the trained model of a run as a Hugging Face directory")
-    export.add_argument("directory", type=Path, metavar="RUN")
-    export.add_argument("out", type=Path, metavar="OUT")
-    export.set_defaults(call=_export)
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: Any) -> None:
+    from rmft_verl.store.dialogues import FORMATS
+
+    export = commands.add_parser("export", help="the trained model of a run, or the dialogues that it kept")
+    export.add_argument("directory", type=Path, metavar="RUN")
+    export.add_argument(
+        "out", type=Path, metavar="OUT", nargs="?", help="default for dialogues: RUN/export/FORMAT.jsonl"
+    )
+    export.add_argument(
+        "--format", choices=(MODEL, *FORMATS), default=MODEL, help="model: a Hugging Face directory; else dialogues"
+    )
+    export.add_argument("--iteration", type=int, nargs="*", default=[], metavar="N", help="dialogues of these only")
+    export.set_defaults(call=_export)
 
 
 def _recipes(options: argparse.Namespace) -> None:
@@ -136,12 +152,31 @@ def _view(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.format != MODEL:
+        _export_dialogues(options)
+        return
+    if options.out is None:
+        raise RunError("export writes a model to OUT: rmft-verl export RUN OUT (or --format chat-jsonl: dialogues)")
+    if options.iteration:
+        raise RunError(
+            "--iteration chooses dialogues, and --format is model: the trained model is that of the last one"
+        )
     from rmft_verl.store.stored_config import refuse_numbers
 
     refuse_numbers(options.directory)
     from rmft_verl.bridge.training.export import export_run
 
     print(f"model written to {export_run(options.directory, options.out)}")
+
+
+def _export_dialogues(options: argparse.Namespace) -> None:
+    from rmft_verl.store.dialogues import export_kept
+
+    done = export_kept(options.directory, options.format, options.out, options.iteration)
+    print(
+        f"{done.path}: {done.lines:,} lines with {done.replies:,} trained replies, of the {done.kept:,} trajectories "
+        f"that iterations {', '.join(map(str, done.iterations))} kept\nsha256 {done.sha256}"
+    )
 
 
 if __name__ == "__main__":
