@@ -45,7 +45,7 @@ from rmft_verl.eval.metrics.scale import (
     relative_change,
     scored,
 )
-from rmft_verl.eval.metrics.seeds import change_over_seeds, change_tested, holm, two_level, two_level_tested
+from rmft_verl.eval.metrics.seeds import change_tested, holm, two_level, two_level_tested
 
 __all__ = [
     "FEW",
@@ -66,7 +66,6 @@ __all__ = [
     "best_arm_frequency",
     "best_arm_mass",
     "bootstrap",
-    "change_over_seeds",
     "change_tested",
     "coverage_curve",
     "cut_rate",

@@ -81,20 +81,6 @@ def two_level_tested(
     return Interval(value, value - reach, value + reach), float(2 * law.sf(abs(value) / error))
 
 
-def change_over_seeds(
-    before: Plays,
-    after: Plays,
-    *,
-    relative: bool = True,
-    same_seeds: bool = True,
-    same_scenarios: bool = True,
-    seed: int = 0,
-) -> Interval:
-    """The interval of ``change_tested``."""
-    same = {"same_seeds": same_seeds, "same_scenarios": same_scenarios}
-    return change_tested(before, after, relative=relative, **same, seed=seed)[0]
-
-
 def change_tested(
     before: Plays,
     after: Plays,
