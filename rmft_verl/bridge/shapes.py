@@ -51,6 +51,11 @@ class Shape:
         largest = hidden * max(vocabulary, 2 * intermediate)  # some families store gate and up as one
         return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary, linears, embeddings, largest)
 
+    @property
+    def cached(self) -> int:
+        """Bytes of the sampler's cache for one token, in bfloat16."""
+        return 2 * 2 * self.layers * self.kv_heads * self.head_dim
+
     def adapters(self, lora: LoraConfig) -> int:
         """Number of adapter parameters. Modules that are not in ``linears`` are left out."""
         named = lora.target_modules

@@ -92,14 +92,15 @@ class VerlBackend:
         colocated = create_colocated_worker_cls({"actor_rollout": worker})
         group = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=colocated, device_name=kind)
         self._actor = group.spawn(prefix_set=["actor_rollout"])["actor_rollout"]
+        # Balancer and rollout workers import verl while the trainer does.
+        servers = Servers.create_empty(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
+        self._client = servers.get_client(DialogueClient)
+        self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         self._actor.init_model()
         actor = omega_conf_to_dataclass(verl_config.actor_rollout_ref.actor)
         self._actor.set_loss_fn(partial(loss, actor=actor))
         self._scratch = scratch
         self._base: Path | None = None
-        servers = Servers.create_empty(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
-        self._client = servers.get_client(DialogueClient)
-        self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         servers.launch()
         self._addresses: list[str] = servers.get_addresses()
         handles = servers.server_handles
@@ -110,10 +111,9 @@ class VerlBackend:
         self._weights = CheckpointEngineManager(config=engine, actor_wg=self._actor, replicas=servers.get_replicas())
         self._counter = progress.start()
         self._weights.sleep_replicas()
-        self._awake = False
+        self._awake = self._updated = False  # updated: since the last sync
         self._probe: list[Tokens] = []
         self._before: list[torch.Tensor] | None = None
-        self._updated = False  # since the last sync
 
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from rmft_verl.bridge.shapes import model_shape
 from rmft_verl.bridge.training.tensors import bucket_megabytes
 from rmft_verl.config import Config, ConfigError, HardwareConfig, dotted
 from rmft_verl.env.tokens import Budget
@@ -36,6 +37,12 @@ STATE, WEIGHTS = ["model", "optimizer", "extra"], ["hf_model"]
 """verl's names of what a checkpoint may hold: all that training goes on from (extra: schedule and generators), and the
 weights as a Hugging Face directory.
 """
+
+BLOCK = 32
+"""Tokens of a block of vLLM's cache on a CPU. It computes a prompt again from its last whole block on."""
+
+CACHE = 1 << 31
+"""Most bytes of vLLM's cache on a CPU, unless one dialogue needs more."""
 
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
 
@@ -84,7 +91,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         ),
     }
     derived |= _optimizer(config) | _lora(config)
-    return derived | (_on_cpu(config) if on_cpu else {})
+    return derived | (_on_cpu(config, model_path, budget) if on_cpu else {})
 
 
 def _optimizer(config: Config) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def _lora(config: Config) -> dict[str, Any]:
     }
 
 
-def _on_cpu(config: Config) -> dict[str, Any]:
+def _on_cpu(config: Config, model_path: str, budget: Budget) -> dict[str, Any]:
     alone = {f"+{SAMPLER}.engine_kwargs.vllm.distributed_executor_backend": ONE_PROCESS}
     return (alone if config.hardware.tensor_parallel == 1 else {}) | {
         "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
@@ -126,9 +133,25 @@ def _on_cpu(config: Config) -> dict[str, Any]:
         # For a prompt split over two steps vLLM rewinds the seeded generator, which works on a GPU only.
         f"{SAMPLER}.enable_chunked_prefill": False,
         f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
-        # vLLM computes a prompt again from its last whole block on. By default a block has 128 tokens on a CPU.
-        f"+{SAMPLER}.engine_kwargs.vllm.block_size": 32,
+        f"+{SAMPLER}.engine_kwargs.vllm.block_size": BLOCK,
+        f"+{SAMPLER}.engine_kwargs.vllm.kv_cache_memory_bytes": _cache(config, model_path, budget),
     }
+
+
+def _cache(config: Config, model_path: str, budget: Budget) -> int:
+    """Bytes of vLLM's cache on a CPU, which vLLM fills with zeros at the start: for all dialogues that are open at a
+    time, within ``CACHE``, and for one of full length at least.
+    """
+    shape = model_shape(model_path)
+    if shape is None:
+        return CACHE
+    rollout, evaluated = config.rollout, config.eval
+    played = max(rollout.scenarios * rollout.rollouts, evaluated.scenarios * evaluated.rollouts)
+    open_at_once = min(played, 2 * config.hardware.max_num_seqs)
+    longest, context = (math.ceil(tokens / BLOCK) * BLOCK for tokens in (budget.most, config.model.context))
+    spare = BLOCK  # vLLM keeps a block for itself
+    least, wanted = context + spare, open_at_once * min(longest, context) + spare
+    return shape.cached * max(least, min(wanted, CACHE // shape.cached))
 
 
 def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_template: str = "") -> DictConfig:

@@ -20,9 +20,9 @@ whole prompt at once for its log-probabilities: bfloat16, float32, and a mask.
 CHUNKED = {"update": 21, "update with entropy": 30, "update on a CPU": 21, "forward": 13}
 """The same where logits are computed in chunks: measured, with chunks of 512 tokens and 50,000 entries."""
 
-PROCESSES, AGENT, TRAINER, ENGINE, CACHE = 3.0, 0.9, 2.3, 1.4, 2.0
+PROCESSES, AGENT, TRAINER, ENGINE = 3.0, 0.9, 2.3, 1.4
 """GiB on a CPU that no model explains: the driver, verl's server and balancer and Ray; a rollout worker; the processes
-of the trainer and of vLLM; vLLM's cache, which ``bridge.cluster.runtime`` sets. Chosen so that the recipes ``mab_tiny``
+of the trainer and of vLLM. Chosen so that the recipes ``mab_tiny``
 and ``mab_smollm2`` come out as they were measured: 9.9 and 13.9 GiB.
 """
 
@@ -55,6 +55,8 @@ class Use:
     batched: int
     """Most tokens that the sampler reads in one step."""
     agents: int
+    cache: float
+    """GiB of the sampler's cache on a CPU; on a GPU it takes what ``gpu_memory`` leaves."""
 
     @property
     def trained(self) -> int:
@@ -101,8 +103,7 @@ class Use:
     @property
     def dialogue(self) -> float:
         """The sampler's cache of one dialogue of full length."""
-        token = 2 * 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim / self.tensor_parallel
-        return token * self.context / GIB
+        return self.shape.cached / self.tensor_parallel * self.context / GIB
 
     @property
     def parts(self) -> dict[str, float]:
@@ -145,7 +146,7 @@ class Use:
         trainer = sum(self.state.values()) + copies * self.gathered + self.activations
         return {
             "trainer": TRAINER + trainer + self.logits("update on a CPU", self.tokens),
-            "sampler": ENGINE + CACHE + 2 * self.weights,  # vLLM keeps a packed copy
+            "sampler": ENGINE + self.cache + 2 * self.weights,  # vLLM keeps a packed copy
             "driver, servers and rollout workers": PROCESSES + AGENT * self.agents,
         }
 
@@ -178,4 +179,5 @@ def use_of(prepared: Prepared) -> Use | None:
         bucket=sampler.checkpoint_engine.update_weights_bucket_megabytes / 1024,
         batched=sampler.max_num_batched_tokens,
         agents=config.hardware.agent_workers,
+        cache=sampler.engine_kwargs.vllm.get("kv_cache_memory_bytes", 0) / GIB,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     OmegaConf.update(verl_config, "data.apply_chat_template_kwargs", config.model.chat_template, force_add=True)
     OmegaConf.update(verl_config, "actor_rollout_ref.rollout.agent.agent_loop_config_path", str(loops))
     logging.getLogger("verl").setLevel(logging.ERROR)
+    threading.Thread(target=_import_while_ray_starts, daemon=True).start()
     started = runtime.Ray(prepared.kind, prepared.environment, config.hardware)
     try:
         from rmft_verl.bridge.cluster.faults import told
@@ -43,3 +46,10 @@ def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
     except BaseException:
         started.stop()
         raise
+
+
+def _import_while_ray_starts() -> None:
+    """Import what takes the driver longest. Nothing here imports Ray, so that no two threads wait for each other."""
+    for module in ("torch", "tensordict", "vllm.distributed.utils", "transformers.models.auto.modeling_auto"):
+        with contextlib.suppress(Exception):  # raised again where it is needed
+            importlib.import_module(module)

@@ -40,6 +40,7 @@ USE = Use(
     bucket=2.0,
     batched=512,
     agents=1,
+    cache=2.0,
 )
 
 

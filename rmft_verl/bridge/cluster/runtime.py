@@ -163,7 +163,6 @@ def prepare(kind: str, nodes: int = 1) -> dict[str, str]:
             "VERL_PLATFORM": "cpu",  # selects the platform that cpu_platform registers with verl
             "VERL_ENGINE_DEVICE": "cuda",  # verl registers the FSDP engine for cuda only; it runs on any device
             "VLLM_TARGET_DEVICE": "cpu",
-            "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # no pinning: the trainer shares the cores
             "OMP_NUM_THREADS": threads,
             "LRU_CACHE_CAPACITY": KERNELS,
