@@ -9,47 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import pytest
+from e2e_phases import PHASES, TITLES, phases, processes
 
 from rmft_verl.bridge.cluster import peers
 from rmft_verl.bridge.verl_backend import VerlBackend
-from rmft_verl.env.regret import score
 from rmft_verl.setup.prepare import Prepared
-from rmft_verl.types import Batch, RolloutRequest, RunError
+from rmft_verl.types import RunError
 
 pytestmark = pytest.mark.e2e
 
-PHASES = ("rollout", "update", "sync", "checkpoint")
-TITLES = (
-    "ray::WorkerDict",
-    "VLLM::",
-    "ray::vLLMHttpServer",
-    "ray::AgentLoopWorker",
-    "ray::GlobalRequestLoadBalancer",
-)
 IN_MAKE_TEST = {("rollout", "VLLM::"), ("update", "ray::WorkerDict"), ("sync", "ray::vLLMHttpServer")}
 
 
-def processes(title: str) -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if (p.cmdline() or [""])[0].startswith(title)]
-
-
 @pytest.fixture
-def phases(shared: tuple[Prepared, VerlBackend], tmp_path: Path) -> dict[str, Callable[[], Any]]:
-    """What the backend does in each phase, ready to be done."""
-    prepared, backend = shared
-    backend.sync(0)
-    scenario = prepared.env_class.Generator(**prepared.config.env.options).draw(np.random.default_rng(0))  # type: ignore[call-arg]
-    requests = [RolloutRequest(scenario, i, i) for i in range(8)]
-    batch = Batch([score(trajectory) for trajectory in backend.rollout(requests, version=0)], range(8))
-    return {
-        "rollout": lambda: backend.rollout(requests, version=0),
-        "update": lambda: backend.update(batch, seed=0),
-        "sync": lambda: backend.sync(1),
-        "checkpoint": lambda: backend.save_state(tmp_path / "state"),
-    }
+def ready(shared: tuple[Prepared, VerlBackend], tmp_path: Path) -> dict[str, Callable[[], Any]]:
+    return phases(*shared, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +36,7 @@ def phases(shared: tuple[Prepared, VerlBackend], tmp_path: Path) -> dict[str, Ca
     ],
 )
 def test_a_process_that_is_stopped_is_named(
-    phases: dict[str, Callable[[], Any]], phase: str, title: str, monkeypatch: pytest.MonkeyPatch
+    ready: dict[str, Callable[[], Any]], phase: str, title: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether or not the phase waits for it. Afterwards the process goes on, and so does the backend."""
     monkeypatch.setattr(peers, "STOPPED", 3.0)
@@ -73,7 +48,7 @@ def test_a_process_that_is_stopped_is_named(
     try:
         with pytest.raises(RunError, match=r"\(process \d+\) has been stopped for 3 s"):
             while True:  # what does not need the process may end before
-                phases[phase]()
+                ready[phase]()
     finally:
         for process in stopped:
             process.resume()
