@@ -28,13 +28,13 @@ _BEFORE = 200
 """Characters before a marker in which the sentence that leads to it is sought."""
 
 # "(round 3)", "#3", "for round 3", "is" may follow the word, then some markdown or a closing tag, then a separator.
-# A hyphen needs a space after it, or "action-packed" would be an answer. Every repetition is bounded, and the pattern
-# begins with a set of letters, which Python finds fast in a long text.
+# A hyphen needs a space after it, or "action-packed" would be an answer. ``<action>`` is a marker by itself. Every
+# repetition is bounded, and the pattern begins with a set of letters, which Python finds fast in a long text.
 _MARKER = (
     r"[{letters}](?<![^\W_].)(?<![^\W_]_.)(?i:{words})"
-    r"(?i:\s{{0,4}}(?:\([^()\n]{{0,40}}\)|#?[0-9]{{1,5}}|(?:is|chosen|choice)(?!\w)"
-    r"|(?:for|in|at|of)\s(?:the\s|this\s)?(?:round|turn|step)(?:\s{{0,4}}#?[0-9]{{1,5}})?))?"
-    r"[\s*_`\"'}}]{{0,8}}(?:</\w{{1,8}}>[\s*_`\"']{{0,8}})?(?:[:=–—]|-(?=\s))"
+    r"(?:(?i:\s{{0,4}}(?:\([^()\n]{{0,40}}\)|#?[0-9]{{1,5}}|(?:is|chosen|choice|selected|taken|to\stake)(?!\w)"
+    r"|(?:for|in|at|of)\s(?:the\s|this\s)?(?:next\s)?(?:round|turn|step)(?:\s{{0,4}}#?[0-9]{{1,5}})?))?"
+    r"[\s*_`\"'}}]{{0,8}}(?:</\w{{1,8}}>[\s*_`\"']{{0,8}})?(?:[:=→–—]|->|-(?=\s))|(?i:{tags})>)"
 )
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"[.!?:;]")
@@ -46,14 +46,15 @@ _ABOUT = word_set(
 
 CHOICE_WORDS = word_set(
     "go going choose choosing pick picking select selecting take taking try trying use using play playing press "
-    "pressing push pull pulling open send give assign put run book brew turn touch drive plant sail serve fetch show "
+    "pressing push selected decide decided "
+    "pull pulling open send give assign put run book brew turn touch drive plant sail serve fetch show "
     "explore exploit test stick stay continue keep switch return final chosen best choice action answer selection "
     "decision"
 )
 """Words that say that what follows is chosen."""
 LEADS = CHOICE_WORDS | word_set(
     "a an the i i'll i'd i'm we we'll let's let us me will would am to now so then again with for on at in my our is "
-    "next finally back option arm number round name want like one called named labeled"
+    "next finally back option arm number round name want like one called named labeled have"
 )
 """Words that may stand before a name and before a marker: a choice and what belongs to its sentence."""
 
@@ -64,14 +65,15 @@ _PLACEHOLDERS = word_set(
 _DECORATION = re.compile(r"[\s*_`\"'#>()\[\]{}~$|]*")
 _ALIKE = {0xFF01 + i: 0x21 + i for i in range(94)} | dict.fromkeys(map(ord, "“”„«»"), '"')
 _ALIKE |= dict.fromkeys(map(ord, "‘’"), "'") | {ord("、"): ","}
-"""Full-width characters, the Chinese comma and typographic quotes, as some models write them."""
+_ALIKE |= {ord(sign): parts for sign, parts in zip("½⅓⅔¼¾", ("1/2", "1/3", "2/3", "1/4", "3/4"), strict=True)}
+"""Full-width characters, the Chinese comma, typographic quotes and fractions, as some models write them."""
 
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?([0-9.]{1,30})\s?\}\s?\{\s?([0-9.]{1,30})\s?\}")
 _BREAK = re.compile(r"<br\s?/?>", re.IGNORECASE)
 _NO_WORDS = re.compile(
-    r"\\[A-Za-z]{1,12}(?=\s?\{)|\\(?=[^\w\s])"  # \text{blue}, 50\%
+    r"\\[A-Za-z]{1,12}(?=\s?\{)|\\(?:left|right|q?quad)(?![A-Za-z])|\\(?=[^\w\s])"  # \text{blue}, 50\%
     r"|</[A-Za-z]\w{0,15}>|<(?:b|i|u|em|strong|code|p|span|div|mark)(?:\s[^<>]{0,60})?/?>"
-    r"|<\|[^|<>\s]{1,40}\|>|<(?:eos|end_of_turn)>"
+    r"|<\|[^|<>\s]{1,40}\|>|<(?:eos|end_of_turn)>|\[/?INST\]"
     r"|```(?:(?:json|text|txt|plaintext|yaml|markdown)\b)?",
 )
 
@@ -134,7 +136,8 @@ def _placeholder(line: str) -> bool:
 @lru_cache(maxsize=64)
 def _marker(words: tuple[str, ...]) -> re.Pattern[str]:
     letters = "".join(word[0].lower() + word[0].upper() for word in words)
-    return re.compile(_MARKER.format(letters=letters, words="|".join(f"(?<={word[0]}){word[1:]}" for word in words)))
+    rest = "|".join(f"(?<={word[0]}){word[1:]}" for word in words)
+    return re.compile(_MARKER.format(letters=letters, words=rest, tags="|".join(f"(?<=<{word})" for word in words)))
 
 
 @lru_cache(maxsize=1024)

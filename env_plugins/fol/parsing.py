@@ -1,8 +1,9 @@
 """Parses a free reply into a point of the simplex. docs/environments.md states the rule.
 
-The parser reads two forms, on one line or with one share a line:
+The parser reads three forms, on one line or with one share a line:
 
     Policy: amber 0.7, azure 0.3        named, in any order; also ``amber: 70%``, ``amber = 7/10``, ``amber (0.7)``
+    Policy: 0.7 amber, 30% to azure     the share before its name
     Policy: [0.7, 0.3]                  one number for every action, in the order the actions were listed
 
 Numbers are decimals with a point, percentages with their sign or word, fractions, or scientific notation. A comma
@@ -30,13 +31,17 @@ _NUMBER = re.compile(
     rf"({_DECIMAL})(?:\s{{0,4}}[/⁄]\s{{0,4}}({_DECIMAL}))?(\s{{0,4}}(?:%|per\s?cent))?(?![\w%/⁄+-]|\.\w)"
 )
 _AFTER_NAME = r"(?:\s{{1,4}}{option}(?!\w))?[\s*_`\"')\]}}$]{{0,20}}(?::|=>?|->|→|[-–—](?=\s))"
-_SKIP = r"(?:[\s,;|()\[\]{{}}<>*_`\"'&$]+|(?:and|the|{option})(?!\w)|\.(?![0-9]))+"
+_SKIP = (
+    r"(?:[\s,;|()\[\]{{}}<>*_`\"'&$]+"
+    r"|(?:and|the|of|to|with|gets|pr?|probability|share|weight|{option})(?!\w)|\.(?![0-9]))+"
+)
 _BULLET = re.compile(r"\s{0,20}(?:[-*•+–]|[0-9]{1,2}[.)])\s{1,4}(?=\S)")
 _TOTAL = re.compile(
     r"(?<![^\W_])(?:(?:which|they)\s)?(?:sums?|total)(?:\s(?:to|is))?[\s:=]{0,4}(?:1(?:\.0{0,9})?|100\s?%)[)\]\s.*]{0,9}$"
 )
 _REASON = re.compile(r"(?<![^\W_])(?:because|since|as|given|due)(?!\w)[^0-9%]*$")
-"""What may follow a policy: its sum, and a reason without numbers."""
+_REMARK = re.compile(r"(?<=[0-9%)\]}])[.!]\s{1,4}(?!(?:or|not|no|but|wait|actually|then|next)(?!\w))[^0-9%]*$")
+"""What may follow a policy: its sum, a reason without numbers, and a sentence without numbers and names."""
 
 
 def parse_policy(text: str, names: Sequence[str], option: str = "option") -> tuple[float, ...] | None:
@@ -75,6 +80,7 @@ def _tokens(line: str, names: tuple[str, ...], option: str) -> list[int | float]
     """Indices of names (int) and shares (float) in their order; None if the line holds anything else or too many."""
     pattern, (skip, after_name) = name_pattern(names), _patterns(option)
     line = _REASON.sub("", _TOTAL.sub("", line))
+    line = _REMARK.sub(lambda found: found.group() if pattern.search(found.group()) else ".", line)
     tokens: list[int | float] = []
     position = _past(skip, line, 0)
     while position < len(line):
@@ -106,6 +112,8 @@ def _policy(tokens: list[int | float], n_actions: int) -> tuple[float, ...] | No
         shares = [float(token) for token in tokens]
     else:
         named, given = tokens[::2], tokens[1::2]
+        if tokens and isinstance(tokens[0], float):  # "0.7 amber, 0.3 azure"
+            named, given = given, named
         alternate = all(isinstance(name, int) for name in named) and all(isinstance(share, float) for share in given)
         if not alternate or len(named) != len(given) or len(set(named)) != len(named):
             return None

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from env_plugins.answer_line import CHOICE_WORDS, LEADS, last_answer, word_set
 
 _TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*|[^\w\s]")
-_NOT = word_set("not never isn't")
+_NOT = word_set("not never isn't won't don't can't cannot doesn't")
 _OR = word_set("or / & vs versus either")
-_REASONS = word_set("because since as given due which whose it while whereas although over beats")
+_TITLES = word_set("reason reasoning rationale explanation justification")
+_REASONS = _TITLES | word_set(
+    "because since as given due which whose it while whereas although even though despite unlike compared over beats"
+)
 _SWITCHES = word_set("so then therefore thus hence maybe perhaps otherwise else but next instead rather alternatively")
-_RETRACTIONS = word_set("wait actually sorry correction hmm")
-_SET_ASIDE = (["not"], ["never"], ["rather", "than"], ["better", "than"], ["instead", "of"])
+_RETRACTIONS = word_set("wait actually sorry correction hmm scratch oops")
+_SET_ASIDE = (["not"], ["never"], ["neither"], ["rather", "than"], ["better", "than"], ["instead", "of"])
 _BESIDE = word_set("the a an option arm number again now this round is and but")
 """Words between a name and what is said about it that decide nothing."""
 
@@ -54,7 +57,7 @@ def _may_precede(token: str, option: str) -> bool:
 def _settled(rest: list[str], others: list[int]) -> bool:
     """Whether the tokens after a name leave it chosen; ``others`` are the places of other names among them."""
     words = [token for token in rest if _word(token) or token in _OR]
-    if not _RETRACTIONS.isdisjoint(words) or (words and words[0] in _OR):
+    if not _RETRACTIONS.isdisjoint(words) or (words and words[0] in _OR) or words == ["no"] or "?" in rest[:1]:
         return False
     if not others:
         said = rest[1:] if rest[:1] in (["is"], ["was"]) else rest
@@ -67,13 +70,16 @@ def _settled(rest: list[str], others: list[int]) -> bool:
 def _rival(rest: list[str], place: int, first: bool) -> bool:
     """Whether the other name at ``place`` is offered as a choice: "so red", "or red", "I choose red".
 
-    "not red or green" offers none, so that "or" counts before the first other name and after a comma only.
+    "not red or green" offers none, so that "or" counts before the first other name and after a comma only. Nor do
+    "I will not press red" and "Reason: red".
     """
     n, chosen = place - 1, False
     while n >= 0 and rest[n] not in _SWITCHES and (rest[n] in LEADS or (not _word(rest[n]) and rest[n] not in "/.;!?")):
         chosen = chosen or rest[n] in CHOICE_WORDS or rest[n] == ":"
         n -= 1
     before = rest[n] if n >= 0 else ""
+    if before in _NOT or before in _TITLES:
+        return False
     apart = first or n < 1 or not _word(rest[n - 1])
     return chosen or before in _SWITCHES or (apart and (before in _OR or before == "no"))
 

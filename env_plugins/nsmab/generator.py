@@ -66,8 +66,10 @@ class DriftGenerator(BanditGenerator):
             )
 
     def prior(self, scenario: Scenario) -> dict[str, Any]:
-        """As ``BanditGenerator.prior``, for means that drift: their posterior also needs ``draw_means``."""
-        return super().prior(scenario) | {"drifts": True}
+        """As ``BanditGenerator.prior``, with the law of the drift; a ``budget`` leaves ``draw_means`` to say it."""
+        kinds = () if self.budget is not None else tuple(self.drift)
+        law = {"changes": tuple(self.changes), "step": float(self.step), "periods": tuple(self.period)}
+        return super().prior(scenario) | {"drifts": True} | ({"kinds": kinds} | law if kinds else {})
 
     def draw_means(self, scenario: Scenario, rng: np.random.Generator) -> np.ndarray:
         """Draw the means of another game about which players are told the same as about ``scenario``, shape (T, A)."""

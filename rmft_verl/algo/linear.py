@@ -41,6 +41,7 @@ class LinearPrior:
     noise: float
     """Standard deviation of a Gaussian reward."""
     drifts: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name in ("scale", "noise"):

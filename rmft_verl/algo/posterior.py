@@ -34,6 +34,8 @@ from rmft_verl.types import Action, Trajectory
 
 LAWS = ("bernoulli", "gaussian")
 
+KINDS = ("stationary", "abrupt", "gradual", "seasonal")
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -50,7 +52,15 @@ class Prior:
     noise: float = 0.0
     """Standard deviation of Gaussian rewards; Bernoulli rewards do not use it."""
     drifts: bool = False
-    """True if means change over the rounds; then only ``particle_regret`` applies."""
+    """True if means change over the rounds; then only ``drift_regret`` and ``particle_regret`` apply."""
+    kinds: tuple[str, ...] = ()
+    """Laws of the drift, of ``KINDS``, one drawn uniformly for each game; empty = another: particles represent it."""
+    changes: tuple[int, ...] = ()
+    """``abrupt``: numbers of rounds in which all means are drawn anew."""
+    step: float = 0.0
+    """``gradual``: the most that a mean moves in a round, uniformly and reflected at ``low`` and ``high``."""
+    periods: tuple[int, ...] = ()
+    """``seasonal``: periods of the sines, which fill ``low`` to ``high``."""
 
     def __post_init__(self) -> None:
         if self.law not in LAWS:
@@ -63,6 +73,11 @@ class Prior:
             raise ValueError(f"low={self.low}, high={self.high}: Bernoulli means lie within 0 and 1")
         if self.law == "gaussian" and not self.noise > 0:
             raise ValueError(f"noise={self.noise}: Gaussian rewards need a standard deviation above 0")
+        for kind, needed in zip(KINDS, (True, self.changes, self.step > 0, self.periods), strict=True):
+            if kind in self.kinds and not needed:
+                raise ValueError(f"kinds has {kind!r}: say its changes, step or periods")
+        if not set(self.kinds) <= set(KINDS) or (self.kinds and not self.drifts):
+            raise ValueError(f"kinds={self.kinds}: name kinds of {', '.join(KINDS)}, and drifts=True")
 
 
 def score(trajectory: Trajectory, prior: Prior, further: float = 0.0) -> float | None:
@@ -73,9 +88,11 @@ def score(trajectory: Trajectory, prior: Prior, further: float = 0.0) -> float |
     """
     if trajectory.oracle.kind == "none":
         return None
-    _refuse_full_information(trajectory)
+    refuse_full_information(trajectory)
     if prior.drifts:
-        raise ValueError("means that drift have no closed posterior: use particle_regret with paths of the means")
+        raise ValueError(
+            "means that drift have no closed posterior: use drift_regret, or particle_regret with paths of the means"
+        )
     actions_T, rewards_T = history(trajectory)
     return float(posterior_regret(prior, actions_T, rewards_T, len(trajectory.scenario.actions), further))
 
@@ -99,7 +116,7 @@ def posterior_regret(
     """
     played_T_A = actions_T[..., None] == np.arange(n_actions)
     paid_T_A = np.where(played_T_A, rewards_T[..., None], 0.0)
-    best_T, means_T_A = beliefs(prior, _before(played_T_A), _before(paid_T_A))
+    best_T, means_T_A = beliefs(prior, before(played_T_A), before(paid_T_A))
     policy_T_A = np.where(actions_T[..., None] < 0, 1.0 / n_actions, played_T_A)
     regret_T = best_T[..., :-1] - (policy_T_A * means_T_A[..., :-1, :]).sum(axis=-1)
     doubt = best_T[..., -1] - means_T_A[..., -1, :].max(axis=-1)
@@ -124,75 +141,47 @@ def beliefs(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> tuple[np.n
     is off by less than 1e-8 (docs/results/posterior_unbiased.md). ``ValueError`` if the rewards contradict the gap; in
     scenarios of this law the probability of that is below 1e-9 / P(gap).
     """
-    rule = _rule(prior.low, prior.high, prior.min_gap, _nodes(prior, plays_A))
-    inner = _log_likelihood(prior, plays_A[..., None], sums_A[..., None], rule.inner_N)
-    outer = _log_likelihood(prior, plays_A[..., None], sums_A[..., None], rule.outer_Q)
-    peak = inner.max(axis=-1, keepdims=True)
-    f_A_N, f_A_Q = np.exp(inner - peak), np.exp(outer - peak) * rule.weights_Q
-    F_A_Q, M_A_Q = f_A_N @ rule.integrate_N_Q, (f_A_N * rule.inner_N) @ rule.integrate_N_Q
-    P_A_Q, D_A_Q = _leave_one_out(F_A_Q, f_A_Q)
-    leads_A_Q = f_A_Q * P_A_Q
-    total = leads_A_Q.sum(axis=(-2, -1))
-    # total / mass without the gap is P(gap | h). Its inverse has mean 1 / P(gap), so this small a value is not chance.
-    if np.any(total < 1e-9 * (f_A_N @ rule.mass_N).prod(axis=-1)):
+    found = integrals(prior, plays_A, sums_A)
+    # The inverse of P(gap | h) has mean 1 / P(gap), so this small a value is not chance.
+    if np.any(found.gap_probability < 1e-9):
         raise ValueError(
             f"the rewards contradict min_gap={prior.min_gap}: is this the law the scenario was drawn from?"
         )
+    return found.best, found.means_A
+
+
+class Integrals(NamedTuple):
+    """What ``beliefs`` computes of each history; the means are NaN where the evidence is 0."""
+
+    log_evidence: np.ndarray
+    """log p(rewards), with the gap, up to a constant that all histories share."""
+    gap_probability: np.ndarray
+    """P(gap | h) without the condition on it."""
+    best: np.ndarray
+    means_A: np.ndarray
+
+
+def integrals(prior: Prior, plays_A: np.ndarray, sums_A: np.ndarray) -> Integrals:
+    """The integrals that ``beliefs`` describes."""
+    rule = _rule(prior.low, prior.high, prior.min_gap, _nodes(prior, plays_A))
+    inner = log_likelihood(prior, plays_A[..., None], sums_A[..., None], rule.inner_N)
+    outer = log_likelihood(prior, plays_A[..., None], sums_A[..., None], rule.outer_Q)
+    peak = inner.max(axis=-1, keepdims=True)
+    f_A_N, f_A_Q = np.exp(inner - peak), np.exp(outer - peak) * rule.weights_Q
+    F_A_Q, M_A_Q = f_A_N @ rule.integrate_N_Q, (f_A_N * rule.inner_N) @ rule.integrate_N_Q
+    P_A_Q, D_A_Q = leave_one_out(F_A_Q, f_A_Q)
+    leads_A_Q = f_A_Q * P_A_Q
+    total = leads_A_Q.sum(axis=(-2, -1))
     leads_A = leads_A_Q @ rule.outer_Q
     trails_A = (M_A_Q * D_A_Q).sum(axis=-1)
-    return leads_A.sum(axis=-1) / total, (leads_A + trails_A) / total[..., None]
+    free = (f_A_N @ rule.mass_N).prod(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_evidence = np.log(total) + peak.sum(axis=(-2, -1))
+        best, means_A = leads_A.sum(axis=-1) / total, (leads_A + trails_A) / total[..., None]
+    return Integrals(log_evidence, total / free, best, means_A)
 
 
-class Estimate(NamedTuple):
-    """A score estimated from particles, and its accuracy."""
-
-    score: float
-    standard_error: float
-    effective: float
-    """The smallest effective number of particles of any round: 1 / sum of squared weights. Below about ten the standard
-    error is unreliable too: use more paths."""
-
-
-def score_by_particles(
-    trajectory: Trajectory, prior: Prior, paths_P_T_A: np.ndarray, further: float = 0.0
-) -> Estimate | None:
-    """``score`` for means that drift; ``paths_P_T_A`` are draws of the generator's ``draw_means``, shape (P, T, A).
-
-    Trajectories of one scenario should share their paths: most of their error is then equal and cancels in a ranking.
-    """
-    if trajectory.oracle.kind == "none":
-        return None
-    _refuse_full_information(trajectory)
-    return particle_regret(prior, paths_P_T_A, *history(trajectory), further)
-
-
-def particle_regret(
-    prior: Prior, paths_P_T_A: np.ndarray, actions_T: np.ndarray, rewards_T: np.ndarray, further: float = 0.0
-) -> Estimate:
-    """Posterior dynamic regret by importance sampling: paths of the means, weighted by the likelihood of the rewards.
-
-    sum_t E[ max_a mu_t(a) - mu_t(a_t) | h_t ]; the continuation uses the means of the last round. The standard error
-    follows from the delta method for self-normalized weights, over all rounds at once (Owen 2013, chapter 9).
-    """
-    if paths_P_T_A.shape[1] != len(actions_T):
-        raise ValueError(f"paths of {paths_P_T_A.shape[1]} rounds for a horizon of {len(actions_T)}")
-    rounds_T, played_T = np.arange(len(actions_T)), actions_T >= 0
-    chosen_P_T = np.where(played_T, paths_P_T_A[:, rounds_T, actions_T], paths_P_T_A.mean(axis=-1))
-    steps_P_T = _log_likelihood(prior, played_T, np.where(played_T, rewards_T, 0.0), chosen_P_T)
-    log_P_T = _before(steps_P_T.T).T
-    weights_P_T = np.exp(log_P_T - log_P_T.max(axis=0))
-    weights_P_T /= weights_P_T.sum(axis=0)
-    last_P_A = paths_P_T_A[:, -1]
-    favorite = int((weights_P_T[:, -1] @ last_P_A).argmax())
-    doubt_P = further * (last_P_A.max(axis=-1) - last_P_A[:, favorite])
-    regret_P_T = np.column_stack([paths_P_T_A.max(axis=-1) - chosen_P_T, doubt_P])
-    mean_T = (weights_P_T * regret_P_T).sum(axis=0)
-    influence_P = (weights_P_T * (regret_P_T - mean_T)).sum(axis=1)
-    effective = float(1 / (weights_P_T**2).sum(axis=0).max())
-    return Estimate(float(mean_T.sum()), float(np.sqrt((influence_P**2).sum())), effective)
-
-
-def _refuse_full_information(trajectory: Trajectory) -> None:
+def refuse_full_information(trajectory: Trajectory) -> None:
     if trajectory.oracle.kind == "external" or any(isinstance(action, tuple) for action in trajectory.actions_T):
         raise ValueError(
             f"{trajectory.scenario.env} reveals all rewards: what a player does decides nothing it sees, so posterior "
@@ -200,13 +189,13 @@ def _refuse_full_information(trajectory: Trajectory) -> None:
         )
 
 
-def _before(values_T: np.ndarray) -> np.ndarray:
+def before(values_T: np.ndarray) -> np.ndarray:
     """Sums over the rounds (second-to-last axis) before each round and after the last, shape (..., T + 1, A)."""
     zero = np.zeros_like(values_T[..., :1, :], dtype=float)
     return np.concatenate([zero, np.cumsum(values_T, axis=-2)], axis=-2)
 
 
-def _log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
+def log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Log-likelihood of ``plays`` rewards with sum ``sums``, without terms independent of ``means``; broadcasts."""
     if prior.law == "gaussian":
         return np.asarray((sums * means - plays * means**2 / 2) / prior.noise**2)
@@ -214,7 +203,7 @@ def _log_likelihood(prior: Prior, plays: np.ndarray, sums: np.ndarray, means: np
     return np.asarray(sums * np.log(inside) + (plays - sums) * np.log1p(-inside))
 
 
-def _leave_one_out(F_A_Q: np.ndarray, f_A_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def leave_one_out(F_A_Q: np.ndarray, f_A_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For every arm a: P_a, the product of F_j over j != a, and D_a, its derivative if f_j is that of F_j.
 
     It multiplies from both ends, because dividing by F_a fails where that is 0.
@@ -247,7 +236,7 @@ class _Rule(NamedTuple):
     """(values at inner_N) @ integrate_N_Q: their integral from low to each outer node minus the gap."""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _rule(low: float, high: float, gap: float, n: int) -> _Rule:
     nodes_N, weights_N = np.polynomial.legendre.leggauss(n)
     half, half_best = (high - low) / 2, (high - low - gap) / 2

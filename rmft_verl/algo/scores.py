@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.algo import linear, posterior
+from rmft_verl.algo import drifting, linear, particles, posterior
 from rmft_verl.algo.linear import LinearPrior, prior_of
 from rmft_verl.algo.posterior import Prior
 from rmft_verl.types import Scenario, Scored, Trajectory
@@ -41,7 +41,7 @@ class Scorer:
     """The environment's Generator, with the options of the run."""
     further: float = 0.0
     effective: list[float] = field(default_factory=list)
-    """The effective particles of each score of the last call that rests on particles (``posterior.Estimate``)."""
+    """The effective particles of each score of the last call that rests on particles (``particles.Estimate``)."""
     _paths: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict)
 
     def __call__(self, played: Sequence[Trajectory], rng: np.random.Generator) -> list[Scored]:
@@ -76,7 +76,7 @@ class Scorer:
         count = PATHS
         while True:
             paths_P_T_A = self.paths_P_T_A(trajectory.scenario, count)
-            estimate = posterior.score_by_particles(trajectory, prior, paths_P_T_A, rounds)
+            estimate = particles.score_by_particles(trajectory, prior, paths_P_T_A, rounds)
             assert estimate is not None
             if estimate.effective >= ENOUGH or count == MOST_PATHS:
                 self.effective.append(estimate.effective)
@@ -107,6 +107,8 @@ def posterior_regret(scorer: Scorer, trajectory: Trajectory, rng: np.random.Gene
     prior, rounds = prior_of(scorer.generator, scenario), scorer.further * scenario.horizon
     if isinstance(prior, LinearPrior):
         value = linear.score(trajectory, prior, rounds)
+    elif prior.kinds:
+        value = drifting.score(trajectory, prior, rounds)
     elif prior.drifts:
         return scorer.by_particles(trajectory, prior, rounds)
     else:

@@ -7,7 +7,7 @@ import re
 CLOSE = "</think>"
 """Ends a thought, whatever tag opened it."""
 
-_TAG = re.compile(r"[<\[](/?)(?:think|thinking|thought|reasoning)[>\]]", re.IGNORECASE)
+_TAG = re.compile(r"[<\[◁](/?)(?:seed:)?(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
 
 
 def spoken(text: str) -> str:

@@ -66,7 +66,7 @@ def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
     try:
         for scenario in bandits:
             prior, rng = prior_of(generator, scenario), np.random.default_rng(0)
-            if prior.drifts:
+            if prior.drifts and not prior.kinds:
                 generator.draw_means(scenario, rng)  # type: ignore[attr-defined]
     except AttributeError as error:
         if error.name not in ("prior", "draw_means"):

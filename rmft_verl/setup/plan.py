@@ -9,6 +9,7 @@ from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import Config, dotted
 from rmft_verl.env import VERBOSE
 from rmft_verl.setup.config_checks import samples_per_scenario
+from rmft_verl.setup.disk import disk_line
 from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
 from rmft_verl.setup.memory import Use, use_of
@@ -77,8 +78,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(_warmup_line(config))
     lines.append("")
     if use := use_of(prepared):
-        trained = use.shape.adapters(config.model.lora) or use.shape.parameters
-        lines += [*_memory_lines(prepared, use), _disk_line(trained, config)]
+        lines += [*_memory_lines(prepared, use), disk_line(use, config)]
     lines += _verl_lines(prepared)
     fits, line = verdict(prepared, use)
     return [*lines, "", line if fits else "does not fit"]
@@ -138,13 +138,3 @@ def _memory_lines(prepared: Prepared, use: Use) -> list[str]:
 def _adapters(shape: Shape, config: Config) -> str:
     count = shape.adapters(config.model.lora)
     return f", {count / 1e6:.1f} M more in adapters, which alone are trained" if count else ""
-
-
-def _disk_line(parameters: int, config: Config) -> str:
-    """Disk space of checkpoints: weights and Adam's moments, with checkpoint.best a Hugging Face copy, in float32."""
-    gib, kept = (16 if config.checkpoint.best else 12) * parameters / 2**30, config.checkpoint.keep
-    most = kept + 1 + config.checkpoint.best
-    return (
-        f"disk: {gib:.3g} GiB a checkpoint, one every checkpoint.every={config.checkpoint.every} iterations; up to "
-        f"{most} at once (checkpoint.keep={kept})"
-    )

@@ -20,6 +20,7 @@ from rmft_verl.eval.metrics import scored
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
+from rmft_verl.setup.disk import refuse_full_disk
 from rmft_verl.setup.fit import refuse_unfit
 from rmft_verl.setup.models import chat_template, dated
 from rmft_verl.setup.prepare import Prepared, prepare
@@ -53,6 +54,8 @@ def run(config: Config) -> Path:
         run(warmup_config(config))
     prepared = prepare(config)
     refuse_unfit(prepared)
+    if found is None:
+        refuse_full_disk(prepared)
     with begun(config, found, screen) as directory:
         _train(prepared, directory, screen)
         _finish(config, prepared.env_class, directory, screen)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from templates import byte_tokenizer, dated, llama3, phi3, qwen3, thinking
+from templates import byte_tokenizer, dated, llama3, phi3, phi35, qwen3, thinking
 from transformers import AutoTokenizer
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
@@ -38,7 +38,7 @@ def same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "verify_final", lambda path: None)
 
 
-@pytest.mark.parametrize("family", [qwen3, thinking, dated, phi3, llama3])
+@pytest.mark.parametrize("family", [qwen3, thinking, dated, phi3, llama3, phi35])
 def test_an_exported_model_reads_behind_an_api_what_it_was_trained_on(family: Any, tmp_path: Path) -> None:
     tokenizer, kwargs = family()
     run = trained(tmp_path, tokenizer, kwargs)
@@ -48,7 +48,7 @@ def test_an_exported_model_reads_behind_an_api_what_it_was_trained_on(family: An
     in_the_run = ChatTemplate(tokenizer, kwargs | {"today": run.date})
     assert exported(text, add_special_tokens=False).input_ids == played(in_the_run, SHORT)
     changed = exported.chat_template != tokenizer.chat_template
-    assert changed == (family in (qwen3, thinking, dated))
+    assert changed == (family is not phi35)  # all others at least lose white space around replies
 
 
 @pytest.mark.parametrize(

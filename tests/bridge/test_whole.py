@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from templates import FAMILIES, byte_tokenizer, dated, llama3, phi3, phi35, qwen3, shipped, thinking
+from templates import FAMILIES, byte_tokenizer, dated, gemma2, llama3, phi3, phi35, qwen3, shipped, thinking
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
-from rmft_verl.bridge.sampling.whole import ALOUD, SHORT, difference, played, played_template
+from rmft_verl.bridge.sampling.whole import ALOUD, SHORT, difference, played, played_template, spaces_lost
 from rmft_verl.types import Message
 
 ALL = [*FAMILIES, phi3, dated, thinking]
@@ -21,7 +21,8 @@ LONG = [*SHORT, Message("assistant", 'odd "{{ x }}" \\ ü\n'), Message("user", "
 def test_a_play_is_what_the_template_renders_or_the_difference_is_said(family: Any) -> None:
     tokenizer, kwargs = family()
     said = difference(ChatTemplate(tokenizer, kwargs), "dialogue")
-    assert bool(said) == (family in (qwen3, thinking)) and "\n" not in said
+    assert bool(said) == (family not in (shipped, phi35)) and "\n" not in said
+    assert said.startswith("with white space around its replies") == (family in (llama3, gemma2, phi3, dated))
     if family is qwen3:
         assert "only the play has" in said and "<think>\\n\\n</think>" in said and "only the API" not in said
     if family is thinking:
@@ -56,6 +57,14 @@ def test_the_made_template_renders_what_is_played(family: Any) -> None:
             [m._asdict() for m in dialogue], tokenize=False, add_generation_prompt=True, chat_template=made
         )
         assert tokenizer(text, add_special_tokens=False).input_ids == played(template, dialogue)
+    assert bool(spaces_lost(template, template.replaced(made, {}), "dialogue")) == (family is phi3)
+
+
+def test_past_turns_alone_can_lose_white_space() -> None:
+    template = ChatTemplate(*llama3())
+    said = difference(template, "dialogue")
+    assert "with 2 past turns" in said and "only the play has ' ', '\\n'" in said
+    assert difference(template, "transcript") == ""
 
 
 @pytest.mark.parametrize("family", [qwen3, llama3, phi35, shipped])

@@ -20,7 +20,8 @@ from six_policies import POLICIES, by_arms, over_rounds, play, true_regret
 
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
-from rmft_verl.algo.posterior import Prior, particle_regret, posterior_regret
+from rmft_verl.algo.particles import particle_regret
+from rmft_verl.algo.posterior import Prior, posterior_regret
 
 LAWS: dict[str, BanditGenerator] = {
     "Bernoulli, K 3 to 5": BanditGenerator(min_gap=0.0),

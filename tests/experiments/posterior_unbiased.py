@@ -19,7 +19,8 @@ from six_policies import POLICIES, by_arms, play, true_regret
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
 from rmft_verl.algo import posterior
-from rmft_verl.algo.posterior import Prior, particle_regret, posterior_regret
+from rmft_verl.algo.particles import particle_regret
+from rmft_verl.algo.posterior import Prior, posterior_regret
 
 HORIZON, NOISE, RANGE = 20, 0.5, (0.1, 0.9)
 LAWS: dict[str, tuple[Prior, dict[str, Any]]] = {

@@ -12,8 +12,9 @@ import pytest
 from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import ConfigError, LoraConfig
 from rmft_verl.main import main
-from rmft_verl.setup import fit, memory
+from rmft_verl.setup import disk, fit, memory
 from rmft_verl.setup.memory import GIB, Use
+from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import load_config
 
 M = 2**20
@@ -123,6 +124,25 @@ def test_a_start_that_cannot_fit_is_refused_and_leaves_nothing(tmp_path: Path, m
     monkeypatch.setattr(fit, "machine_gib", lambda: 64.0)
     assert main([*words, "dry_run=true"]) == 0
     assert re.search(r"\nfits: it needs about (\d+\.\d) of the 64.0 GiB", capsys.readouterr().out)
+
+
+@pytest.mark.verl
+def test_a_disk_that_cannot_hold_a_state_is_refused_at_the_start(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """mab_tiny has 985,600 parameters: 11.3 MiB a state, 3.76 the model, and up to three states at once."""
+    words = ["recipe=mab_tiny", "hardware.device=cpu", f"root={tmp_path / 'runs'}"]
+    monkeypatch.setattr(disk, "free_gib", lambda root: 0.014)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "has 0.014 GiB free, and one state of the trainer takes 0.011, the trained model 0.00367" in said
+    assert said.count("\n") == 1 and "choose another root=" in said and not list(tmp_path.iterdir())
+    assert main([*words, "dry_run=true"]) == 0  # the plan may be for another machine
+    assert "GiB a checkpoint" in (said := capsys.readouterr().out) and "has 0.014 GiB free" in said
+    monkeypatch.setattr(disk, "free_gib", lambda root: 0.03)
+    prepared = prepare(load_config(words))
+    disk.refuse_full_disk(prepared)
+    assert "3 states do not fit at once; lower checkpoint.keep" in capsys.readouterr().err
+    disk.refuse_full_disk(prepare(load_config([*words, "checkpoint.keep=1"])))
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.verl

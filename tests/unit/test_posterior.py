@@ -11,7 +11,8 @@ from toy_bandit import toy_trajectory
 from env_plugins.mab.generator import BanditGenerator
 from env_plugins.nsmab.generator import DriftGenerator
 from rmft_verl.algo import posterior
-from rmft_verl.algo.posterior import Prior, beliefs, particle_regret, posterior_regret, score, score_by_particles
+from rmft_verl.algo.particles import particle_regret, score_by_particles
+from rmft_verl.algo.posterior import Prior, beliefs, posterior_regret, score
 from rmft_verl.types import Oracle, StopReason, Trajectory, Turn
 
 UNIT = Prior("bernoulli", 0.0, 1.0)

@@ -80,14 +80,20 @@ def test_a_prior_that_drifts_needs_games_drawn_from_it() -> None:
     config = load_config(["recipe=nsmab_tiny"])
     env_class = load_env("nsmab")
     check_fit(config, env_class)
+    check_fit(config, type("Plugin", (env_class,), {"Generator": Undrawn}))  # its prior says how means drift
+    config.env.options["budget"] = 1.0
     with pytest.raises(ConfigError, match=r"the generator of nsmab has no draw_means\(\.\.\.\); give it one"):
         check_fit(config, type("Plugin", (env_class,), {"Generator": Undrawn}))
     with pytest.raises(AttributeError, match="lawless"):
         check_fit(config, type("Plugin", (env_class,), {"Generator": Misspelt}))
 
 
+FREE = 5.6
+"""A budget that no game of 8 rounds exceeds, so it changes no law, but leaves only particles for the posterior."""
+
+
 def test_drifting_means_are_scored_by_particles_that_the_plays_of_a_scenario_share() -> None:
-    generator, played = drawn("nsmab", "ucb1", 2, arms=[2], horizon=[8], drift=["stationary"], min_gap=0.0)
+    generator, played = drawn("nsmab", "ucb1", 2, arms=[2], horizon=[8], drift=["stationary"], min_gap=0.0, budget=FREE)
     found = scores("posterior", generator, played)
     prior = Prior("bernoulli", 0.1, 0.9)  # stationary "drift" has the exact posterior of a plain bandit
     for play, value in zip(played, found, strict=True):
@@ -100,7 +106,7 @@ def test_drifting_means_are_scored_by_particles_that_the_plays_of_a_scenario_sha
 
 def median_effective(plays: int = 8, **options: object) -> float:
     """Of that many plays of UCB1, each in its own scenario; the worst case, because no play shares its particles."""
-    generator, played = drawn("nsmab", "ucb1", plays, contexts="basic", **options)
+    generator, played = drawn("nsmab", "ucb1", plays, contexts="basic", budget=23.2, **options)
     scorer = Scorer("posterior", generator)
     scorer(played[::2], rng())
     assert len(scorer.effective) == plays
@@ -114,7 +120,7 @@ def test_particles_grow_until_two_hundred_are_effective(monkeypatch: pytest.Monk
 
 
 def test_particles_do_not_depend_on_the_order_of_requests_and_scenarios_of_one_size_share_them() -> None:
-    generator, played = drawn("nsmab", "ucb1", 2, arms=[2], horizon=[8])
+    generator, played = drawn("nsmab", "ucb1", 2, arms=[2], horizon=[8], budget=FREE)
     grown, at_once = Scorer("posterior", generator), Scorer("posterior", generator)
     first = grown.paths_P_T_A(played[0].scenario, 2000)
     grown.paths_P_T_A(played[0].scenario, 4000)
@@ -124,8 +130,9 @@ def test_particles_do_not_depend_on_the_order_of_requests_and_scenarios_of_one_s
     assert (blocks[:2000] != blocks[2000:]).any()
 
 
-def test_exact_scores_use_no_particles() -> None:
-    generator, played = drawn("mab", "ucb1", 1, arms=[2], horizon=[4])
+@pytest.mark.parametrize("env", ["mab", "nsmab"])
+def test_exact_scores_use_no_particles(env: str) -> None:
+    generator, played = drawn(env, "ucb1", 1, arms=[2], horizon=[4])
     scorer = Scorer("posterior", generator)
     scorer(played, rng())
     assert scorer.effective == []

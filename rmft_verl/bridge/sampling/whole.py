@@ -26,6 +26,9 @@ THOUGHT = "<think>\nRed or blue?\n</think>\n\n"
 ALOUD = tuple(m._replace(content=THOUGHT + m.content) if m.role == "assistant" else m for m in SHORT)
 """The same with a thought before each answer."""
 
+SPACED = tuple(m._replace(content=f" {m.content}\n") if m.role == "assistant" else m for m in SHORT)
+"""The same with white space around the replies, which many templates trim and some tokens swallow."""
+
 WHOLE = (
     "{%- set played = namespace(plain=not tools) -%}{%- for message in messages -%}"
     "{%- if message.role != ('assistant' if loop.index0 % 2 else 'user') or message.content is not string -%}"
@@ -58,13 +61,22 @@ def difference(template: ChatTemplate, history: str) -> str:
     ``history``: ``rollout.history``; unless it is ``dialogue``, there are no past turns.
     """
     bare = {key: value for key, value in template.arguments.items() if key == TODAY}
-    return _differ(template, template.replaced(template.source(), bare), history)
+    other = template.replaced(template.source(), bare)
+    return _differ(template, other, history) or spaces_lost(template, other, history)
+
+
+def spaces_lost(template: ChatTemplate, other: ChatTemplate, history: str) -> str:
+    """How ``other`` renders replies with white space around them in another way than they are played; or empty."""
+    if history != "dialogue" or (ours := played(template, SPACED)) == (own := other.opening(SPACED)):
+        return ""
+    return f"with white space around its replies, {_in_words(template, ours, own, len(SPACED) // 2)}"
 
 
 def played_template(template: ChatTemplate, history: str) -> str:
     """A chat template that renders without arguments what is played with ``template``.
 
-    Raises ``ValueError`` if no template of fixed texts around the messages does.
+    Raises ``ValueError`` if no template of fixed texts around the messages does. White space around replies may still
+    be lost (``spaces_lost``), to end tokens that swallow what follows them (Phi-3).
     """
     (first, after), (between, again) = template.around(behind_reply=False), template.around(behind_reply=True)
     parts = {"end": template.end_text, "first": first, "after": after, "between": between, "again": again}

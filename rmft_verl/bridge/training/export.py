@@ -58,7 +58,7 @@ def _template(run: RunDir, trained: Path) -> str:
     """
     from rmft_verl.bridge.sampling.chat import load_template
     from rmft_verl.bridge.sampling.dialogue import TODAY
-    from rmft_verl.bridge.sampling.whole import difference, played_template
+    from rmft_verl.bridge.sampling.whole import difference, played_template, spaces_lost
 
     config = OmegaConf.load(run.config)
     arguments: Any = OmegaConf.to_container(config.model.chat_template)
@@ -70,7 +70,10 @@ def _template(run: RunDir, trained: Path) -> str:
     try:
         if config.rollout.get("examples", 0):
             raise ValueError("the worked examples before a dialogue are rendered by the model's own template")
-        return played_template(own, history)
+        made = played_template(own, history)
+        if left := spaces_lost(own, own.replaced(made, {}), history):
+            warn(f"no chat template renders all replies as they were played: {left}")
+        return made
     except ValueError as error:
         warn(f"the exported chat template is the model's own: {found or 'it prints the date'}; no other fits: {error}")
         return ""
