@@ -111,7 +111,9 @@ def _resumed(given: DictConfig) -> list[DictConfig]:
 def _parsed(arguments: Sequence[str]) -> DictConfig:
     for argument in arguments:
         if "=" not in argument:
-            raise ConfigError(f"argument {argument!r}: write key=value, for example recipe=mab_tiny")
+            raise ConfigError(
+                f"argument {argument!r}: write key=value, for example recipe=mab_tiny; other commands: rmft-verl --help"
+            )
     try:
         return OmegaConf.from_dotlist(list(arguments))
     except Exception as error:
