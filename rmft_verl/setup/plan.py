@@ -9,6 +9,7 @@ from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import Config, dotted
 from rmft_verl.env import VERBOSE
 from rmft_verl.setup.config_checks import samples_per_scenario
+from rmft_verl.setup.cost import cost_lines
 from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
 from rmft_verl.setup.memory import Use, use_of
@@ -78,7 +79,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
     lines.append("")
     if use := use_of(prepared):
         trained = use.shape.adapters(config.model.lora) or use.shape.parameters
-        lines += [*_memory_lines(prepared, use), _disk_line(trained, config)]
+        lines += [*_memory_lines(prepared, use), _disk_line(trained, config), ""]
+        lines += cost_lines(prepared, use, card_gib(config))
     lines += _verl_lines(prepared)
     fits, line = verdict(prepared, use)
     return [*lines, "", line if fits else "does not fit"]
