@@ -33,6 +33,9 @@ ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 this on CPUs under its short name, since it cannot pin threads then; a run pins none.
 """
 
+PACKED = "dialogues"
+"""transformers' name of ``bridge.training.attention``."""
+
 STATE, WEIGHTS = ["model", "optimizer", "extra"], ["hf_model"]
 """verl's names of what a checkpoint may hold: all that training goes on from (extra: schedule and generators), and the
 weights as a Hugging Face directory.
@@ -57,7 +60,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         "trainer.nnodes": hardware.nodes,
         "trainer.n_gpus_per_node": hardware.gpus_per_node,
         "actor_rollout_ref.model.path": model_path,
-        "actor_rollout_ref.model.use_remove_padding": not on_cpu,
+        "actor_rollout_ref.model.use_remove_padding": True,
         "actor_rollout_ref.model.enable_gradient_checkpointing": not on_cpu,
         "data.apply_chat_template_kwargs": {f"+{k}": v for k, v in config.model.chat_template.items()},
         f"{actor}.strategy": "fsdp2",
@@ -90,6 +93,8 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
             model_path, least=64 if on_cpu else 2048, download=not config.dry_run
         ),
     }
+    if on_cpu or not importlib.util.find_spec("flash_attn"):
+        derived["+actor_rollout_ref.model.override_config.attn_implementation"] = PACKED
     derived |= _optimizer(config) | _lora(config)
     return derived | (_on_cpu(config, model_path, budget) if on_cpu else {})
 
@@ -126,7 +131,6 @@ def _lora(config: Config) -> dict[str, Any]:
 def _on_cpu(config: Config, model_path: str, budget: Budget) -> dict[str, Any]:
     alone = {f"+{SAMPLER}.engine_kwargs.vllm.distributed_executor_backend": ONE_PROCESS}
     return (alone if config.hardware.tensor_parallel == 1 else {}) | {
-        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
         f"{SAMPLER}.enforce_eager": True,
         f"{SAMPLER}.free_cache_engine": False,
         f"+{SAMPLER}.enable_sleep_mode": False,

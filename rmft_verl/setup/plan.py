@@ -9,6 +9,7 @@ from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import Config, dotted
 from rmft_verl.env import VERBOSE
 from rmft_verl.setup.config_checks import samples_per_scenario
+from rmft_verl.setup.cost import cost_lines
 from rmft_verl.setup.disk import disk_line
 from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
@@ -78,7 +79,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
         lines.append(_warmup_line(config))
     lines.append("")
     if use := use_of(prepared):
-        lines += [*_memory_lines(prepared, use), disk_line(use, config)]
+        lines += [*_memory_lines(prepared, use), disk_line(use, config), ""]
+        lines += cost_lines(prepared, use, card_gib(config))
     lines += _verl_lines(prepared)
     fits, line = verdict(prepared, use)
     return [*lines, "", line if fits else "does not fit"]

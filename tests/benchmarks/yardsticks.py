@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +68,13 @@ def generate_offline(prepared: Prepared, iterations: list[Iteration]) -> list[Wo
 
 def train_bare(prepared: Prepared, iterations: list[Iteration]) -> list[Work]:
     """The updates: the same dialogues, mask, batch, epochs and optimizer settings."""
+    sft = _settings(prepared)
+    return _in_a_process(_train, sft, [(iteration.trained, iteration.batch) for iteration in iterations])
+
+
+def _settings(prepared: Prepared) -> SFT:
     update = prepared.config.update
-    sft = SFT(
+    return SFT(
         prepared.kind,
         prepared.model_path,
         update.lr,
@@ -79,7 +84,13 @@ def train_bare(prepared: Prepared, iterations: list[Iteration]) -> list[Work]:
         prepared.config.hardware.tokens_per_gpu,
         prepared.verl_config.actor_rollout_ref.model.enable_gradient_checkpointing,
     )
-    return _in_a_process(_train, sft, [(iteration.trained, iteration.batch) for iteration in iterations])
+
+
+def bare_loop(prepared: Prepared, dialogues: list[Tokens], batch: int) -> Callable[[], Work]:
+    """One update of the bare loop a call, in this process."""
+    sft = _settings(prepared)
+    model, optimizer = _made(sft)
+    return lambda: _update(model, optimizer, sft, dialogues, batch)
 
 
 def _in_a_process(function: Any, *arguments: Any) -> list[Work]:
@@ -126,13 +137,17 @@ def _replay(llm: Any, sampling: dict[str, Any], dialogues: list[Tokens]) -> Work
 
 
 def _train(sft: SFT, updates: list[tuple[list[Tokens], int]]) -> list[Work]:
+    model, optimizer = _made(sft)
+    return [_update(model, optimizer, sft, dialogues, batch) for dialogues, batch in updates]
+
+
+def _made(sft: SFT) -> tuple[Any, torch.optim.Optimizer]:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(sft.model_path, dtype=torch.float32).to(sft.device).train()
     if sft.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=sft.lr, weight_decay=sft.weight_decay)
-    return [_update(model, optimizer, sft, dialogues, batch) for dialogues, batch in updates]
+    return model, torch.optim.AdamW(model.parameters(), lr=sft.lr, weight_decay=sft.weight_decay)
 
 
 def _update(model: Any, optimizer: torch.optim.Optimizer, sft: SFT, dialogues: list[Tokens], batch: int) -> Work:

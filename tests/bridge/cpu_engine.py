@@ -106,14 +106,16 @@ def training_rows(
     return batch
 
 
-def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
+def train(
+    model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000, packed: bool = False
+) -> tuple[Any, ...]:
     """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
     engine = make_engine(DialogueEngine, model)
     hooks = engine.watch(model)
     tu.assign_non_tensor(
         batch,
         global_batch_size=len(batch),
-        use_remove_padding=False,
+        use_remove_padding=packed,
         use_fused_kernels=False,
         use_dynamic_bsz=True,
         max_token_len_per_gpu=most_tokens,

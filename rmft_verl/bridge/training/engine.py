@@ -32,6 +32,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from rmft_verl.bridge.checksum import Checksum, counted
 from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
 from rmft_verl.bridge.shapes import AT_ONCE, CHUNK
+from rmft_verl.bridge.training import attention as attention  # registers itself with transformers
 
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
 """Keys of a model's configuration by which it changes the logits of its head. Those are computed at once."""
