@@ -1,7 +1,8 @@
 # make demo    install, then train the tiny model on a CPU, end to end
 # make smollm2 install, then get a small pretrained model: SmolLM2-135M-Instruct, for model.path=smollm2
-# make test    install, then lint, types and the whole test suite (what CI runs)
+# make test    install, then lint, types, the docs site and the whole test suite (what CI runs)
 # make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
+# make docs    the docs site in build/site, with strict links: its own small environment, installed in seconds
 # make soak    an hour more: further model families, kills of real runs, and make fuzz
 # make fuzz    100,000 hostile replies and more through every chat family and game (make test has a short form)
 # Another interpreter: make test PYTHON=python3.11 (3.10 to 3.12). Another place: VENV=path.
@@ -14,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo smollm2 test lint bench fuzz soak
+.PHONY: demo smollm2 test lint docs bench fuzz soak
 
 demo: $(INSTALLED)
 	$(RUN) -m rmft_verl.main recipe=mab_tiny
@@ -23,13 +24,23 @@ smollm2: $(INSTALLED)
 	$(RUN) -m rmft_verl.main.cli smollm2
 
 # One process takes the real runs, which come first, the other all else.
-test: lint
+test: lint docs
 	$(RUN) -m pytest -n 2 --no-loadscope-reorder --durations=20 tests/e2e tests
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# Its environment holds the site's builder alone, so that a change of it installs nothing else.
+docs: $(VENV)-docs/.installed
+	$(VENV)-docs/bin/zensical build --clean --strict
+
+$(VENV)-docs/.installed: pyproject.toml
+	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --progress-bar off \
+		"$$($(PYTHON) -c 'import re; print(re.search(r"zensical==[0-9.]+", open("pyproject.toml").read())[0])')"
+	@touch $@
 
 bench: $(INSTALLED) smollm2
 	$(RUN) tests/benchmarks/bench.py

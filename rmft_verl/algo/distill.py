@@ -5,7 +5,6 @@ Algorithm distillation (Nie et al. 2024; Chen et al. 2026) is then the loop of t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from rmft_verl.env import Env
 from rmft_verl.env.history import told
-from rmft_verl.env.play import Player, play
+from rmft_verl.env.play import Player, play, run_now
 from rmft_verl.players import make_player
 from rmft_verl.types import Observation, Reply, RolloutRequest, Trajectory
 
@@ -83,4 +82,4 @@ def _play(env_class: type[Env], name: str, history: str, request: RolloutRequest
     teacher = Teacher(player, env, words, THOUGHTS if thinks else ("",), one_option)
     game = told(env, scenario, history)
     reward_seed, policy_seed = request.reward_seed, request.policy_seed
-    return asyncio.run(play(game, teacher, scenario, reward_seed=reward_seed, policy_seed=policy_seed))
+    return run_now(play(game, teacher, scenario, reward_seed=reward_seed, policy_seed=policy_seed))

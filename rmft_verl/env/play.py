@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import traceback
-from typing import Protocol
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from rmft_verl.env import Env
 from rmft_verl.types import Action, Message, Observation, Oracle, Reply, Scenario, StopReason, Trajectory, Turn
+
+Result = TypeVar("Result")
 
 ON_INVALID = ("uniform", "reask", "end")
 """Rules for a reply that names no action: a uniform action, one more try (then uniform), or the end of the episode."""
@@ -98,8 +102,16 @@ def play_now(
     policy_seed: int,
     on_invalid: str = "uniform",
 ) -> Trajectory:
-    """``play`` for callers outside an event loop; builds the environment as well."""
+    """``play`` for callers that do not wait; builds the environment as well."""
     env = env_class(scenario, reward_seed)
-    return asyncio.run(
-        play(env, player, scenario, reward_seed=reward_seed, policy_seed=policy_seed, on_invalid=on_invalid)
-    )
+    return run_now(play(env, player, scenario, reward_seed=reward_seed, policy_seed=policy_seed, on_invalid=on_invalid))
+
+
+def run_now(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What ``coroutine`` returns. Within a running event loop, as in a notebook, it runs in a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

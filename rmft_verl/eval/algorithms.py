@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from rmft_verl.env import Env
-from rmft_verl.env.play import Player, play
+from rmft_verl.env.play import Player, play, run_now
 from rmft_verl.env.regret import score
 from rmft_verl.env.seeds import episode_seeds
 from rmft_verl.players import can_play, make_player
@@ -44,8 +43,7 @@ def evaluate_players(
 ) -> dict[str, list[Trajectory]]:
     """Play each scenario ``episodes`` times with each named player (``PLAYERS`` or ``oracle``); returns them scored.
 
-    Episode e of scenario i has the seeds ``episode_seeds(seed, i, e)`` for every player. Must not be called from within
-    a running event loop.
+    Episode e of scenario i has the seeds ``episode_seeds(seed, i, e)`` for every player.
     """
     requests = [
         RolloutRequest(scenario, *episode_seeds(seed, index, episode))
@@ -56,12 +54,12 @@ def evaluate_players(
 
 
 def play_requests(env_class: type[Env], name: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
-    """One named player's trajectories, scored. Must not be called from within a running event loop."""
+    """One named player's trajectories, scored."""
 
     async def play_all() -> list[Trajectory]:
         return [await _play_named(env_class, name, request) for request in requests]
 
-    return asyncio.run(play_all())
+    return run_now(play_all())
 
 
 async def play_request(env_class: type[Env], player: Player, request: RolloutRequest) -> Trajectory:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rmft_verl.bridge.backend import Backend, OnProgress
 from rmft_verl.config import Config, EnvConfig
+from rmft_verl.env.play import run_now
 from rmft_verl.env.regret import score
 from rmft_verl.eval.algorithms import play_request, play_requests
 from rmft_verl.eval.directory import EvalDir, file_name
@@ -90,7 +91,7 @@ class ApiModel:
 
     def play(self, target: Target, requests: Sequence[RolloutRequest], recorder: Recorder) -> list[Trajectory]:
         """``RunError`` if the endpoint refuses the key or the model; other failures stay in their trajectories."""
-        return asyncio.run(self._play(target, requests, recorder))
+        return run_now(self._play(target, requests, recorder))
 
     async def _play(self, target: Target, requests: Sequence[RolloutRequest], recorder: Recorder) -> list[Trajectory]:
         endpoint, gate = Endpoint(self.settings), asyncio.Semaphore(self.settings.concurrency)

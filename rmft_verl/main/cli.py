@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     view = commands.add_parser("view", help="a page that shows a run, or two side by side: figures, table, dialogues")
     view.add_argument("directory", type=Path, metavar="RUN")
     view.add_argument("second", type=Path, metavar="RUN2", nargs="?")
+    view.add_argument("--live", action="store_true", help="while RUN trains: write it anew, and reload, until the end")
     view.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report/index.html, or beside_RUN2.html")
     view.set_defaults(call=_view)
 
@@ -145,8 +146,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _view(options: argparse.Namespace) -> None:
-    from rmft_verl.train.view import view
+    from rmft_verl.train.view import live, view
 
+    if options.live:
+        if options.second:
+            raise RunError("--live shows one run: leave RUN2 out")
+        place = live(options.directory, options.out, lambda place: print(f"{place}: open it; it reloads by itself"))
+        print(f"the run has finished: page written to {place}")
+        return
     runs = [options.directory] + ([options.second] if options.second else [])
     print(f"page written to {view(runs, options.out)}: open it in a browser")
 

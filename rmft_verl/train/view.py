@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ PAGE = "index.html"
 """Name of a run's page in its report."""
 
 
-def view(paths: Sequence[Path], out: Path | None = None) -> Path:
+RELOAD = 30
+"""Seconds after which a browser reads the page of a run that still trains again, and ``live`` looks at the run."""
+
+
+def view(paths: Sequence[Path], out: Path | None = None, reload: int = 0) -> Path:
     """Write the page of one or two runs, finished or not; returns where it is.
 
-    ``out``: by default report/index.html of the first run, or report/beside_SECOND.html of it. Raises ``RunError``
-    before anything is written.
+    ``out``: by default report/index.html of the first run, or report/beside_SECOND.html of it. ``reload``: seconds
+    after which a browser reads the page again, 0 for never. Raises ``RunError`` before anything is written.
     """
     directories = [RunDir.open(path) for path in paths]
     first, *others = directories
@@ -42,8 +47,30 @@ def view(paths: Sequence[Path], out: Path | None = None) -> Path:
     for directory in directories:
         _add(page, directory)
     place.parent.mkdir(parents=True, exist_ok=True)
-    page.write(place)
+    page.write(place, reload)
     return place
+
+
+def live(
+    path: Path,
+    out: Path | None = None,
+    told: Callable[[Path], None] = print,
+    wait: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Write a run's page whenever an iteration has ended, until the run has its report; returns where the page is.
+
+    Until then the page reloads itself; the last one does not. ``told`` gets its place after the first. Waits for the
+    measurement of the base. Raises as ``view``.
+    """
+    directory, shown = RunDir.open(path), -1
+    while not (directory.report / "table.json").exists():
+        done = max(directory.recorded("eval") + directory.recorded("train"), default=-1)
+        if directory.recorded("eval") and done > shown:
+            place, first, shown = view([path], out, RELOAD), shown < 0, done
+            if first:
+                told(place)
+        wait(RELOAD)
+    return view([path], out)
 
 
 def page_writer(

@@ -162,3 +162,12 @@ def test_play_runs_inside_an_event_loop() -> None:
         return list(await asyncio.gather(*plays))
 
     assert [played.actions_T for played in asyncio.run(both())] == [(1, 1, 1), (1, 1, 1)]
+
+
+def test_a_caller_within_an_event_loop_plays_too() -> None:
+    """As every cell of a notebook is."""
+
+    async def cell() -> Trajectory:
+        return run("1", "0", "1")
+
+    assert asyncio.run(cell()).actions_T == (1, 0, 1)

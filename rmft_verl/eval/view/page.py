@@ -94,8 +94,8 @@ class Page:
         }
         self._runs.append(run)
 
-    def write(self, path: Path) -> None:
-        """Write the page whole or not at all."""
+    def write(self, path: Path, reload: int = 0) -> None:
+        """Write the page whole or not at all. ``reload``: seconds after which a browser reads it again; 0: never."""
         data = {
             "runs": self._runs,
             "caption": CAPTION,
@@ -106,6 +106,7 @@ class Page:
         script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("rows.js", "figures.js", "page.js"))
         filled = {
             "TITLE": html.escape(" and ".join(run["name"] for run in self._runs)),
+            "RELOAD": f'<meta http-equiv="refresh" content="{reload}">' if reload else "",
             "POLICY": f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
             "STYLE": style,
             "DATA": embedded(data),

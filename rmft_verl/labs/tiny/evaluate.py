@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.env import Env, load_env
-from rmft_verl.env.play import Player, play
+from rmft_verl.env.play import Player, play, run_now
 from rmft_verl.env.regret import score
 from rmft_verl.eval import metrics
 from rmft_verl.labs.tiny.teacher import GAMES, Teacher, habits
@@ -129,7 +129,7 @@ def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequenc
         ]
         return [score(trajectory) for trajectory in await asyncio.gather(*games)]
 
-    return asyncio.run(everyone())
+    return run_now(everyone())
 
 
 def evaluate(name: str, directory: Path, n_scenarios: int = 400, seed: int = 0, threads: int = 2) -> None:
