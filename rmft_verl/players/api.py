@@ -12,7 +12,7 @@ import asyncio
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,11 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 """Seconds before a request is repeated if the body was no completion; each wait is twice the one before."""
 
 
+def cap_name(url: str) -> str:
+    """The name of the cap on a reply: OpenAI's newer models refuse max_tokens, most other servers know only that."""
+    return "max_completion_tokens" if url == OPENAI_URL else "max_tokens"
+
+
 class EndpointError(Exception):
     """A request that failed for good. It ends its own episode only."""
 
@@ -53,6 +58,7 @@ class ApiSettings:
     """Maximum tokens of one reply; a reply that reaches it is cut."""
     temperature: float | None = None
     """None = not sent, so the endpoint's default applies."""
+    top_p: float | None = None
     timeout: float = 120.0
     """Seconds of silence after which a request is given up."""
 
@@ -113,14 +119,16 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             api_key=self._key, base_url=settings.url, max_retries=RETRIES, timeout=settings.timeout
         )
-        # OpenAI's newer models refuse max_tokens; most other servers know only that name.
-        cap = "max_completion_tokens" if settings.url == OPENAI_URL else "max_tokens"
-        self._options: dict[str, Any] = {"model": settings.model, cap: settings.max_tokens}
+        self._options: dict[str, Any] = {"model": settings.model, cap_name(settings.url): settings.max_tokens}
         if settings.temperature is not None:
             self._options["temperature"] = settings.temperature
+        if settings.top_p is not None:
+            self._options["top_p"] = settings.top_p
         self.usage = Usage()
         self.refused = ""
         """The error if the endpoint refused the key or the model: no request can succeed."""
+        self.counted: Callable[[list[str], int, int], None] = lambda texts, prompt, reply: None
+        """Called with the texts of an answered dialogue, its reply included, and its prompt and reply tokens."""
 
     async def close(self) -> None:
         await self._client.close()
@@ -140,8 +148,11 @@ class Endpoint:
             body = await self._ask(messages)
             if body is None:
                 return Reply(exhausted=True)
+            before = self.usage.prompt_tokens, self.usage.reply_tokens
             reply = self._read(body)
             if reply is not None:
+                used = self.usage.prompt_tokens - before[0], self.usage.reply_tokens - before[1]
+                self.counted([message["content"] for message in messages] + [reply.text], *used)
                 return reply
             useless = body
         found = useless[:200].decode("utf-8", "replace")
