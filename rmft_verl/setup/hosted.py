@@ -93,7 +93,12 @@ def prepare_hosted(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()
             raise ConfigError(
                 f"model.path={config.model.path} needs the openai package: pip install 'rmft_verl[hosted]'"
             )
-        Hosted.of(config.hosted).key()
+        settings = Hosted.of(config.hosted)
+        if not settings.budget and settings.dollars(1, 1, 1):
+            raise ConfigError(
+                "hosted.budget=0: nothing may be spent, and the prices are not 0; dry_run=true shows the cost"
+            )
+        settings.key()
     rollout = config.rollout
     examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
     budget = measure_budget(

@@ -230,7 +230,7 @@ def test_a_job_is_cancelled_on_request(
     assert "waits for no job" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kill", range(14))
+@pytest.mark.parametrize("kill", range(9))
 def test_a_run_that_is_killed_between_two_steps_pays_for_none_twice(
     kill: int, server: HostedServer, tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,17 @@ def test_a_missing_key_is_told_before_anything_is_made(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main([*RIGHT, f"root={tmp_path}"]) == 2
     assert "OPENAI_API_KEY is not set" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_every_setting_is_explained() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "hosted.md").read_text(encoding="utf-8")
+    table = page.partition("## Settings")[2].partition("## Money")[0]
+    assert all(f"`{field.name}`" in table for field in dataclasses.fields(Hosted))
+
+
+def test_without_a_budget_nothing_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe=mab_hosted", f"root={tmp_path}"]) == 2
+    assert "hosted.budget=0: nothing may be spent" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_plan_says_what_it_costs_at_most(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from rmft_verl.players import api
 from rmft_verl.types import RunError
 
 LOOKS = 3
-"""Times that a list is read after an answer was lost, before the request counts as not accepted."""
+"""Times that a list is read after an answer was lost, ``hosted.poll`` apart, before the request counts as refused."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class Jobs:
         }
 
         def find() -> str | None:
-            return next((job.id for job in self._client.fine_tuning.jobs.list() if job.training_file == file), None)
+            return next(
+                (job.id for job in self._client.fine_tuning.jobs.list(limit=100) if job.training_file == file), None
+            )
 
         def create() -> str:
             job = self._once.fine_tuning.jobs.create(
@@ -110,7 +112,7 @@ class Jobs:
             for _ in range(api.RETRIES + 1):
                 for look in range(looks):
                     if look:
-                        time.sleep(wait)
+                        time.sleep(self._settings.poll)
                     if (found := find()) is not None:
                         return found
                 try:
