@@ -68,7 +68,9 @@ class WarmupConfig:
     scenarios: int = 0
     """Number of scenarios, each played once; 0 = no warm-up."""
     epochs: int = 2
+    """Passes over the dialogues."""
     lr: float = 5e-5
+    """Learning rate."""
     batch: int = 16
     """Samples in one optimizer step."""
 
@@ -87,16 +89,19 @@ class RolloutConfig:
     temperature: float = 1.0
     """Sampling temperature."""
     top_p: float = 1.0
+    """Sample from the fewest most likely tokens that have this probability together; GRPO needs 1."""
     history: str = "dialogue"
-    """``dialogue`` (grows and keeps earlier replies), ``transcript`` or ``summary`` (a new prompt every round)."""
+    """``dialogue`` (grows and keeps earlier replies), ``transcript``, ``summary`` or ``guided`` (a new prompt every
+    round; docs/environments.md)."""
     on_invalid: str = "uniform"
     """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
     episode's ``end`` (docs/environments.md)."""
     structured: bool = False
     """Restrict the last line of a reply to answers that the game reads. Reasoning before it stays free, and tokens
     without an alternative are not trained on (docs/pretrained.md)."""
-    examples: int = 0
-    """Number of other games whose first rounds, played uniformly, precede the first message."""
+    examples: int | str = 0
+    """What precedes the first message: N other games, their first rounds played uniformly; or ``PLAYER:N``, N rounds of
+    another game that an algorithm played, such as ``ucb1:5`` (docs/pretrained.md)."""
     player: str = "model"
     """Who plays: the ``model``, or an algorithm to imitate, such as ``ucb1``."""
     perturbation: float = 0.0
@@ -127,10 +132,13 @@ class UpdateConfig:
     """``sft`` on kept trajectories, ``dpo`` on pairs of best and worst, or ``grpo`` on every valid trajectory. Models
     on numbers: ``sft``, ``regret`` (regret-loss) or ``dpt`` (predict the best action)."""
     lr: float = 1e-5
+    """Learning rate of AdamW."""
     epochs: int = 1
+    """Passes over the samples of an iteration."""
     batch: int = 64
     """Samples in one optimizer step, over all GPUs: dialogues, or prompts if every round has its own."""
     max_grad_norm: float = 1.0
+    """Gradients longer than this are shortened to it."""
     schedule: str = "constant"
     """Learning rate over the iterations: ``constant``, or ``cosine`` down to 0 after the last one."""
     warmup: int = 0
@@ -159,9 +167,11 @@ class EvalConfig:
     scenarios: int = 200
     """Held-out scenarios, drawn from a seed that training never uses."""
     rollouts: int = 1
+    """Times that each of them is played."""
     every: int = 1
     """Iterations between evaluations; the base and the last model are always evaluated."""
     temperature: float = 1.0
+    """Sampling temperature."""
 
 
 @dataclass
@@ -169,7 +179,9 @@ class HardwareConfig:
     device: str = "auto"
     """``auto`` (a GPU if there is one, else the CPU), ``cuda`` or ``cpu``."""
     nodes: int = 1
+    """Machines; more than one join the Ray cluster of RAY_ADDRESS."""
     gpus_per_node: int = 1
+    """GPUs that the trainer and the sampler share on each; on a CPU, processes of the trainer."""
     tensor_parallel: int = 1
     """GPUs that a copy of the sampler is split over."""
     offload: bool = False
@@ -203,6 +215,7 @@ class TrackingConfig:
     wandb: str = "disabled"
     """``online``, ``offline``, ``disabled`` or ``auto`` (online with a login, else offline with one warning)."""
     project: str = "rmft_verl"
+    """W&B's project."""
     backends: list[str] = field(default_factory=list)
     """More trackers of verl's Tracking, such as ``tensorboard``."""
 
@@ -210,6 +223,7 @@ class TrackingConfig:
 @dataclass
 class Config:
     recipe: str = ""
+    """What the other keys start from: the name or the file of a recipe, with layers as in ``mab_qwen3+dpo``."""
     name: str = ""
     """Name of the run directory; empty = recipe and time."""
     root: str = "runs"
@@ -219,7 +233,9 @@ class Config:
     fork: str = ""
     """Run directory from whose last complete iteration a new run starts, with this configuration."""
     seed: int = 0
+    """Of scenarios, rewards, sampling and the order of training. Held-out scenarios do not depend on it."""
     iterations: int = 5
+    """Rounds of rollout, selection, update and sync."""
     env: EnvConfig = field(default_factory=EnvConfig)
     env_dirs: list[str] = field(default_factory=list)
     """Folders with drop-in environments."""

@@ -5,7 +5,7 @@
     env.parse(text) -> Action | None ; env.step(action) -> StepResult ; env.oracle() -> Oracle
     play(env, player) -> Trajectory ; scorer(trajectories, rng) -> list[Scored]
 
-Axis suffixes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_N`` tokens.
+Axes: ``_S`` scenarios, ``_G`` members of a group, ``_T`` turns, ``_A`` actions, ``_F`` features, ``_N`` tokens.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class GameSpec:
     """Factor by which the messages multiply a reward to state it in ``unit``."""
     unit: str = ""
     """Unit that the messages use, such as ``dollars``."""
+    n_features: int = 0
+    """F: features of the context that every round shows (``Observation.context_F``); 0 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class Observation:
     """Rewards that the previous round revealed, NaN for others; None in the first round. Shape (A,)."""
     fresh: bool = False
     """True if the messages stand alone: a model starts a new dialogue with them (``history.SinglePrompt``)."""
+    context_F: np.ndarray | None = None
+    """Features of the round about to be played, on which its rewards depend, shape (F,); None if the game has none."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class Oracle:
 
     expected_T_A: np.ndarray
     kind: str
-    """Which regret the game is scored by: ``pseudo``, ``external`` or ``dynamic``."""
+    """Which regret the game is scored by: ``pseudo``, ``external``, ``dynamic`` or ``contextual``."""
 
 
 @dataclass(frozen=True)
@@ -256,16 +260,12 @@ class Trajectory:
     @property
     def failed(self) -> bool:
         """Whether a round's last reply named no action or was cut: the player's fault, unless the game broke."""
-        broken = self.stop_reason is StopReason.ERROR
-        return not broken and any(not turn.parsed or turn.cut for turn in self.rounds)
+        return self.stop_reason is not StopReason.ERROR and any(not turn.parsed or turn.cut for turn in self.rounds)
 
     @property
     def messages(self) -> list[Message]:
         """The whole dialogue, for people to read."""
-        dialogue: list[Message] = []
-        for turn in self.turns:
-            dialogue += [*turn.messages, Message("assistant", turn.text)]
-        return dialogue
+        return [said for turn in self.turns for said in (*turn.messages, Message("assistant", turn.text))]
 
 
 class Scored(NamedTuple):

@@ -12,6 +12,8 @@ from env_plugins.fol.games import rewarder
 from env_plugins.fol.generator import FullInformationGenerator
 from env_plugins.fol.parsing import parse_policy
 from env_plugins.fol.suites import SUITES
+from env_plugins.mab.parsing import parse_action
+from env_plugins.mab.words import ANSWERS as OPTION
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
 
 _POLICY = (
@@ -23,10 +25,13 @@ ANSWERS = {
 }
 """Answer style -> the instruction for it."""
 
-RULES = (
-    "What a round brings is the average of these numbers, each weighted by the share you gave it. The numbers may "
-    "change from round to round, in any way. Make the total over all {T} rounds as large as you can."
-)
+RULES = {
+    "shares": "What a round brings is the average of these numbers, each weighted by the share you gave it.",
+    "option": "What a round brings is the number of the {option} you chose.",
+}
+"""Choice -> what a round brings."""
+
+GOAL = "The numbers may change from round to round, in any way. Make the total over all {T} rounds as large as you can."
 SCALE = 0.5
 """The largest standard deviation of a reward in [0, 1]; the player is told only this bound."""
 TOLERANCE = 1e-6
@@ -34,7 +39,8 @@ TOLERANCE = 1e-6
 
 
 class FullInformationEnv:
-    """Each round the player gives a distribution over K actions, earns <pi, R> and is shown the whole vector R.
+    """Each round the player gives a distribution over K actions, earns <pi, R> and is shown the whole vector R; with
+    ``choice=option`` a reply names one action, and the distribution is all on it.
 
     R lies in [0, 1]. Except against the adversary and in matrix games, the sequence is part of the scenario: all its
     rollouts meet the same one whatever their seed, so that their regrets differ by actions and not by luck. Matrix
@@ -48,6 +54,7 @@ class FullInformationEnv:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self._scenario = scenario
         self._context = CONTEXTS[scenario.context]
+        self._choice = scenario.telling.get("choice", "shares")
         self._rewarder = rewarder(scenario.game, seed)
         self._revealed: list[np.ndarray] = []
         n_actions, context = len(scenario.actions), self._context
@@ -55,19 +62,25 @@ class FullInformationEnv:
 
     def reset(self) -> Observation:
         """The story, the rules, the answer format and the first round."""
-        answer = ANSWERS[self._scenario.telling.get("answer", "free")]
+        answer = (ANSWERS if self._choice == "shares" else OPTION)[self._scenario.telling.get("answer", "free")]
         return Observation((Message("user", f"{self._intro()}\n{answer}\n{self._round()}"),), self._spec, 0)
 
     def parse(self, text: str) -> Action | None:
-        """The point of the simplex that the reply states, or None."""
+        """The point of the simplex that the reply states, or None; the corner of the option that it names."""
+        if self._choice == "option":
+            chosen = parse_action(text, self._scenario.actions, self._context.option)
+            return None if chosen is None else tuple(float(a == chosen) for a in range(self._spec.n_actions))
         return parse_policy(text, self._scenario.actions, self._context.option)
 
     def say(self, action: Action) -> str:
         """The shortest reply that gives the shares, in whole hundredths; imitated algorithms answer with it.
 
-        Hundredths are rounded so that they sum to 1; the game is played with the rounded shares.
+        Hundredths are rounded so that they sum to 1; the game is played with the rounded shares. Where one option is
+        chosen, it names the one with the largest share.
         """
         assert isinstance(action, tuple)
+        if self._choice == "option":
+            return f"Action: {self._scenario.actions[int(np.argmax(action))]}"
         exact_A = 100 * np.array(action)
         floor_A = np.floor(exact_A + 1e-9)
         up = np.argsort(floor_A - exact_A, kind="stable")[: round(100 - floor_A.sum())]
@@ -117,6 +130,8 @@ class FullInformationEnv:
 
     def _intro(self) -> str:
         context, scenario = self._context, self._scenario
-        scene = context.shares.format(K=len(scenario.actions), T=scenario.horizon, names=", ".join(scenario.actions))
+        scene = context.shares if self._choice == "shares" else context.scene
+        scene = scene.format(K=len(scenario.actions), T=scenario.horizon, names=", ".join(scenario.actions))
+        rules = f"{RULES[self._choice].format(option=context.option)} {GOAL.format(T=scenario.horizon)}"
         hint = f" {context.hint}" if scenario.telling.get("framing") == "suggestive" else ""
-        return f"{scene} {context.revealed} {RULES.format(T=scenario.horizon)}{hint}"
+        return f"{scene} {context.revealed} {rules}{hint}"

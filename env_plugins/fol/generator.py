@@ -15,6 +15,7 @@ from rmft_verl.types import Scenario
 
 FRAMINGS = ("neutral", "suggestive")
 ANSWERS = ("free", "action_only")
+CHOICES = ("shares", "option")
 MOST_ACTIONS = 100
 """A policy over more would not fit a reply."""
 
@@ -41,6 +42,8 @@ class FullInformationGenerator:
     """``suggestive`` adds the domain's hint that neglected actions may be better."""
     answer: str = "free"
     """``free`` (with reasoning) or ``action_only`` (the answer line alone)."""
+    choice: str = "shares"
+    """``shares``: a reply splits the round over the actions; ``option``: it names one of them."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "horizon", "sequence"):
@@ -49,7 +52,7 @@ class FullInformationGenerator:
         whole("horizon", self.horizon, 1)
         for sequence in self.sequence:
             require(sequence in NAMES, f"sequence has {sequence!r}: choose from {', '.join(NAMES)}")
-        for name, choices in (("names", NAME_SPLITS), ("framing", FRAMINGS), ("answer", ANSWERS)):
+        for name, choices in (("names", NAME_SPLITS), ("framing", FRAMINGS), ("answer", ANSWERS), ("choice", CHOICES)):
             value = getattr(self, name)
             require(value in choices, f"{name}={value!r}: use {' or '.join(choices)}")
         for name in ("noise", "gap"):
@@ -66,4 +69,5 @@ class FullInformationGenerator:
         names = action_names(context, n_actions, rng, self.names)
         telling = {"framing": self.framing} if self.framing != "neutral" else {}
         telling |= {"answer": self.answer} if self.answer != "free" else {}
+        telling |= {"choice": self.choice} if self.choice != "shares" else {}
         return Scenario("fol", horizon, names, context.key, game, telling)

@@ -23,6 +23,8 @@ SUITES: dict[str, dict[str, Any]] = {
     "heldout_names": TRAIN | {"names": "heldout"},
     "longer": TRAIN | {"horizon": [30]},
     "wider": TRAIN | {"actions": [4, 6]},
+    "one_option": TRAIN | {"choice": "option"},
     "unseen_law": TRAIN | {"sequence": ["alternating", "adversary", "matrix_game"]},
 }
-"""One suite per sequence, one of sequences with a gap, and suites that a player trained on ``TRAIN`` has not seen."""
+"""One suite per sequence, one of sequences with a gap, one whose replies name a single option, and suites that a player
+trained on ``TRAIN`` has not seen."""

@@ -33,8 +33,7 @@ class BanditEnv:
         self._scenario, self._game = scenario, scenario.game
         self._context = CONTEXTS[scenario.context]
         self._horizon, self._n_actions = scenario.horizon, len(scenario.actions)
-        means = np.array(self._game["means"], dtype=float)
-        self._means_T_A = np.broadcast_to(means, (self._horizon, self._n_actions))
+        self._means_T_A = np.broadcast_to(self._means(), (self._horizon, self._n_actions))
         # Python numbers and prepared texts, so that a round takes microseconds.
         self._rewards_T_A = draw_tape(self._game, self._means_T_A, np.random.default_rng(seed)).tolist()
         self._reports_A = [self._context.report.format(name=name, reward="{}") for name in scenario.actions]
@@ -46,8 +45,7 @@ class BanditEnv:
     def reset(self) -> Observation:
         """The story, the rules, the answer format and the first round."""
         answer = ANSWERS[self._scenario.telling.get("answer", "free")]
-        text = f"{self._intro()}\n{answer}\nRound 1 of {self._horizon}."
-        return Observation((Message("user", text),), self._spec, 0)
+        return self._observe(f"{self._intro()}\n{answer}", 0)
 
     def parse(self, text: str) -> Action | None:
         """Index of the arm that the reply chooses, or None."""
@@ -71,14 +69,23 @@ class BanditEnv:
         if turn == self._horizon:
             return StepResult(None, reward, True)
         paid = f"{reward:.0f}" if self._binary else shown(self._context, reward)
-        text = f"{self._reports_A[arm].format(paid)}\nRound {turn + 1} of {self._horizon}."
         feedback_A = self._hidden_A.copy()
         feedback_A[arm] = reward
-        return StepResult(Observation((Message("user", text),), self._spec, turn, arm, feedback_A), reward, False)
+        return StepResult(self._observe(self._reports_A[arm].format(paid), turn, arm, feedback_A), reward, False)
 
     def oracle(self) -> Oracle:
         """The mean of every arm at every round."""
         return Oracle(self._means_T_A.copy(), self.REGRET)
+
+    def _means(self) -> np.ndarray:
+        """The mean of every arm, shape (A,) or, where it changes, (T, A)."""
+        return np.array(self._game["means"], dtype=float)
+
+    def _observe(
+        self, report: str, turn: int, arm: int | None = None, feedback_A: np.ndarray | None = None
+    ) -> Observation:
+        text = f"{report}\nRound {turn + 1} of {self._horizon}."
+        return Observation((Message("user", text),), self._spec, turn, arm, feedback_A)
 
     def _told(self) -> GameSpec:
         scale, unit = (1.0, "") if self._binary else (self._context.scale, self._context.unit)

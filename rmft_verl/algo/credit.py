@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rmft_verl.env.guide import UCB_EXPLORATION
 from rmft_verl.env.regret import earned, uniform_regret
 from rmft_verl.players.arms import TIE, leaders
-from rmft_verl.players.ucb1 import EXPLORATION
 from rmft_verl.types import Scored
 
 SCALE = 0.5
@@ -58,7 +58,7 @@ def ucb(scored: Scored) -> np.ndarray:
         if not isinstance(turn.action, int) or turn.reward is None:
             raise ValueError("credit ucb needs arms: full-information games have none")
         tried_A = np.maximum(counts_A, 1)
-        bound_A = np.where(counts_A > 0, sums_A / tried_A + 2 * SCALE * np.sqrt(EXPLORATION / tried_A), np.inf)
+        bound_A = np.where(counts_A > 0, sums_A / tried_A + 2 * SCALE * np.sqrt(UCB_EXPLORATION / tried_A), np.inf)
         agrees.append(float(turn.action in leaders(bound_A.tolist())))
         counts_A[turn.action] += 1
         sums_A[turn.action] += turn.reward

@@ -45,15 +45,28 @@ WORDS = 1
 class Teacher:
     """Writes the actions of ``player`` with ``env.say``; the text decides what is played."""
 
-    def __init__(self, player: Player, env: Any, words: np.random.Generator, thoughts: Sequence[str] = ("",)) -> None:
-        """``thoughts``: every reply begins with one, drawn from ``words`` and not from the stream for actions."""
-        self.name = player.name
+    def __init__(
+        self,
+        player: Player,
+        env: Any,
+        words: np.random.Generator,
+        thoughts: Sequence[str] = ("",),
+        one_option: bool = False,
+    ) -> None:
+        """``thoughts``: every reply begins with one, drawn from ``words`` and not from the stream for actions.
+
+        ``one_option``: replies name one option, so one is drawn from ``words`` by the shares of a distribution.
+        """
+        self.name, self._one_option = player.name, one_option
         self._player, self._env, self._words, self._thoughts = player, env, words, thoughts
 
     async def act(self, observation: Observation) -> Reply:
-        reply = await self._player.act(observation)
+        action = (await self._player.act(observation)).action
         thought = self._thoughts[int(self._words.integers(len(self._thoughts)))]
-        return Reply(text=f"{thought}\n{self._env.say(reply.action)}".lstrip())
+        if self._one_option and isinstance(action, tuple):
+            chosen = int(self._words.choice(len(action), p=action))
+            action = tuple(float(a == chosen) for a in range(len(action)))
+        return Reply(text=f"{thought}\n{self._env.say(action)}".lstrip())
 
 
 def teach(env_class: type[Env], name: str, history: str, requests: Sequence[RolloutRequest]) -> list[Trajectory]:
@@ -66,7 +79,8 @@ def _play(env_class: type[Env], name: str, history: str, request: RolloutRequest
     words = np.random.default_rng([WORDS, request.policy_seed])
     thinks = name == "uniform" and scenario.telling.get("answer") != "action_only"
     player = make_player(name, np.random.default_rng(request.policy_seed))
-    teacher = Teacher(player, env, words, THOUGHTS if thinks else ("",))
+    one_option = scenario.telling.get("choice") == "option"
+    teacher = Teacher(player, env, words, THOUGHTS if thinks else ("",), one_option)
     game = told(env, scenario, history)
     reward_seed, policy_seed = request.reward_seed, request.policy_seed
     return asyncio.run(play(game, teacher, scenario, reward_seed=reward_seed, policy_seed=policy_seed))

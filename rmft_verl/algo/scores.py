@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from rmft_verl.algo import posterior
+from rmft_verl.algo import linear, posterior
+from rmft_verl.algo.linear import LinearPrior, prior_of
 from rmft_verl.algo.posterior import Prior
 from rmft_verl.types import Scenario, Scored, Trajectory
 
@@ -103,10 +104,13 @@ def posterior_regret(scorer: Scorer, trajectory: Trajectory, rng: np.random.Gene
     if trajectory.oracle.kind == "external":
         return regret(scorer, trajectory, rng)
     scenario = trajectory.scenario
-    prior, rounds = Prior(**scorer.generator.prior(scenario)), scorer.further * scenario.horizon
-    if prior.drifts:
+    prior, rounds = prior_of(scorer.generator, scenario), scorer.further * scenario.horizon
+    if isinstance(prior, LinearPrior):
+        value = linear.score(trajectory, prior, rounds)
+    elif prior.drifts:
         return scorer.by_particles(trajectory, prior, rounds)
-    value = posterior.score(trajectory, prior, rounds)
+    else:
+        value = posterior.score(trajectory, prior, rounds)
     assert value is not None
     return value
 

@@ -12,6 +12,11 @@ from typing import Any
 
 from rmft_verl.config import ConfigError, LoraConfig
 
+AT_ONCE, CHUNK = 1024, 512
+"""The trainer computes the logits of this many tokens at once; those of more are computed in chunks, and again for the
+gradient, so that no more exist at a time.
+"""
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -137,7 +137,7 @@ class VerlBackend:
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
         if not self._probe:  # the first rollout checks the first sync, when nothing had been sampled
             self._probe = _spread(_samples(trajectories))
-            watched("canary")(VerlBackend._prove)(self, version)
+            self._prove(version)
         return trajectories
 
     def _keep_base(self) -> None:
@@ -215,6 +215,7 @@ class VerlBackend:
         check = partial(sampler_lives, self._addresses)
         return progress.within(work, what, self._config.rollout.timeout, check)
 
+    @watched("canary")
     def _prove(self, version: int) -> dict[str, float]:
         """Run the canary on the probe's sampled tokens; returns the worst replica's values. Raises
         ``StaleSamplerError``.

@@ -15,10 +15,12 @@ from typing import ClassVar
 import numpy as np
 
 from rmft_verl.env import Env
-from rmft_verl.types import Action, Message, Observation, Oracle, Scenario, StepResult
+from rmft_verl.env.guide import Guide
+from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
 
-HISTORIES = ("dialogue", "transcript", "summary")
-"""A growing dialogue; a prompt per round with every report so far; one with counts and averages."""
+HISTORIES = ("dialogue", "transcript", "summary", "guided")
+"""A growing dialogue; a prompt per round with every report so far; one with counts and averages; one that adds to them
+what a rule of optimism knows (``guide``)."""
 
 
 NOW = "That game was an example. Another one begins.\n"
@@ -32,7 +34,7 @@ def told(env: Env, scenario: Scenario, history: str, examples: Sequence[Message]
     """
     if history not in HISTORIES:
         raise ValueError(f"history {history!r} is unknown. Known: {', '.join(HISTORIES)}.")
-    game = env if history == "dialogue" else SinglePrompt(env, scenario, summarized=history == "summary")
+    game = env if history == "dialogue" else SinglePrompt(env, scenario, history)
     return BehindExamples(game, examples) if examples else game
 
 
@@ -81,9 +83,10 @@ class SinglePrompt(_Wrapped):
 
     name: ClassVar[str] = "single_prompt"
 
-    def __init__(self, env: Env, scenario: Scenario, summarized: bool) -> None:
+    def __init__(self, env: Env, scenario: Scenario, history: str) -> None:
         super().__init__(env)
-        self._actions, self._summarized = scenario.actions, summarized
+        self._actions, self._history = scenario.actions, history
+        self._guide = Guide(scenario.actions)
         self._texts: list[str] = []
         self._counts_A = np.zeros(len(scenario.actions), dtype=int)
         self._sums_A = np.zeros(len(scenario.actions))
@@ -103,7 +106,9 @@ class SinglePrompt(_Wrapped):
             revealed_A = ~np.isnan(observation.feedback_A)
             self._counts_A += revealed_A
             self._sums_A += np.where(revealed_A, observation.feedback_A, 0.0)
-        text = self._summary(observation) if self._summarized else "\n".join(self._texts)
+        if self._guided(observation):
+            self._guide.see(observation)
+        text = "\n".join(self._texts) if self._history == "transcript" else self._summary(observation)
         return dataclasses.replace(observation, messages=(Message("user", text),), fresh=True)
 
     def _summary(self, observation: Observation) -> str:
@@ -117,7 +122,16 @@ class SinglePrompt(_Wrapped):
         return f"{rules}\n{self._tally(observation)}\n{asked}"
 
     def _tally(self, observation: Observation) -> str:
-        spec = observation.spec
+        told = f"So far, after {len(self._texts) - 1} rounds"
+        if self._guided(observation):
+            return f"{told}: {self._guide.tell(observation, self._counts_A, self._sums_A)}"
+        return f"{told}: {'; '.join(self._averages(observation.spec))}."
+
+    def _guided(self, observation: Observation) -> bool:
+        """Whether the view has a guide; where all rewards are revealed, there is no doubt to tell."""
+        return self._history == "guided" and not observation.spec.full_information
+
+    def _averages(self, spec: GameSpec) -> list[str]:
         unit = f" {spec.unit}" if spec.unit else ""
         parts: list[str] = []
         for name, count, total in zip(self._actions, self._counts_A, self._sums_A, strict=True):
@@ -126,8 +140,8 @@ class SinglePrompt(_Wrapped):
                 parts.append(f"{name} {average}")
             else:
                 parts.append(f"{name} {count} times, {average}" if count else f"{name} never")
-        return f"So far, after {len(self._texts) - 1} rounds: {'; '.join(parts)}."
+        return parts
 
 
 def _shape(line: str) -> str:
-    return re.sub(r"\d+", "#", line)
+    return re.sub(r"-?\d+", "#", line)

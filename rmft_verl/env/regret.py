@@ -46,6 +46,15 @@ def dynamic_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None])
     return pseudo_regret(expected_T_A, actions_T)
 
 
+def contextual_regret(expected_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
+    """Cumulative regret after each round against the best arm for its context, shape (T,), non-decreasing.
+
+    sum_t (max_a mu(x_t, a) - mu(x_t, a_t)) for contexts x_t (Li et al. 2010, section 2; Lattimore and Szepesvari 2020,
+    chapter 19). The formula is that of pseudo-regret, where one context comes back for ever.
+    """
+    return pseudo_regret(expected_T_A, actions_T)
+
+
 def external_regret(rewards_T_A: np.ndarray, actions_T: Sequence[Action | None]) -> np.ndarray:
     """External regret after each round against the action that is best up to that round, shape (T,); may be negative.
 
@@ -64,6 +73,7 @@ REGRETS: dict[str, Callable[[np.ndarray, Sequence[Action | None]], np.ndarray]] 
     "pseudo": pseudo_regret,
     "external": external_regret,
     "dynamic": dynamic_regret,
+    "contextual": contextual_regret,
 }
 """Oracle kind -> cumulative regret after each round, shape (T,)."""
 

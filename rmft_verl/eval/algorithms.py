@@ -19,6 +19,7 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "pseudo": ("uniform", "greedy", "ucb1", "thompson"),
     "external": ("uniform", "ftl", "hedge", "ftpl"),
     "dynamic": ("uniform", "ucb1", "sw_ucb", "discounted_ucb", "restarted_exp3"),
+    "contextual": ("uniform", "greedy", "ucb1", "thompson", "linucb", "linear_thompson"),
 }
 """Oracle kind -> the players that every language model is compared with."""
 

@@ -39,7 +39,12 @@ ALGORITHM_STYLES = (
 )
 """Color and dash of the classical players, which are drawn thin, in order of appearance."""
 
-REGRET_NAMES = {"pseudo": "pseudo-regret", "external": "external regret", "dynamic": "dynamic regret"}
+REGRET_NAMES = {
+    "pseudo": "pseudo-regret",
+    "external": "external regret",
+    "dynamic": "dynamic regret",
+    "contextual": "contextual regret",
+}
 
 PANELS_A_ROW = 5
 
@@ -108,7 +113,7 @@ def draw_regret_curves(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> 
     sets = _drawable(sets)
     horizon, longest = horizons(sets)
     figure, axes = new_figure(height=4.5)
-    styles = _styles(list(sets))
+    styles = player_styles(list(sets))
     for name, trajectories in sets.items():
         mean_T, low_T, high_T = mean_curve(trajectories, horizon)
         color, dash, width, shade = styles[name]
@@ -130,7 +135,7 @@ def draw_scenarios(sets: Mapping[str, Sequence[Trajectory]], path: Path) -> None
     """One panel per player: its regret against uniform play's in each scenario; below the line is better."""
     sets = _drawable(sets)
     figure, panels = _grid(len(sets))
-    styles = _styles(list(sets))
+    styles = player_styles(list(sets))
     points = {name: against_uniform(trajectories) for name, trajectories in sets.items()}
     high = 1.05 * max(max(uniform_S.max(), regret_S.max()) for uniform_S, regret_S in points.values())
     low = min(0.0, 1.05 * min(regret_S.min() for _, regret_S in points.values()))
@@ -189,7 +194,7 @@ def _regret_name(sets: Mapping[str, Sequence[Trajectory]]) -> str:
     return REGRET_NAMES[kinds.pop()] if len(kinds) == 1 else "regret"
 
 
-def _styles(names: Sequence[str]) -> dict[str, tuple[str, Any, float, float]]:
+def player_styles(names: Sequence[str]) -> dict[str, tuple[str, Any, float, float]]:
     """Color, dash, line width and band opacity of each player."""
     styles: dict[str, tuple[str, Any, float, float]] = {}
     algorithms = [name for name in names if name in PLAYERS and name != "uniform"]
@@ -211,7 +216,7 @@ def new_figure(height: float, panels: int = 1) -> tuple[Figure, Any]:
     """A figure with one or more axes side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5 if panels == 1 else 9.0, height), layout="constrained")
+    figure = Figure(figsize=(7.5 if panels == 1 else 4.5 * panels, height), layout="constrained")
     axes = figure.subplots(1, panels)
     for panel in np.atleast_1d(axes):
         _plain(panel)

@@ -109,7 +109,7 @@ def truth(oracle: Oracle, names: tuple[str, ...]) -> Iterator[str]:
     listed = ", ".join(f"{name} {mean:.3g}" for name, mean in zip(names, mean_A, strict=True))
     yield f"{what}: {listed}. Best: {names[best]}."
     best_T = oracle.expected_T_A.argmax(axis=1)
-    if oracle.kind == "dynamic" and len(set(best_T.tolist())) > 1:
+    if oracle.kind in ("dynamic", "contextual") and len(set(best_T.tolist())) > 1:
         starts = [0, *(np.flatnonzero(np.diff(best_T)) + 1).tolist(), len(best_T)]
         spans = [f"{start + 1}-{end} {names[best_T[start]]}" for start, end in itertools.pairwise(starts)]
         yield f"Best by round: {', '.join(spans)}."

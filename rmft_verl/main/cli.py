@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")
     recipes.set_defaults(call=_recipes)
 
+    config = commands.add_parser("config", help="every key of the configuration, its default and its meaning")
+    config.add_argument("beginning", nargs="*", metavar="KEY", help="only keys that begin like this, such as update")
+    config.add_argument("--markdown", action="store_true", help="as a page (docs/configuration.md)")
+    config.set_defaults(call=_config)
+
     add_envs(commands)
 
     doctor = commands.add_parser("doctor", help="does this machine have what a run needs: versions, plug-ins, room")
@@ -74,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
     report.set_defaults(call=_report)
+
+    view = commands.add_parser("view", help="a page that shows a run, or two side by side: figures, table, dialogues")
+    view.add_argument("directory", type=Path, metavar="RUN")
+    view.add_argument("second", type=Path, metavar="RUN2", nargs="?")
+    view.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report/index.html, or beside_RUN2.html")
+    view.set_defaults(call=_view)
 
     _add_export(commands)
 
@@ -104,6 +115,15 @@ def _recipes(options: argparse.Namespace) -> None:
     print("\n".join(recipe_lines()))
 
 
+def _config(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.keys import as_lines, as_markdown, keys
+
+    chosen = [key for key in keys() if not options.beginning or key.name.startswith(tuple(options.beginning))]
+    if not chosen:
+        raise RunError(f"no key begins with {' or '.join(options.beginning)}: rmft-verl config lists all of them")
+    print(as_markdown(chosen), end="") if options.markdown else print("\n".join(as_lines(chosen)))
+
+
 def _smollm2(options: argparse.Namespace) -> None:
     from rmft_verl.setup import smollm2
 
@@ -126,6 +146,13 @@ def _report(options: argparse.Namespace) -> None:
     else:
         from rmft_verl.train.run import report_run
     print(report_run(options.directory))
+
+
+def _view(options: argparse.Namespace) -> None:
+    from rmft_verl.train.view import view
+
+    runs = [options.directory] + ([options.second] if options.second else [])
+    print(f"page written to {view(runs, options.out)}: open it in a browser")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -80,7 +80,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _check_prior(env_class: type[Env], given: Mapping[str, Any]) -> None:
-    """Check the prior, where there is one, against the games that are drawn."""
+    """Check the prior, where there is one, against the games that are drawn.
+
+    A generator may refuse games whose means follow no law that the score knows, by ``ValueError``: those are left out.
+    """
     from rmft_verl.env.play import play_now
     from rmft_verl.players import make_player
     from rmft_verl.setup.env_checks import check_prior, check_truth_of_prior
@@ -95,10 +98,21 @@ def _check_prior(env_class: type[Env], given: Mapping[str, Any]) -> None:
         play_now(env_class, player, scenario, reward_seed=0, policy_seed=0).oracle
         for player, scenario in zip(players, scenarios, strict=True)
     ]
-    bandits = [pair for pair in zip(scenarios, oracles, strict=True) if pair[1].kind != "external"]
+    games = [pair for pair in zip(scenarios, oracles, strict=True) if pair[1].kind != "external"]
+    bandits = [(scenario, oracle) for scenario, oracle in games if _has_law(generator, scenario)]
     if bandits:
         check_prior(env_class.name, generator, [scenario for scenario, _ in bandits])
         check_truth_of_prior(env_class.name, generator, bandits)
+
+
+def _has_law(generator: Any, scenario: Scenario) -> bool:
+    try:
+        generator.prior(scenario)
+    except ValueError:
+        return False
+    except Exception:  # check_prior says what is wrong
+        return True
+    return True
 
 
 def _new(options: argparse.Namespace) -> None:

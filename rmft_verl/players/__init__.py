@@ -1,7 +1,7 @@
 """Players that read numbers instead of words, for comparison with language models.
 
 A player is used for one episode and reads the rules of the game from ``Observation.spec``. A new player takes one file,
-one line in ``BANDIT`` or ``FULL_INFORMATION`` and one test.
+one line in ``BANDIT``, ``CONTEXTUAL`` or ``FULL_INFORMATION`` and one test.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from rmft_verl.players.ftpl import FTPL
 from rmft_verl.players.ftrl_l2 import FTRLL2
 from rmft_verl.players.greedy import Greedy
 from rmft_verl.players.hedge import Hedge
+from rmft_verl.players.linear_thompson import LinearThompson
+from rmft_verl.players.linucb import LinUCB
 from rmft_verl.players.restarted_exp3 import RestartedEXP3
 from rmft_verl.players.sw_ucb import SlidingWindowUCB
 from rmft_verl.players.thompson import Thompson
@@ -43,7 +45,13 @@ BANDIT: dict[str, Callable[[np.random.Generator], Player]] = {
     "discounted_ucb": DiscountedUCB,
     "restarted_exp3": RestartedEXP3,
 }
-"""Players of bandits, where only the reward of the pulled arm is revealed."""
+"""Players of bandits, where only the reward of the pulled arm is revealed; they do not look at a context."""
+
+CONTEXTUAL: dict[str, Callable[[np.random.Generator], Player]] = {
+    "linucb": LinUCB,
+    "linear_thompson": LinearThompson,
+}
+"""Players of bandits that show a context before every round (``Observation.context_F``)."""
 
 FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
     "ftl": FTL,
@@ -53,7 +61,12 @@ FULL_INFORMATION: dict[str, Callable[[np.random.Generator], Player]] = {
 }
 """Players that choose points of the simplex, for games that reveal all rewards."""
 
-PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {"uniform": Uniform, **BANDIT, **FULL_INFORMATION}
+PLAYERS: dict[str, Callable[[np.random.Generator], Player]] = {
+    "uniform": Uniform,
+    **BANDIT,
+    **CONTEXTUAL,
+    **FULL_INFORMATION,
+}
 """Players that need only a random generator. ``OraclePlayer`` and ``Scripted`` are built by hand."""
 
 LAWS = {"thompson": thompson.LAWS, "exp3": UNIT_LAWS, "restarted_exp3": UNIT_LAWS}
@@ -62,7 +75,9 @@ LAWS = {"thompson": thompson.LAWS, "exp3": UNIT_LAWS, "restarted_exp3": UNIT_LAW
 
 def can_play(name: str, spec: GameSpec) -> bool:
     """Whether the player ``name`` of ``PLAYERS`` supports such games; if not, ``act`` raises ``ValueError``."""
-    if name in (BANDIT if spec.full_information else FULL_INFORMATION):
+    if name in ((*BANDIT, *CONTEXTUAL) if spec.full_information else FULL_INFORMATION):
+        return False
+    if name in CONTEXTUAL and spec.n_features == 0:
         return False
     return name not in LAWS or spec.reward_law in LAWS[name]
 

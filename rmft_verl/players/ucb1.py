@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rmft_verl.env.guide import UCB_EXPLORATION
 from rmft_verl.players.arms import Arms, argmax
 from rmft_verl.types import Observation, Reply
-
-EXPLORATION = 1.0
-"""The constant C of the bonus, as in the published baseline."""
 
 
 class UCB1:
@@ -28,5 +26,5 @@ class UCB1:
 
     async def act(self, observation: Observation) -> Reply:
         self._arms.see(observation)
-        bounds_A = self._arms.upper_bounds_A(2 * observation.spec.reward_scale, EXPLORATION)
+        bounds_A = self._arms.upper_bounds_A(2 * observation.spec.reward_scale, UCB_EXPLORATION)
         return Reply(action=argmax(bounds_A, self._rng))

@@ -14,6 +14,7 @@ from rmft_verl.config import FSDP_SIZE, NUMERIC, NUMERIC_LOSSES, Config, ConfigE
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
 from rmft_verl.players import PLAYERS
+from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.hosted import check_hosted, is_hosted
 from rmft_verl.setup.verl_overrides import check_overrides
 from rmft_verl.store.places import check_name
@@ -176,7 +177,7 @@ def _check_update(config: Config) -> None:
     per_scenario = samples_per_scenario(config)
     if update.loss in METHODS:
         METHODS[update.loss].check(config)
-    if rollout.examples and rollout.player != "model":
+    if asked_examples(rollout.examples).number and rollout.player != "model":
         raise ConfigError(
             f"rollout.examples={rollout.examples} stand before the model's own trajectories, and rollout.player="
             f"{rollout.player!r}: leave them out"
@@ -212,7 +213,6 @@ _LOWEST: dict[str, float] = {
     "rollout.scenarios": 1,
     "rollout.rollouts": 1,
     "rollout.tokens": 0,
-    "rollout.examples": 0,
     "rollout.reply_tokens": 1,
     "rollout.temperature": 0.0,
     "rollout.perturbation": 0.0,

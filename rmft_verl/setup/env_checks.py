@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.algo.credit import SCALE
-from rmft_verl.algo.posterior import Prior
+from rmft_verl.algo.linear import LinearPrior, prior_of
 from rmft_verl.config import Config, ConfigError
 from rmft_verl.env import Env, make_generator
 from rmft_verl.env.tokens import PROBED_SCENARIOS, Budget
 from rmft_verl.players import can_play
+from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.warmup import PLAYER
 from rmft_verl.types import GameSpec, Oracle, Scenario
 
@@ -36,9 +37,11 @@ def check_fit(config: Config, env_class: type[Env]) -> None:
                 f"rollout.{key}={value}: {name} has no say(action), so its answers are not known in words; add it "
                 "(docs/write_an_env.md)"
             )
-    teachers = {config.rollout.player} | ({PLAYER} if config.warmup.scenarios else set())
-    for teacher in teachers - {"model"}:
-        _check_teacher(teacher, name, env_class, games)
+    shown = asked_examples(config.rollout.examples).player
+    warms = [("player", PLAYER)] if config.warmup.scenarios else []
+    for key, teacher in [("player", config.rollout.player), ("examples", shown), *warms]:
+        if teacher not in ("model", ""):
+            _check_teacher(teacher, key, name, env_class, games)
 
 
 def _check_bounds(name: str, specs: list[GameSpec]) -> None:
@@ -62,7 +65,7 @@ def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
         )
     try:
         for scenario in bandits:
-            prior, rng = Prior(**generator.prior(scenario)), np.random.default_rng(0)  # type: ignore[attr-defined]
+            prior, rng = prior_of(generator, scenario), np.random.default_rng(0)
             if prior.drifts:
                 generator.draw_means(scenario, rng)  # type: ignore[attr-defined]
     except AttributeError as error:
@@ -83,7 +86,10 @@ def check_prior(name: str, generator: object, bandits: list[Scenario]) -> None:
 def check_truth_of_prior(name: str, generator: Any, truths: Sequence[tuple[Scenario, Oracle]]) -> None:
     """Raise ``ConfigError`` if the means of a drawn game have no chance under what ``generator.prior`` says of it."""
     for scenario, oracle in truths:
-        prior, means_T_A = Prior(**generator.prior(scenario)), oracle.expected_T_A
+        prior, means_T_A = prior_of(generator, scenario), oracle.expected_T_A
+        if isinstance(prior, LinearPrior):
+            _check_linear(name, prior, means_T_A)
+            continue
         if means_T_A.min() < prior.low - ROUNDING or means_T_A.max() > prior.high + ROUNDING:
             raise ConfigError(
                 f"prior() of {name} says means between {prior.low:g} and {prior.high:g}, and a game has means from "
@@ -97,17 +103,28 @@ def check_truth_of_prior(name: str, generator: Any, truths: Sequence[tuple[Scena
             )
 
 
-def _check_teacher(player: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]) -> None:
+def _check_linear(name: str, prior: LinearPrior, means_T_A: np.ndarray) -> None:
+    contexts_T_F = prior.contexts_T_F
+    weights_F_A = np.linalg.lstsq(contexts_T_F, means_T_A, rcond=None)[0]
+    off = float(np.abs(contexts_T_F @ weights_F_A - means_T_A).max())
+    if off > ROUNDING:
+        raise ConfigError(
+            f"prior() of {name} says means linear in the contexts, and those of a game are {off:.4g} off any such "
+            "function: return the contexts from which oracle() follows"
+        )
+
+
+def _check_teacher(
+    player: str, key: str, name: str, env_class: type[Env], games: list[tuple[Scenario, GameSpec]]
+) -> None:
     if not hasattr(env_class, "say"):
         raise ConfigError(
-            f"rollout.player={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
+            f"rollout.{key}={player!r}: {name} has no say(action), so nothing can be imitated in words; add it "
             "(docs/write_an_env.md)"
         )
     unfit = next((scenario for scenario, spec in games if not can_play(player, spec)), None)
     if unfit is not None:
-        raise ConfigError(
-            f"rollout.player={player!r} cannot play {unfit.env} with these options: choose another player"
-        )
+        raise ConfigError(f"rollout.{key}={player!r} cannot play {unfit.env} with these options: choose another player")
 
 
 def check_budget(budget: Budget, config: Config) -> None:

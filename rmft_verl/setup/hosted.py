@@ -15,7 +15,7 @@ from rmft_verl.config import HOSTED, Config, ConfigError
 from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.tokens import estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit
-from rmft_verl.setup.examples import worked_examples
+from rmft_verl.setup.examples import examples_before
 
 if TYPE_CHECKING:
     from rmft_verl.setup.prepare import Prepared
@@ -100,7 +100,7 @@ def prepare_hosted(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()
             )
         settings.key()
     rollout = config.rollout
-    examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
+    examples = examples_before(env_class, config.env.options, rollout.examples, rollout.history)
     budget = measure_budget(
         env_class, option_sets, rollout.reply_tokens, estimate_tokens, rollout.history, examples, rollout.on_invalid
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmft_verl.bridge.shapes import Shape, model_shape
+from rmft_verl.bridge.shapes import AT_ONCE, CHUNK, Shape, model_shape
 from rmft_verl.config import LoraConfig
 from rmft_verl.setup.hosted import KIND
 from rmft_verl.setup.prepare import Prepared
@@ -18,8 +18,8 @@ gradient 4, a row at a time. flash-attn's kernel, where it is installed, keeps l
 whole prompt at once for its log-probabilities: bfloat16, float32, and a mask.
 """
 
-FUSED = 512
-"""Tokens whose logits ``use_fused_kernels`` holds at a time."""
+CHUNKED = {"update": 21, "update with entropy": 30, "update on a CPU": 21, "forward": 13}
+"""The same where logits are computed in chunks: measured, with chunks of 512 tokens and 50,000 entries."""
 
 PROCESSES, AGENT, TRAINER, ENGINE, CACHE = 3.0, 0.9, 2.3, 1.4, 2.0
 """GiB on a CPU that no model explains: the driver, verl's server and balancer and Ray; a rollout worker; the processes
@@ -86,8 +86,13 @@ class Use:
 
     def logits(self, kind: str, tokens: int) -> float:
         """Of a forward pass of ``tokens`` tokens, with what is computed from them."""
-        marked = min(tokens, FUSED) if self.fused else tokens if self.dense else tokens * self.sampled
-        return LOGITS[kind] * marked * self.shape.vocabulary / GIB
+        needed = tokens if self.dense else tokens * self.sampled
+        most = LOGITS[kind] * needed
+        if kind in CHUNKED and self.fused:  # verl's, of all tokens
+            most = CHUNKED[kind] * min(tokens, CHUNK)
+        elif kind in CHUNKED and not self.dense:
+            most = min(most, max(LOGITS[kind] * AT_ONCE, CHUNKED[kind] * CHUNK))
+        return most * self.shape.vocabulary / GIB
 
     @property
     def weights(self) -> float:

@@ -9,6 +9,7 @@ from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import Config, dotted
 from rmft_verl.env import VERBOSE
 from rmft_verl.setup.config_checks import samples_per_scenario
+from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
 from rmft_verl.setup.hosted import KIND, cost_lines
 from rmft_verl.setup.memory import Use, use_of
@@ -106,8 +107,11 @@ def _rollout_lines(config: Config) -> list[str]:
         lines.append(f"rollouts: {rollout.player} plays and says its moves; nothing is sampled but in evaluations")
     if rollout.structured:
         lines.append("replies: structured, the answer line can only be one that the game reads")
-    if rollout.examples:
-        lines.append(f"first message: behind {rollout.examples} worked example{'s' if rollout.examples > 1 else ''}")
+    player, count = asked_examples(rollout.examples)
+    if count:
+        several = "s" if count > 1 else ""
+        what = f"round{several} that {player} played" if player else f"worked example{several}"
+        lines.append(f"first message: behind {count} {what}")
     return lines
 
 

@@ -12,7 +12,7 @@ from rmft_verl.config import Config
 from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
-from rmft_verl.setup.examples import worked_examples
+from rmft_verl.setup.examples import examples_before
 from rmft_verl.setup.hosted import is_hosted, prepare_hosted
 from rmft_verl.setup.models import base_model, chat_template, check_files, check_hub
 from rmft_verl.types import Message
@@ -74,7 +74,7 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     environment = runtime.prepare(kind, config.hardware.nodes)  # before anything imports verl
     count, remarks = _read_template(model_path, template, config) if Path(model_path).is_dir() else (None, ())
     rollout = config.rollout
-    examples = worked_examples(env_class, config.env.options, rollout.examples) if rollout.examples else []
+    examples = examples_before(env_class, config.env.options, rollout.examples, rollout.history)
     budget = measure_budget(
         env_class,
         option_sets,

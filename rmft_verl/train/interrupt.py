@@ -19,6 +19,8 @@ from rmft_verl.types import RunError
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "unexpected pos ", "PytorchStreamWriter failed")
+"""Words of errors that are no ``OSError``: Ray's copy of a worker's error, safetensors' own, torch's zip writer."""
 ROOM = 1 << 20
 """A disk with fewer free bytes counts as full, whatever exception a library has raised."""
 
@@ -81,8 +83,8 @@ def resumable(run: Path, signals: Signals) -> Iterator[None]:
 
 def _disk_is_full(error: BaseException | None, run: Path) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and (error.errno in FULL or os.strerror(errno.ENOSPC) in str(error)):
-            return True  # Ray's copy of a worker's error has its text, not its errno
+        if (isinstance(error, OSError) and error.errno in FULL) or any(words in str(error) for words in NO_SPACE):
+            return True
         error = error.__cause__ or error.__context__
     return shutil.disk_usage(run).free < ROOM
 

@@ -26,6 +26,7 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
     looked than the model plays.
     """
     regret = value_or(NO_INTERVAL, metrics.normalized_regret_interval, played)
+    failure = metrics.suffix_failure_interval(played)
     kept = row.get("kept/normalized_regret")
     gap = {} if kept is None else {"heldout/optimism_gap": regret.value - kept}
     return (
@@ -37,6 +38,8 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
             "heldout/normalized_regret_high": regret.high,
             "heldout/regret": value_or(UNKNOWN, metrics.mean_regret, played),
             "heldout/suffix_failure": metrics.suffix_failure_frequency(played),
+            "heldout/suffix_failure_low": failure.low,
+            "heldout/suffix_failure_high": failure.high,
             "heldout/min_fraction": metrics.scaled_min_fraction(played),
             "heldout/greedy_fraction": metrics.greedy_fraction(played),
             "heldout/invalid_rate": metrics.invalid_rate(played),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rmft_verl.config import BALL, Config
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.seeds import HELD_OUT_SEED, held_out_scenarios
 from rmft_verl.eval.algorithms import evaluate_players, references
-from rmft_verl.eval.metrics import absolute_change, normalized_regret, relative_change, scored
+from rmft_verl.eval.metrics import scored
 from rmft_verl.eval.report import write_report
 from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
@@ -34,9 +33,10 @@ from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir, RunState, write_text
 from rmft_verl.store.stored_config import check_same
 from rmft_verl.store.tracking import FileTracker, Tracker, Trackers, check_installed, start_wandb
-from rmft_verl.store.trajectory_file import read_trajectories
-from rmft_verl.train.interrupt import Signals, resumable, resume_command
+from rmft_verl.train.interrupt import Signals, resumable
+from rmft_verl.train.results import change_in_words, held_out, untrained
 from rmft_verl.train.trainer import Trainer
+from rmft_verl.train.view import page_writer
 from rmft_verl.types import RunError, Trajectory
 
 
@@ -165,19 +165,6 @@ def _finish(config: Config, env_class: type[Env], directory: RunDir, screen: Scr
     screen.console.print(f"figures and tables: {directory.report}\nmodel: {directory.checkpoints / 'final'}")
 
 
-def change_in_words(base: list[Trajectory], trained: list[Trajectory]) -> str:
-    """Change of the normalized regret: relative, or the difference if the base's regret is not above 0."""
-    try:
-        relative = normalized_regret(base) > 0
-        value, low, high = (relative_change if relative else absolute_change)(base, trained)
-    except ValueError as error:
-        return str(error)
-    form, n_scenarios = "+.1%" if relative else "+.3f", len({trajectory.scenario.id for trajectory in base})
-    if math.isnan(low):
-        return f"{value:{form}} ({n_scenarios} held-out scenarios, too few for an interval)"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}] (95 % bootstrap over {n_scenarios} held-out scenarios)"
-
-
 def start_trackers(config: Config, directory: RunDir) -> Tracker:
     others: list[Tracker] = []
     plain: Any = OmegaConf.to_container(OmegaConf.structured(config))
@@ -215,24 +202,6 @@ def report_run(path: Path) -> str:
         return _write_report(config, env_class, directory, held_out(directory)).text()
 
 
-def held_out(directory: RunDir) -> dict[str, list[Trajectory]]:
-    """The held-out trajectories of the ``base``, and of the ``trained`` model that was measured last, if one was."""
-    versions = directory.recorded("eval")
-    if not versions:
-        raise RunError(f"{directory.path} holds no evaluation yet: let the run finish its first one")
-    models = {"base": 0} | ({"trained": versions[-1]} if versions[-1] else {})
-    return {name: read_trajectories(directory.trajectories("eval", n)) for name, n in models.items()}
-
-
-def untrained(directory: RunDir, sets: Mapping[str, Any]) -> str:
-    """One line if ``sets`` has no trained model: why there is none."""
-    if "trained" in sets:
-        return ""
-    updates = directory.read_state().updates
-    why = f"no model is measured since the {updates} updates" if updates else "the run stopped before its first update"
-    return f"there is no trained model to show: {why}; go on with: {resume_command(directory.path)}"
-
-
 def _write_report(
     config: Config, env_class: type[Env], directory: RunDir, sets: dict[str, list[Trajectory]]
 ) -> EvalTable:
@@ -241,4 +210,5 @@ def _write_report(
     kinds = (play.oracle.kind for plays in sets.values() for play in scored(plays))
     names = references(env_class, scenarios, kinds)
     played = evaluate_players(env_class, names, scenarios, config.eval.rollouts, HELD_OUT_SEED)
-    return write_report(directory.report, sets | played, rows, untrained(directory, sets))
+    page = page_writer(config, env_class, directory, sets)
+    return write_report(directory.report, sets | played, rows, untrained(directory, sets), page)

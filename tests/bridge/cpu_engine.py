@@ -109,7 +109,7 @@ def training_rows(
 def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens: int = 10_000) -> tuple[Any, ...]:
     """One optimizer step's loss, gradients and metrics as verl computes them, and the number of micro-batches."""
     engine = make_engine(DialogueEngine, model)
-    hook = engine.watch(model)
+    hooks = engine.watch(model)
     tu.assign_non_tensor(
         batch,
         global_batch_size=len(batch),
@@ -120,7 +120,8 @@ def train(model: Any, batch: Any, actor: ActorConfig | None = None, most_tokens:
     )
     model.zero_grad()
     output = engine.forward_backward_batch(batch, loss_function=partial(loss, actor=actor))
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     metrics = {key: value.aggregate() for key, value in output["metrics"].items()}
     return sum(output["loss"]), gradients(model), metrics, len(output["loss"])
 

@@ -25,6 +25,9 @@ class Asked(list[Any]):
         (Path(path) / "huggingface").mkdir(parents=True, exist_ok=True)
         (Path(path) / "model_world_size_1_rank_0.pt").write_text("")
 
+    def sent(self) -> list[tuple[int, int]]:
+        return [(1, 1)]
+
     def load_checkpoint(self, path: str) -> None:
         self.append("load")
 
@@ -44,7 +47,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         backend, asked = object.__new__(VerlBackend), Asked()
         parts = {"_config": load_config(["recipe=mab_tiny", *words]), "_actor": asked, "_weights": asked, "_world": 1}
         more = {"_awake": False, "_base": None, "_scratch": tmp_path, "_probe": [], "_before": None, "_addresses": []}
-        vars(backend).update(parts | more | {"_ray": SimpleNamespace(stop=lambda: None), "_model_path": "base"})
+        others = {"_ray": SimpleNamespace(stop=lambda: None), "_model_path": "base", "_updated": False}
+        watchers = {"_peers": SimpleNamespace(check=lambda: None), "_receipt": SimpleNamespace(check=lambda *_: 1.0)}
+        vars(backend).update(parts | more | others | watchers)
         return backend, asked
 
     return made

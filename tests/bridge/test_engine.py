@@ -10,10 +10,12 @@ import pytest
 import torch
 from cpu_engine import configured, dialogues, distance, gradients, make_engine, small_model, training_rows
 from verl.utils import tensordict_utils as tu
+from verl.utils.experimental import torch_functional as functional
 from verl.workers.config import FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from rmft_verl.bridge.training import engine as engine_module
 from rmft_verl.bridge.training.batches import plain_batch
 from rmft_verl.bridge.training.engine import DialogueEngine
 from rmft_verl.bridge.verl_config import derive
@@ -63,6 +65,41 @@ def test_outputs_and_gradients_are_those_of_verl(name: str, packed: bool) -> Non
     assert distance(gradient, expected_gradient) < 1e-5
     marked_N = marks(BATCHES[name]())
     assert rows == [marked_N.sum()] and rows[0] < len(marked_N)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", BATCHES)
+def test_logits_in_chunks_give_the_same(name: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, expected_gradient = outputs(make_engine(FSDPEngineWithLMHead, small_model()), BATCHES[name](), packed)
+    monkeypatch.setattr(engine_module, "AT_ONCE", 8)
+    monkeypatch.setattr(engine_module, "CHUNK", 5)
+    engine = make_engine(DialogueEngine, small_model())
+    engine.watch(engine.module)
+    rows: list[int] = []
+    forward = functional._fused_linear_for_ppo_fwd
+
+    def noted(hidden_states: torch.Tensor, **options: Any) -> Any:
+        rows.append(len(hidden_states))
+        return forward(hidden_states, **options)
+
+    monkeypatch.setattr(functional, "_fused_linear_for_ppo_fwd", noted)
+    found, gradient = outputs(engine, BATCHES[name](), packed)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)
+    assert distance(gradient, expected_gradient) < 1e-5
+    assert sum(rows) == marks(BATCHES[name]()).sum() and max(rows) == 5
+
+
+def test_a_model_that_scales_its_logits_computes_them_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "AT_ONCE", 8)
+    monkeypatch.setattr(engine_module, "CHUNK", 5)
+    engine = make_engine(DialogueEngine, small_model())
+    engine.module.config.final_logit_softcapping = 30.0
+    engine.watch(engine.module)
+    batch = BATCHES["sft"]()
+    tu.assign_non_tensor(batch, use_remove_padding=True, use_fused_kernels=False, calculate_entropy=True)
+    engine.prepare_model_inputs(batch)
+    assert engine._marked_B_S is not None and engine._chunked is None
 
 
 def test_a_batch_without_a_marked_token_has_a_gradient_of_zero() -> None:

@@ -104,23 +104,23 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_replica_is_asked() -> None:
     servers = [Server((1, 1)), Server((1, 1)), Server((1, 1))]
     confirm = Receipt(servers)
-    assert confirm.check((1, 1), 0, moved=False) == 1
+    assert confirm.check((1, 1), 0, updated=False) == 1
     servers[0].held = servers[1].held = (2, 2)
     with pytest.raises(StaleSamplerError, match=r"replicas \[2\] of 3 do not hold"):
-        confirm.check((2, 2), 1, moved=True)
+        confirm.check((2, 2), 1, updated=True)
     servers[2].held = (2, 2)
-    assert confirm.check((2, 2), 1, moved=True) == 1
+    assert confirm.check((2, 2), 1, updated=True) == 1
 
 
 def test_a_trainer_that_sends_what_it_sent_before_the_update_is_caught() -> None:
     """An adapter that was left out of the merge: the engine holds what it was sent, and that is the base."""
     confirm = Receipt([Server((1, 1))])
-    confirm.check((1, 1), 0, moved=False)
+    confirm.check((1, 1), 0, updated=False)
     with pytest.raises(StaleSamplerError, match="same weights as before the update"):
-        confirm.check((1, 1), 1, moved=True)
-    assert confirm.check((1, 1), 1, moved=False) == 1  # a sync that is only repeated
+        confirm.check((1, 1), 1, updated=True)
+    assert confirm.check((1, 1), 1, updated=False) == 1  # a sync that is only repeated
 
 
 def test_an_engine_that_never_holds_what_it_is_sent_cannot_be_asked() -> None:
     confirm = Receipt([Server("int4")])
-    assert [confirm.check((i, i), i, moved=i > 0) for i in range(3)] == [0, 0, 0]
+    assert [confirm.check((i, i), i, updated=i > 0) for i in range(3)] == [0, 0, 0]

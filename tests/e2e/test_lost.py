@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -33,9 +34,9 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     sizes = ["env.options.horizon=[20]", "rollout.scenarios=8", "rollout.rollouts=16", "eval.scenarios=64"]
     arguments = [*SMALL, *sizes, "iterations=1", f"root={tmp_path}", "name=run"]
 
-    def lose(edge: tuple[int, str], word: str, number: signal.Signals, timeout: int = 1800) -> str:
+    def lose(edge: tuple[int, str], word: str, number: signal.Signals) -> str:
         """Start, send a signal to the processes called ``word`` after ``edge``; returns the last line that was said."""
-        tree = Tree(log, [*arguments, f"rollout.timeout={timeout}"])
+        tree = Tree(log, arguments)
         said = log.read_text().count(UP)
         try:
             while not reached(run, edge) or log.read_text().count(UP) == said:
@@ -53,13 +54,13 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
         return log.read_text().strip().splitlines()[-1]
 
     said = lose((0, "sync"), "VLLM::EngineCore", signal.SIGKILL)
-    assert said.startswith("rmft_verl: a process of the run has died (")
+    assert re.match(r"rmft_verl: vLLM's engine \(process \d+\) has ended; it held \d", said), said
     assert state(run) == (0, "sync") and not plays(run)  # nothing of a phase that was cut is taken for whole
     said = lose((0, "log"), "ray::AgentLoopWorker", signal.SIGKILL)
-    assert said.startswith("rmft_verl: a process of the run has died (ActorDiedError")
+    assert re.match(r"rmft_verl: a rollout worker \(process \d+\) has ended; it held \d", said), said
     assert set(plays(run)) == {"eval_000.parquet"}
-    said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP, timeout=30)
-    assert said.startswith("rmft_verl: ") and "no reply within rollout.timeout=30 s" in said  # in the phase it was in
+    said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP)
+    assert re.match(r"rmft_verl: vLLM's engine \(process \d+\) has been stopped for 30 s", said), said
     measured = plays(run)
     assert set(measured) == {"eval_000.parquet"}
 

@@ -168,8 +168,8 @@ def test_a_gpu_recipe_without_a_gpu_says_what_to_do(capsys: pytest.CaptureFixtur
         [
             "model.chat_template.enable_thinking=true",
             "rollout.reply_tokens=1024",
-            "model.context=26624",
-            "hardware.tokens_per_gpu=26624",
+            "model.context=40960",
+            "hardware.tokens_per_gpu=40960",
         ],
     ],
 )

@@ -24,6 +24,17 @@ CHANCES = 'self.chances_A = np.array(scenario.game["chances"])'
 MEANS = "np.tile(self.chances_A, (self.scenario.horizon, 1))"
 PULL = "catch = float(self.catches_T_A[self.turn, action])"
 
+SPEC = 'reward_law="bernoulli", reward_scale=0.5)'
+FEATURE = 'reward_law="bernoulli", reward_scale=0.5, n_features=1)'
+FIRST = "self.spec, turn=0)"
+SHOWN = [
+    (SPEC, FEATURE),
+    (FIRST, f"{FIRST[:-1]}, context_F=self.cases_T_F[0])"),
+    (SEEN, f"{SEEN[:-1]}, context_F=self.cases_T_F[self.turn])"),
+    ('kind="pseudo"', 'kind="contextual"'),
+]
+"""Contexts in ``cases_T_F``, shape (99, 1), which are still to be drawn."""
+
 BREAKS: dict[str, list[list[Change]]] = {
     "options": [
         [('"few": {"spots": 2}', '"few": {"places": 2}')],
@@ -97,6 +108,19 @@ BREAKS: dict[str, list[list[Change]]] = {
         [(SEEN, SEEN.replace("feedback_A", "None"))],
         [("self.spec, turn=0)", "self.spec, turn=0, feedback_A=self.chances_A)")],
     ],
+    "context": [
+        [(SPEC, FEATURE)],
+        [(FIRST, f"{FIRST[:-1]}, context_F=np.zeros(1))")],
+        [(SPEC, FEATURE), (FIRST, f"{FIRST[:-1]}, context_F=np.zeros(2))")],
+        [(SPEC, FEATURE), (FIRST, f"{FIRST[:-1]}, context_F=np.array([np.nan]))")],
+        [(SPEC, FEATURE), (FIRST, f"{FIRST[:-1]}, context_F=np.zeros(1))")],
+    ],
+    "context_same": [
+        [*SHOWN, (STATE, f"{STATE}\n        self.cases_T_F = np.random.default_rng(seed).random((99, 1))")],
+    ],
+    "context_means": [
+        [*SHOWN, (STATE, f"{STATE}\n        self.cases_T_F = np.zeros((99, 1))")],
+    ],
     "done": [
         [(LAST, "return StepResult(None, catch, done=False)")],
         [(NEXT, "return StepResult(seen, catch, done=self.turn == self.scenario.horizon - 1)")],
@@ -131,7 +155,7 @@ BREAKS: dict[str, list[list[Change]]] = {
         [("np.tile(self.chances_A,", "np.tile(self.chances_A * np.nan,")],
         [(MEANS, f"{MEANS}.tolist()")],
     ],
-    "kind": [[('kind="pseudo"', 'kind="bandit"')]],
+    "kind": [[('kind="pseudo"', 'kind="bandit"')], [('kind="pseudo"', 'kind="contextual"')]],
     "truth": [[("np.tile(self.chances_A,", "np.tile(self.chances_A[::-1],")]],
     "stakes": [[("rng.uniform(0.1, 0.9, self.spots)", "[0.5] * self.spots")]],
     "parse_raises": [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 import sys
@@ -16,9 +17,12 @@ from omegaconf import OmegaConf
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval.algorithms import play_requests
-from rmft_verl.eval.compare import command, curves, runs
+from rmft_verl.eval.compare import command, curves, figure, runs
 from rmft_verl.eval.compare.arms import Arm, make_arms
+from rmft_verl.eval.compare.bases import distinct
 from rmft_verl.eval.directory import EvalDir
+from rmft_verl.eval.metrics import normalized_regret
+from rmft_verl.eval.options import generator_options
 from rmft_verl.eval.players import MODEL, base_model
 from rmft_verl.eval.targets import parse_targets
 from rmft_verl.main.cli import main
@@ -30,6 +34,11 @@ from rmft_verl.types import Trajectory
 
 HERE = str(Path(__file__).parent)
 PNG = b"\x89PNG\r\n\x1a\n"
+
+ONCE = (
+    "the base was played once in each scenario: the changes of all arms share the luck of these plays, which their "
+    "intervals cover one by one; --base-plays 8 plays it more often"
+)
 
 ARMS = ("--arm", "lowest", "mab_tiny", "--arm", "random", "mab_tiny", "selection.score=random")
 ARMS += ("--set", "eval.every=5", *SMALL)
@@ -59,9 +68,11 @@ class Trainer:
 
     def _evaluate(self, words: list[str]) -> int:
         self.evaluated.append(words)
-        (target,) = parse_targets([words[1]], {}, [])
+        options = words[words.index("--option") + 1 :] if "--option" in words else []
+        (target,) = parse_targets([words[1]], generator_options(options), [])
         player = "uniform" if "--base" in words else "ucb1"
-        requests = target.requests(int(words[words.index("--scenarios") + 1]), 1, 0)
+        episodes = int(words[words.index("--episodes") + 1]) if "--episodes" in words else 1
+        requests = target.requests(int(words[words.index("--scenarios") + 1]), episodes, 0)
         out = Path(words[words.index("--out") + 1])
         if self._fails in str(out):
             return 2
@@ -309,6 +320,53 @@ def test_the_numbers_are_those_of_the_files(
     assert line.split()[:2] == ["a", "0.750"] and line.split()[4] == "0.354" and "(-67%, -33%)" in line
 
 
+def test_the_base_is_played_more_often_once_for_all_runs(tmp_path: Path, trainer: Trainer) -> None:
+    assert compare(tmp_path, *ARMS) == 0
+    before = players(tmp_path)
+    assert before["base"]["n_episodes"] == 12, "the runs' bases are one draw, not four"
+    assert compare(tmp_path, *ARMS, "--base-plays", "3") == 0 and len(trainer.evaluated) == 1
+    words = trainer.evaluated[0]
+    assert words[:8] == f"eval mab --players model --base {tmp_path}/lowest_seed0 --scenarios 12".split()
+    assert "min_gap=0.1" in words and "arms=[3, 4, 5]" in words
+    assert compare(tmp_path, *ARMS, "--base-plays", "3") == 0 and len(trainer.evaluated) == 1, "they are on file"
+    after = players(tmp_path)
+    assert after["base"]["n_episodes"] == 36 and after["random"]["n_episodes"] == before["random"]["n_episodes"]
+    assert after["base"]["normalized_regret"] != before["base"]["normalized_regret"]
+    for label in ("lowest", "random"):
+        change = after[label]["against_base"]
+        assert change["value"] == pytest.approx(
+            after[label]["normalized_regret"] / after["base"]["normalized_regret"] - 1
+        )
+        assert after[label]["by_seed"][1] / after["base"]["normalized_regret"] - 1 == pytest.approx(
+            change["by_seed"][1]
+        )
+        assert after[label]["against_first"] == before[label]["against_first"], "the base cancels between arms"
+    assert ONCE not in json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))["remarks"]
+    evidence = unpacked(tmp_path / "report" / "runs.zip", tmp_path / "looked_at")
+    (stored,) = [read_trajectories(path) for path in (evidence / "bases").iterdir()]
+    assert normalized_regret(stored) == pytest.approx(after["base"]["normalized_regret"])
+    again = ["--root", str(evidence), "--out", str(tmp_path / "again"), "--report-only", "--seeds", "0", "1"]
+    assert main(["compare", *ARMS, *again]) == 0
+    assert (tmp_path / "again" / "table.txt").read_text() == (tmp_path / "report" / "table.txt").read_text()
+
+
+def test_a_play_of_the_base_counts_by_its_seeds_not_by_what_was_played() -> None:
+    often, rare = (toy_trajectory([0.0, 1.0], actions) for actions in ([0, 0], [1, 1]))
+    again = dataclasses.replace(often, policy_seed=1)
+    assert distinct([often, rare, again]) == [often, again], "the first of an episode, and equal plays of two"
+
+
+def test_a_base_that_cannot_be_played_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path, *ARMS) == 0
+    before = players(tmp_path)
+    install(monkeypatch, Trainer(fails="base"))
+    assert compare(tmp_path, *ARMS, "--base-plays", "3") == 1
+    assert "the base of lowest could not be played 3 times a scenario" in capsys.readouterr().err
+    assert players(tmp_path) == before and not (tmp_path / "bases").exists()
+
+
 def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Trainer) -> None:
     hand_run(tmp_path / "a", 0, base="00 01 01", trained="11 01 11", kept="11 01", tokens=100)
     hand_run(tmp_path / "b", 0, base="00 01 01", trained="11 01 01", kept="11 01", tokens=111, first=1)
@@ -323,6 +381,7 @@ def test_unequal_budgets_and_unpaired_arms_are_told(tmp_path: Path, trainer: Tra
         "intervals rest on 2 scenarios, fewer than 50: they are too narrow",
         "one seed only: the intervals of a, b know nothing of how much seeds differ",
         "unequal budgets: b sampled 111 tokens a run and a 100, more than 10% apart",
+        ONCE,
     ]
     assert numbers["environments"]["toy"]["paired"] is False
     table = players(tmp_path, "toy")
@@ -358,6 +417,7 @@ def test_arms_are_paired_on_the_seeds_that_both_have(tmp_path: Path, trainer: Tr
         "b is held against a on the seeds that both have: 0, 1",
         "c and a have no two seeds in common, so their difference is not paired by seed",
         "one seed only: the intervals of c know nothing of how much seeds differ",
+        ONCE,
     ]
     against = table["b"]["against_first"]
     assert against["by_seed"] == pytest.approx([0.0, -0.5]) and against["value"] == pytest.approx(0.5 / 0.75 - 1)
@@ -405,6 +465,26 @@ def test_the_figure_is_drawn_with_and_without_evaluations_on_the_way(keys: list[
         == 0
     )
     assert (tmp_path / "there" / "regret.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("recipe", ["mab_tiny", "mixed_tiny"])
+def test_many_arms_have_a_name_and_a_panel_each(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = []
+    for label in ("a", "b", "c", "d", "e", "f", "taught"):
+        player = ["rollout.player=ucb1"] if label == "taught" else []
+        run = make_run(tmp_path / label, [f"recipe={recipe}", *SMALL, "eval.every=5", "iterations=2", *player])
+        arms += ["--run", label, str(run.path)]
+    drawn: list[Any] = []
+    monkeypatch.setattr(figure, "save", lambda figure, path: drawn.append(figure))
+    assert main(["compare", *arms, "--root", str(tmp_path)]) == 0
+    titles = [panel.get_title() for panel in drawn[0].axes if panel.get_title()]
+    environments = 1 if recipe == "mab_tiny" else 3
+    alone = "taught (played by an algorithm)" if environments == 1 else "taught"
+    assert titles == ["a", "b", "c", "d", "e", "f", alone] * environments
+    names = {label.get_text() for label in drawn[0].axes[0].get_yticklabels()}
+    assert {"base", "a", "taught", "uniform"} <= names
+    drawn[0].savefig(tmp_path / "drawn.png")
 
 
 def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewhere() -> None:

@@ -79,6 +79,19 @@ def test_new_elsewhere_with_a_recipe(envs: Terminal) -> None:
     assert "conforms" in envs("check demo_env --env-dir games/here")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check mab --option means=one_best",
+        "check env_plugins.cb:ContextualBanditEnv --option kind=user_item",
+        "check env_plugins.cb:ContextualBanditEnv --option kind=[linear,user_item]",
+        "check mab --option law=[bounded,gaussian]",
+    ],
+)
+def test_games_without_a_posterior_conform_all_the_same(envs: Terminal, command: str) -> None:
+    assert "conforms" in envs(command)
+
+
 def test_the_recipe_of_a_name_that_yaml_would_read_as_a_boolean(envs: Terminal) -> None:
     envs("new yes --recipe")
     recipe: Any = OmegaConf.load("recipes/yes.yaml")

@@ -84,20 +84,20 @@ def test_logits_of_all_tokens_of_few_and_with_the_entropy() -> None:
     def logits(**fields: Any) -> float:
         return list(changed(**fields).parts.values())[5]
 
+    assert logits() == pytest.approx(12 * 1024 * M / GIB)
     assert logits(dense=True) == 4 * logits()
-    assert logits(fused=True) == logits() / 2  # 512 at a time
     assert logits(entropy=True) == pytest.approx(logits() * 30 / 12)
+    assert logits(tokens=8192) == pytest.approx(12 * 1024 * M / GIB)  # 2048, computed 512 at a time
+    assert logits(tokens=8192, entropy=True) == pytest.approx(30 * 1024 * M / GIB)
+    assert logits(fused=True) == pytest.approx(21 * 512 * M / GIB)
 
 
 @pytest.mark.verl
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        (["recipe=mab_qwen3", "hardware.gpus_per_node=1"], "hardware.gpu_memory=0.4 model.lora.rank=32"),
-        (
-            ["recipe=mab_qwen3_0p6b", "hardware.gpu_gib=24", "hardware.tokens_per_gpu=16384"],
-            "hardware.tokens_per_gpu=8192",
-        ),
+        (["recipe=mab_qwen3", "hardware.gpus_per_node=1"], "hardware.gpu_memory=0.5 model.lora.rank=32"),
+        (["recipe=mab_qwen3_0p6b", "hardware.gpu_gib=24", "hardware.offload=false"], "hardware.offload=true"),
         (["recipe=mab_qwen3", "hardware.gpu_memory=0.1"], "hardware.gpu_memory=0.5"),
         (["recipe=mab_qwen3", "verl.actor_rollout_ref.rollout.gpu_memory_utilization=0.9"], "hardware.gpu_memory=0.5"),
     ],

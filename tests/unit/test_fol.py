@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from env_plugins.contexts import SPLITS
 from env_plugins.fol import FullInformationEnv, FullInformationGenerator
 from env_plugins.fol.games import NAMES, rewarder
+from rmft_verl.algo.distill import teach
 from rmft_verl.env import load_env
+from rmft_verl.env.answers import every_answer
 from rmft_verl.env.check import check_env
 from rmft_verl.env.regret import external_regret, score, uniform_regret
-from rmft_verl.types import Message, Oracle, Scenario, StopReason, Trajectory, Turn
+from rmft_verl.types import Message, Oracle, RolloutRequest, Scenario, StopReason, Trajectory, Turn
 
 SCENARIO = Scenario(
     "fol",
@@ -249,11 +252,54 @@ def test_suites(suite: str) -> None:
 def test_suites_change_one_thing() -> None:
     suites = FullInformationEnv.SUITES
     base = suites["train"]
-    assert {name: [key for key in base if suites[name][key] != base[key]] for name in suites} == {
+    assert {name: [key for key in suites[name] if suites[name][key] != base.get(key)] for name in suites} == {
         "train": [],
         **{name: ["sequence"] for name in (*NAMES, "gap_sequences", "unseen_law")},
         "heldout_domain": ["contexts"],
         "heldout_names": ["names"],
         "longer": ["horizon"],
         "wider": ["actions"],
+        "one_option": ["choice"],
     }
+
+
+# ---- one option instead of shares -----------------------------------------------------------------------------------
+
+ONE = dataclasses.replace(SCENARIO, telling={"choice": "option"})
+
+
+def test_an_option_is_the_corner_of_its_name() -> None:
+    env = FullInformationEnv(ONE, 0)
+    text = env.reset().messages[0].content
+    assert text.startswith("A panel has 2 buttons: amber, blue. You press one button a round, for 3 rounds.")
+    assert "What a round brings is the number of the button you chose." in text and "share" not in text
+    assert "\nAction: NAME\n" in text and "Policy" not in text
+    assert env.parse("Action: blue") == (0.0, 1.0) and env.parse("Policy: amber 0.7, blue 0.3") is None
+    assert env.say((0.4, 0.6)) == "Action: blue"
+    paid = [env.step(env.parse(f"Action: {name}")).reward for name in ("amber", "amber", "blue")]  # type: ignore[arg-type]
+    assert paid == [0.62, 0.0, 0.25]
+    # amber 0.62, 0.62, 1.12 against blue 0.1, 1.1, 1.35: the best of each round, less what was earned.
+    assert external_regret(env.oracle().expected_T_A, [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0)]) == pytest.approx(
+        [0.62 - 0.62, 1.1 - 0.62, 1.35 - 0.87]
+    )
+
+
+def test_games_of_one_option_conform_and_are_decoded_among_their_names() -> None:
+    check_env(FullInformationEnv, {"choice": "option", "sequence": NAMES, "actions": [2, 4], "horizon": [8]}, 8)
+    assert every_answer(FullInformationEnv(ONE, 0), FullInformationEnv(ONE, 0).reset().spec) == [
+        "Action: blue",
+        "Action: amber",
+    ]
+    with pytest.raises(ValueError, match="choice='name': use shares or option"):
+        FullInformationGenerator(choice="name")
+
+
+def test_an_imitated_mixture_says_one_option_drawn_by_its_shares() -> None:
+    scenario = dataclasses.replace(ONE, horizon=3)
+    requests = [RolloutRequest(scenario, seed, seed) for seed in range(600)]
+    played = teach(FullInformationEnv, "uniform", "dialogue", requests)
+    firsts = [trajectory.actions_T[0] for trajectory in played]
+    assert set(firsts) == {(1.0, 0.0), (0.0, 1.0)} and all(trajectory.valid for trajectory in played)
+    assert abs(firsts.count((1.0, 0.0)) / 600 - 0.5) < 4 * 0.5 / 600**0.5
+    again = teach(FullInformationEnv, "uniform", "dialogue", requests[:9])
+    assert [trajectory.turns for trajectory in again] == [trajectory.turns for trajectory in played[:9]]

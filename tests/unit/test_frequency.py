@@ -5,6 +5,8 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval import metrics
+from rmft_verl.eval.metrics import first_action_entropy
+from rmft_verl.types import Action, StopReason
 
 THREE = (0.1, 0.5, 0.9)
 
@@ -60,3 +62,15 @@ def test_action_entropy_runs_from_one_arm_to_all() -> None:
     assert metrics.action_entropy([toy_trajectory(THREE, [0, 1, 2])]) == pytest.approx(1.0)
     # Two arms of three, evenly: log 2 / log 3.
     assert metrics.action_entropy([toy_trajectory(THREE, [0, 1, 0, 1])]) == pytest.approx(np.log(2) / np.log(3))
+
+
+def test_the_entropy_of_the_first_action_is_over_trajectories() -> None:
+    def first(*actions: Action) -> float:
+        return first_action_entropy([toy_trajectory([0.0, 1.0], [action]) for action in actions])
+
+    assert first(0, 1) == pytest.approx(1.0) and first(1, 1, 1) == 0.0
+    assert first((0.5, 0.5)) == pytest.approx(1.0) and first((1.0, 0.0), (0.0, 1.0)) == pytest.approx(1.0)
+    three = toy_trajectory([0.0, 0.5, 1.0], [2])
+    mixed = [toy_trajectory([0.0, 1.0], [0]), toy_trajectory([0.0, 1.0], [1]), three]
+    assert first_action_entropy(mixed) == pytest.approx(2 / 3)  # 1 for the two of two arms, 0 for the one of three
+    assert np.isnan(first_action_entropy([toy_trajectory([0.0, 1.0], [], horizon=1, stop=StopReason.LENGTH)]))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import numpy as np
 import pytest
 
+from env_plugins.cb import ContextualBanditEnv
+from env_plugins.mab import BanditEnv
 from rmft_verl.env import load_env
+from rmft_verl.env.guide import MEANING
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play
+from rmft_verl.players import make_player
 from rmft_verl.players.scripted import Scripted
 from rmft_verl.types import GameSpec, Message, Observation, Oracle, Scenario, StepResult, Trajectory
 
@@ -104,5 +109,81 @@ def test_the_game_is_the_same_and_a_second_try_continues_the_prompt() -> None:
 
 
 def test_an_unknown_history_is_refused() -> None:
-    with pytest.raises(ValueError, match="Known: dialogue, transcript, summary"):
+    with pytest.raises(ValueError, match="Known: dialogue, transcript, summary, guided"):
         told(Market(), BANDIT, "film")
+
+
+# ---- the algorithm's guide ------------------------------------------------------------------------------------------
+
+
+def test_a_guide_adds_the_bonus_of_ucb1() -> None:
+    first, *later = bandit_prompts("guided")
+    rules, told_at = first.removesuffix("Round 1 of 4."), f"{MEANING}\nRound"
+    assert bandit_prompts("summary")[0] == first
+    assert later == [
+        f"{rules}So far, after 1 rounds: amber 1 times, average 1.00, bonus 1.00; blue never, bonus unlimited. "
+        f"{told_at} 2 of 4.",
+        f"{rules}So far, after 2 rounds: amber 1 times, average 1.00, bonus 1.00; blue 1 times, average 0.00, bonus "
+        f"1.00. {told_at} 3 of 4.",
+        f"{rules}So far, after 3 rounds: amber 2 times, average 1.00, bonus 0.71; blue 1 times, average 0.00, bonus "
+        f"1.00. {told_at} 4 of 4.",
+    ]
+
+
+def test_a_guide_of_a_contextual_bandit_estimates_the_case_at_hand_in_its_unit() -> None:
+    game = {"law": "gaussian", "noise": 0.25, "contexts": [[1.0, 0.0], [-0.5, 0.5], [0.0, 1.0]]}
+    game |= {"weights": [[1.0, 0.0], [-1.0, 2.0]]}
+    scenario = Scenario("cb", 3, ("indigo", "bronze"), "docks", game)
+    env = told(ContextualBanditEnv(scenario, 0), scenario, "guided")
+    first = env.reset().messages[0].content
+    result = env.step(0)
+    assert result.observation is not None
+    # Indigo: V = diag(2, 1), b = (r, 0), so theta = (r / 2, 0). In the case (-0.5, 0.5) its estimate is -r / 4 and its
+    # bonus 2 x 0.25 x sqrt(1/8 + 1/4) = 0.306; bronze has 0 and 2 x 0.25 x sqrt(1/4 + 1/4) = 0.354. 60 minutes are 1.
+    estimate = -result.reward / 4 * 60
+    assert result.observation.messages[0].content == (
+        f"{first.rpartition(chr(10))[0]}\nSo far, after 1 rounds: indigo 1 times, in this case {estimate:.2f} minutes, "
+        f"bonus 18.37 minutes; bronze never, in this case 0.00 minutes, bonus 21.21 minutes. {MEANING}\n"
+        "Round 2 of 3. The case: -0.50, 0.50."
+    )
+
+
+@pytest.mark.parametrize(("name", "env_class"), [("ucb1", BanditEnv), ("linucb", ContextualBanditEnv)])
+def test_the_algorithm_plays_the_largest_sum_of_its_guide(name: str, env_class: type[BanditEnv]) -> None:
+    scenario = env_class.Generator(arms=[3], horizon=[30], contexts=["buttons"]).draw(np.random.default_rng(2))
+    env, player = told(env_class(scenario, 1), scenario, "guided"), make_player(name, np.random.default_rng(0))
+    observation: Observation | None = env.reset()
+    agreed = 0
+    while observation is not None:
+        arm = asyncio.run(player.act(observation)).action
+        told_A = re.findall(
+            r"(?:average|in this case) (-?[\d.]+)[^,;]*, bonus ([\d.]+)", observation.messages[0].content
+        )
+        if len(told_A) == 3:
+            sums_A = [float(number) + float(bonus.rstrip(".")) for number, bonus in told_A]
+            assert sums_A[int(str(arm))] > max(sums_A) - 0.021
+            agreed += 1
+        observation = env.step(int(str(arm))).observation
+    assert agreed >= 27
+
+
+def test_without_doubt_a_guide_is_the_summary() -> None:
+    scenario = Scenario("market", 3, ("left", "right"), "c", {})
+    prompts = []
+    for history in ("guided", "summary"):
+        env = told(Market(), scenario, history)
+        env.reset()
+        seen = env.step((1.0, 0.0)).observation
+        assert seen is not None
+        prompts.append(seen.messages[0].content)
+    assert prompts[0] == prompts[1]
+
+
+def test_a_case_with_negative_numbers_does_not_repeat_the_first_round_in_a_summary() -> None:
+    game = {"law": "gaussian", "noise": 0.25, "contexts": [[1.0], [-0.5]], "weights": [[1.0], [-1.0]]}
+    scenario = Scenario("cb", 2, ("indigo", "bronze"), "docks", game)
+    env = told(ContextualBanditEnv(scenario, 0), scenario, "summary")
+    env.reset()
+    second = env.step(0).observation
+    assert second is not None and "Round 1 of 2" not in second.messages[0].content
+    assert second.messages[0].content.endswith("; bronze never.\nRound 2 of 2. The case: -0.50.")

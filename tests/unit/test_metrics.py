@@ -74,6 +74,16 @@ def test_suffix_failure_frequency_is_a_share() -> None:
     assert metrics.suffix_failure_frequency(plays, t=2) == 0.5
 
 
+def test_suffix_failures_have_an_interval_over_scenarios() -> None:
+    words = ["00", "01", "00", "01"]
+    plays = [toy_trajectory([0.0, 1.0], [int(a) for a in w], context=str(i)) for i, w in enumerate(words * 10)]
+    found = metrics.suffix_failure_interval([*plays, *plays])  # each scenario twice: no more is known of scenarios
+    assert found.value == metrics.suffix_failure_frequency(plays) == 0.5
+    assert found.low == pytest.approx(0.5 - 1.96 * (0.25 / 40) ** 0.5, abs=0.03)
+    assert found.high == pytest.approx(0.5 + 1.96 * (0.25 / 40) ** 0.5, abs=0.03)
+    assert np.isnan(metrics.suffix_failure_interval([]).value)
+
+
 def test_min_fraction_is_the_share_of_the_least_pulled_arm() -> None:
     played = toy_trajectory([0.1, 0.2, 0.3], [0, 0, 0, 1, 1, 2, 0, 0, 0, 0])
     assert metrics.min_fraction(played) == pytest.approx(0.1)

@@ -27,7 +27,7 @@ def test_a_recipe_trains_reports_and_is_not_trained_again(recipe, tmp_path, caps
     rows = read_metrics(tmp_path / "run/metrics.jsonl")
     assert [row["iteration"] for row in rows] == [0, 1, 2]
     assert rows[-1]["kept/normalized_regret"] < rows[-1]["rollout/normalized_regret"]
-    for name in ("growth.md", "growth.png", "table.json", "regret_curves.png", "learning.png"):
+    for name in ("growth.md", "growth.png", "table.json", "regret_curves.png", "learning.png", "index.html"):
         assert (tmp_path / "run/report" / name).stat().st_size > 0
     assert (tmp_path / "run/report/policies.png").exists() == (recipe == "fol_numeric")
     players = {row["player"] for row in json.loads((tmp_path / "run/report/growth.json").read_text())}

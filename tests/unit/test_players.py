@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rmft_verl.env.play import Player
-from rmft_verl.players import BANDIT, FULL_INFORMATION, PLAYERS, can_play, make_player
+from rmft_verl.players import BANDIT, CONTEXTUAL, FULL_INFORMATION, PLAYERS, can_play, make_player
 from rmft_verl.players.arms import Arms, argmax
 from rmft_verl.players.discounted_ucb import discount
 from rmft_verl.players.exp3 import exploration
@@ -64,7 +64,7 @@ def choices(name: str, spec: GameSpec, history: Sequence[tuple[int, float]], n: 
 
 def test_the_players_have_the_names_they_are_listed_under() -> None:
     assert {name: make_player(name, np.random.default_rng(0)).name for name in PLAYERS} == {n: n for n in PLAYERS}
-    assert list(PLAYERS) == ["uniform", *BANDIT, *FULL_INFORMATION]
+    assert list(PLAYERS) == ["uniform", *BANDIT, *CONTEXTUAL, *FULL_INFORMATION]
 
 
 def test_an_unknown_player_is_an_error_that_lists_the_known() -> None:
@@ -83,7 +83,7 @@ def test_a_player_plays_what_it_is_said_to_play_and_refuses_the_rest(
     spec = GameSpec(3, 50, law, 0.5, full_information)
     player = make_player(name, np.random.default_rng(0))
     if not can_play(name, spec):
-        with pytest.raises(ValueError, match=r"plays bandits|rewards of all actions|reward_law"):
+        with pytest.raises(ValueError, match=r"plays bandits|rewards of all actions|reward_law|reads contexts"):
             answer(player, first(spec))
         return
     reply = answer(player, first(spec))

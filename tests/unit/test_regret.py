@@ -7,6 +7,7 @@ import pytest
 from toy_bandit import toy_trajectory
 
 from rmft_verl.env.regret import (
+    contextual_regret,
     dynamic_regret,
     earned,
     external_regret,
@@ -31,6 +32,15 @@ def test_the_best_arm_has_no_regret() -> None:
 
 def test_a_drifting_game_is_measured_against_the_best_arm_of_each_round() -> None:
     assert pseudo_regret(np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.25]]), [1, 1, 1]) == pytest.approx([0, 1, 1.25])
+
+
+def test_a_contextual_game_is_measured_against_the_best_arm_for_each_context() -> None:
+    # Weights (1, 0) and (-1, 2) in the contexts (1, 0), (0, 1) and (1, 1): means (1, -1), (0, 2) and (1, 1).
+    means_T_A = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) @ np.array([[1.0, 0.0], [-1.0, 2.0]]).T
+    assert means_T_A.tolist() == [[1.0, -1.0], [0.0, 2.0], [1.0, 1.0]]
+    assert contextual_regret(means_T_A, [1, 1, 1]) == pytest.approx([2, 2, 2])
+    assert contextual_regret(means_T_A, [0, 0, None]) == pytest.approx([0, 2, 2])
+    assert uniform_regret(Oracle(means_T_A, "contextual")) == pytest.approx(1 + 1 + 0)
 
 
 def test_earned_takes_arms_mixtures_and_unplayed_rounds() -> None:

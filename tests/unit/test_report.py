@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy_bandit import ToyBandit, toy_scenario, toy_trajectory
 
+from rmft_verl.eval import report
 from rmft_verl.eval.algorithms import REFERENCES, evaluate_players
 from rmft_verl.eval.figures import mean_curve
 from rmft_verl.eval.report import write_report
@@ -80,6 +81,22 @@ def test_no_metrics_no_learning_curve_and_a_second_report_replaces_the_first(tmp
 def test_odd_horizons_are_drawn_without_a_warning(tmp_path: Path, horizons: tuple[int, ...]) -> None:
     write_report(tmp_path, sets(horizons), [{"iteration": 0, "heldout/normalized_regret": 1.0}])
     assert (tmp_path / "regret_curves.png").read_bytes().startswith(PNG)
+
+
+def test_the_learning_figure_shows_what_else_could_be_the_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"heldout/suffix_failure": 0.3, "heldout/suffix_failure_low": 0.2, "heldout/suffix_failure_high": 0.4}
+    row |= {"rollout/normalized_regret": 0.75, "heldout/invalid_rate": 0.1, "rollout/invalid_rate": 0.2}
+    drawn: list[Any] = []
+    monkeypatch.setattr(report, "save", lambda figure, path: drawn.append(figure))
+    write_report(tmp_path, sets(), [ROWS[0], ROWS[1] | row])
+    regret, failures, invalid = drawn[0].axes
+    assert [panel.get_ylabel() for panel in drawn[0].axes] == list(report.PANELS.values())
+    heights = {line.get_label(): list(line.get_ydata()) for line in regret.get_lines()}
+    assert heights["all rollouts"] == [0.75] and heights["held-out"] == [0.8, 0.7] and heights["kept of them"] == [0.5]
+    assert {"uniform", "ucb1"} <= set(heights) and not {"base", "trained", "oracle"} & set(heights)
+    (band,) = [part for part in failures.collections if len(part.get_paths()) and len(part.get_paths()[0].vertices)]
+    assert band.get_paths()[0].get_extents().ymin == 0.2 and band.get_paths()[0].get_extents().ymax == 0.4
+    assert [list(line.get_ydata()) for line in invalid.get_lines()][:2] == [[0.1], [0.2]]
 
 
 def test_one_scenario_is_drawn_without_a_band(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fake_backend import FakeBackend, Fuse, KilledError
 from fake_machine import SMALL, Machine, facts, start
 
@@ -191,11 +192,20 @@ def test_a_signal_stops_a_run_that_goes_on_later(
     assert facts(tmp_path / "run") == facts(whole)
 
 
-def full_disk() -> None:
+def no_space() -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_says_what_to_free(machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def no_space_for_torch() -> None:
+    torch.save(torch.zeros(1 << 20), "/dev/full")
+
+
+def no_space_for_safetensors() -> None:
+    raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("full_disk", [no_space, no_space_for_torch, no_space_for_safetensors])
+def test_a_full_disk_says_what_to_free(machine: Machine, tmp_path: Path, full_disk: Callable[[], None]) -> None:
     whole = start(tmp_path / "whole")
     machine.make = failing("save_state", 2, full_disk)
     with pytest.raises(RunError, match=r"is full \(.*checkpoints/step_001 0 MB.*\): free some.*resume="):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 from toy_bandit import toy_trajectory
 
 from rmft_verl.eval import metrics
-from rmft_verl.eval.metrics import change_over_seeds, two_level
+from rmft_verl.eval.metrics import Interval, change_tested, two_level
 from rmft_verl.types import Trajectory
 
 
@@ -74,6 +76,40 @@ def test_three_seeds_cover_the_truth_as_often_as_promised(seeds: float, scenario
     assert 0.89 <= covered / 150 <= 1.0  # 95 % give 0.95 +- 0.018; percentiles of three seeds would cover 75 % at most
 
 
+@pytest.mark.parametrize("plays", [1, 8])
+def test_one_draw_of_the_base_that_all_seeds_share_is_in_the_interval(plays: int) -> None:
+    covered, widths = 0, []
+    for repeat in range(150):
+        rng = np.random.default_rng(repeat)
+        scenarios_S = rng.normal(size=20)
+        base_S = scenarios_S + rng.normal(size=(plays, 20)).mean(axis=0)  # luck of plays alone: the truth is 0
+        sides = [np.tile(base_S, (3, 1))[..., None], (scenarios_S + 0.1 * rng.normal(size=(3, 20)))[..., None]]
+        found = two_level(sides, difference, seed=repeat)
+        covered += found.low <= 0.0 <= found.high
+        widths.append(found.high - found.low)
+    assert 0.89 <= covered / 150 <= 1.0
+    expected = 2 * stats.t.ppf(0.975, 19) * ((1 / plays + 0.01 / 3) / 20) ** 0.5
+    assert np.mean(widths) == pytest.approx(expected, rel=0.1)
+
+
+def test_p_is_that_of_the_interval() -> None:
+    table = np.random.default_rng(3).normal(size=(3, 40, 1))
+    (found, p) = metrics.two_level_tested([table], mean)
+    reach = found.high - found.value
+    for shift, below in ((1.02 * reach, True), (0.98 * reach, False)):
+        moved, p = metrics.two_level_tested([table - found.value + shift], mean)
+        assert moved.value == pytest.approx(shift) and (p < 0.05) == below == (moved.low > 0)
+    assert metrics.two_level_tested([np.ones((2, 3, 1))], mean)[1] == 0.0
+    assert np.isnan(metrics.two_level_tested([np.ones((3, 1, 1))], mean)[1])
+
+
+def test_holm_is_the_step_down_rule() -> None:
+    nan = float("nan")
+    found = metrics.holm([0.04, nan, 0.01, 0.03])  # 3 x 0.01; 2 x 0.03; the last is not below those before it
+    assert found[:1] + found[2:] == pytest.approx([0.06, 0.03, 0.06]) and np.isnan(found[1])
+    assert metrics.holm([0.5, 0.9]) == [1.0, 1.0] and metrics.holm([]) == []
+
+
 # ---- change of regret -----------------------------------------------------------------------------------------------
 
 
@@ -83,23 +119,27 @@ def games(pulls: str) -> list[Trajectory]:
     return [toy_trajectory([0.0, 1.0], [int(arm) for arm in w], context=str(i)) for i, w in enumerate(words)]
 
 
+def change(before: Any, after: Any, **options: bool) -> Interval:
+    return change_tested(before, after, **options)[0]
+
+
 BEFORE = [games("00 01 00 01"), games("00 01 00 00")]
 AFTER = [games("01 01 00 11"), games("01 11 01 01")]
 
 
 def test_the_change_is_that_of_all_plays_pooled() -> None:
     pooled = [[play for plays in side for play in plays] for side in (BEFORE, AFTER)]
-    found = change_over_seeds(BEFORE, AFTER)
+    found = change(BEFORE, AFTER)
     assert found.value == pytest.approx(metrics.relative_change(*pooled).value) == pytest.approx(7 / 13 - 1)
     assert found.low < found.value < found.high
-    plain = change_over_seeds(BEFORE, AFTER, relative=False)
+    plain = change(BEFORE, AFTER, relative=False)
     assert plain.value == pytest.approx((7 - 13) / 8)  # uniform play costs 1 in each of 8 games
 
 
 def test_one_seed_of_many_scenarios_is_the_bootstrap_over_scenarios() -> None:
     rng = np.random.default_rng(2)
     before, after = (games(" ".join("".join(map(str, rng.integers(0, 2, 4))) for _ in range(80))) for _ in range(2))
-    known, found = metrics.relative_change(before, after), change_over_seeds([before], [after])
+    known, found = metrics.relative_change(before, after), change([before], [after])
     assert found.value == pytest.approx(known.value)
     assert found.high - found.low == pytest.approx(known.high - known.low, rel=0.1)
 
@@ -107,18 +147,16 @@ def test_one_seed_of_many_scenarios_is_the_bootstrap_over_scenarios() -> None:
 def test_a_scenario_not_scored_in_some_seed_is_left_out_everywhere() -> None:
     broken = games("01 01 00 11")
     failed = Trajectory(broken[2].scenario, "p", (), broken[2].oracle, broken[2].stop_reason, 0, 0, error="x")
-    found = change_over_seeds(BEFORE, [[broken[0], broken[1], failed, broken[3]], AFTER[1]])
+    found = change(BEFORE, [[broken[0], broken[1], failed, broken[3]], AFTER[1]])
     assert found.value == pytest.approx((1 + 1 + 0 + 1 + 0 + 1) / (2 + 1 + 1 + 2 + 1 + 2) - 1)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="different scenarios"):
-        change_over_seeds(BEFORE, [games("01 01 00"), games("01 01 00")])
-    assert change_over_seeds(BEFORE, [games("01 01 00")] * 2, same_scenarios=False).value == pytest.approx(
-        4 / 3 / 13 * 8 - 1
-    )
+        change(BEFORE, [games("01 01 00"), games("01 01 00")])
+    assert change(BEFORE, [games("01 01 00")] * 2, same_scenarios=False).value == pytest.approx(4 / 3 / 13 * 8 - 1)
     with pytest.raises(ValueError, match="not above 0"):
-        change_over_seeds([games("11 11")] * 2, [games("01 11")] * 2)
+        change([games("11 11")] * 2, [games("01 11")] * 2)
     with pytest.raises(ValueError, match="no regret in any scenario"):
         idle = [toy_trajectory([0.5, 0.5], [0, 1])]
-        change_over_seeds([idle], [idle])
+        change([idle], [idle])

@@ -57,4 +57,4 @@ def test_the_plan_lists_them_and_counts_with_them(capsys: Any) -> None:
     assert main(["recipe=mab_qwen3", offload, f"{MODEL}.use_fused_kernels=true", "dry_run=true"]) == 0
     plan = capsys.readouterr().out
     assert "verl's own values, as given:\n  actor_rollout_ref.actor.fsdp_config.offload_policy = True" in plan
-    assert "    0.0  trainer Adam moments (fp32)" in plan and "    0.9  trainer logits" in plan
+    assert "    0.0  trainer Adam moments (fp32)" in plan and "    1.5  trainer logits" in plan

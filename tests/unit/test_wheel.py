@@ -44,8 +44,14 @@ def test_it_lists_recipes_and_environments(site: Path) -> None:
     assert "conforms" in run(site, "-m", "rmft_verl.main.cli", "envs", "check", "mab")
 
 
-def test_it_passes_the_dry_runs(site: Path) -> None:
+def test_it_passes_the_dry_runs(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "plan of recipe mab_qwen3" in run(site, "-m", "rmft_verl.main", "recipe=mab_qwen3", "dry_run=true")
+    monkeypatch.setenv("RMFT_VERBOSE", "1")
     tiny = run(site, "-m", "rmft_verl.main", "recipe=mab_tiny", "dry_run=true")
     assert "counted with the model's tokenizer" in tiny
     assert str(site / "rmft_verl" / "labs" / "tiny" / "mab") in tiny
+
+
+def test_it_has_what_the_page_of_a_run_is_made_of(site: Path) -> None:
+    code = "from rmft_verl.eval.view.page import HERE; print(*sorted(path.suffix for path in HERE.iterdir()))"
+    assert {".css", ".html", ".js"} <= set(run(site, "-c", code).split())

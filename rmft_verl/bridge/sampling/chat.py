@@ -80,9 +80,8 @@ def sampling_lines(model_path: str, template: ChatTemplate) -> list[str]:
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError as error:
         raise ConfigError(f"{file}: it is not JSON ({error}); copy it again, or remove it") from error
-    ends = told.get("eos_token_id")
-    stops = [*template.stops, *(ends if isinstance(ends, list) else [ends] if ends is not None else [])]
-    lines = [f"a reply ends at {' or '.join(template.token(stop) for stop in dict.fromkeys(stops))}"]
+    stops = dict.fromkeys([template.end, *sorted(end_tokens(template.tokenizer))])
+    lines = [f"a reply ends at {' or '.join(template.token(stop) for stop in stops)}"]
     if said := template.preamble():
         lines.append(f"the chat template begins every dialogue with: {said}")
     if draws := [f"{key}={told[key]}" for key in DRAWS if told.get(key) is not None]:

@@ -26,7 +26,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any]) -> None:
         """``kwargs``: arguments of the template; ``TODAY`` among them is the date for ``strftime_now``."""
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.arguments = dict(kwargs)
         self.dated = False
         """Whether the template prints the date."""
@@ -71,12 +71,7 @@ class ChatTemplate:
 
     def token(self, index: int) -> str:
         """A token by its name."""
-        return str(self._tokenizer.convert_ids_to_tokens(index))
-
-    @property
-    def stops(self) -> list[int]:
-        """The tokens that end a reply, whatever the model's generation_config.json adds."""
-        return list(dict.fromkeys(token for token in (self.end, self._tokenizer.eos_token_id) if token is not None))
+        return str(self.tokenizer.convert_ids_to_tokens(index))
 
     def reply(self, text: str) -> list[int]:
         """Ids of a reply that was not sampled: ``text`` and the end token."""
@@ -84,11 +79,11 @@ class ChatTemplate:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of a part of a reply as an environment reads it, without special tokens."""
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def words(self, token_ids: Sequence[int]) -> str:
         """The text of any tokens, special ones included."""
-        return str(self._tokenizer.decode(token_ids))
+        return str(self.tokenizer.decode(token_ids))
 
     def around(self, behind_reply: bool) -> tuple[str, str]:
         """The texts before and after the first user message, or one behind a reply and its end, if a reply follows."""
@@ -106,11 +101,11 @@ class ChatTemplate:
 
     def source(self) -> str:
         """The template itself, in Jinja."""
-        return str(self.arguments.get("chat_template") or self._tokenizer.get_chat_template())
+        return str(self.arguments.get("chat_template") or self.tokenizer.get_chat_template())
 
     def replaced(self, source: str, arguments: Mapping[str, Any]) -> ChatTemplate:
         """Another template with its arguments for the same tokenizer."""
-        return ChatTemplate(self._tokenizer, {**arguments, "chat_template": source})
+        return ChatTemplate(self.tokenizer, {**arguments, "chat_template": source})
 
     def _between(self, behind: str) -> list[int]:
         """Ids of the text behind a reply without its end. Some end tokens swallow the space behind them (Phi-3), so the
@@ -125,7 +120,7 @@ class ChatTemplate:
 
     def _render(self, messages: list[dict[str, str]], reply: bool = True) -> str:
         given = self.arguments | {"strftime_now": self._date}  # in place of that of transformers, which says today
-        rendered = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply, **given)
+        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply, **given)
         return str(rendered)
 
     def _date(self, form: str) -> str:
@@ -134,7 +129,7 @@ class ChatTemplate:
         return (datetime.fromisoformat(str(given)) if given else datetime.now()).strftime(form)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
 
 class Dialogue:

@@ -1,4 +1,5 @@
-"""verl's FSDP engine with two changes: logits only at tokens that need them, and a warm-up counted in optimizer steps.
+"""verl's FSDP engine with three changes: logits only at tokens that need them, of few tokens at a time, and a
+warm-up counted in optimizer steps.
 
 Most tokens of a dialogue are prompts: a fifth or less was sampled, and one in forty if replies are answer lines alone.
 The logits of the others (a row of the vocabulary each, in several copies) would take most of an update's memory and
@@ -22,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
+from verl.utils.experimental.torch_functional import FusedLinearForPPO
 from verl.utils.torch_functional import logprobs_from_logits
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
@@ -29,6 +31,10 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from rmft_verl.bridge.checksum import Checksum, counted
 from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
+from rmft_verl.bridge.shapes import AT_ONCE, CHUNK
+
+SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
+"""Keys of a model's configuration by which it changes the logits of its head. Those are computed at once."""
 
 
 class DialogueEngine(FSDPEngineWithLMHead):
@@ -41,14 +47,22 @@ class DialogueEngine(FSDPEngineWithLMHead):
     optimizer_config: Any
     _marked_B_S: torch.Tensor | None = None
     """Positions of the current micro-batch whose logits are needed, in the shape of the model's ``input_ids``."""
+    _chunked: tuple[torch.Tensor, float] | None = None
+    """Tokens at these positions (M,) and the temperature, if their logits are computed in chunks."""
+    _hidden_M_H: torch.Tensor
 
     def initialize(self) -> None:
         super().initialize()
         self.watch(self.module)
 
-    def watch(self, module: Any) -> RemovableHandle:
-        """Make the output head of ``module`` see only the marked positions."""
-        return module.get_output_embeddings().register_forward_pre_hook(self._pick)
+    def watch(self, module: Any) -> list[RemovableHandle]:
+        """Make the output head of ``module`` see only the marked positions, and few of them at a time."""
+        head = module.get_output_embeddings()
+        config = module.config.get_text_config()
+        self._divisible = type(head) is torch.nn.Linear and head.bias is None
+        self._divisible &= not any(getattr(config, key, None) not in (None, 1, 1.0) for key in SCALED)
+        # Before FSDP's own hook, which frees the gathered weights.
+        return [head.register_forward_pre_hook(self._pick), head.register_forward_hook(self._score, prepend=True)]
 
     def _build_lr_scheduler(self, optimizer: torch.optim.Optimizer) -> Any:
         """verl's scheduler without its warm-up: it takes one step per update, which is many optimizer steps."""
@@ -73,11 +87,32 @@ class DialogueEngine(FSDPEngineWithLMHead):
         hidden_B_S_H = inputs[0]
         if self._marked_B_S is None:
             return inputs
-        return (hidden_B_S_H[self._marked_B_S].unsqueeze(0),)
+        hidden_M_H = hidden_B_S_H[self._marked_B_S]
+        if self._chunked is None:
+            return (hidden_M_H.unsqueeze(0),)
+        self._hidden_M_H = hidden_M_H
+        return (hidden_M_H[None, :1],)  # nobody reads its logits
+
+    def _score(self, head: torch.nn.Module, inputs: Any, logits: torch.Tensor) -> torch.Tensor:
+        """In place of the logits: log-probability and entropy of each marked token. Shape (1, M, 2)."""
+        if self._chunked is None:
+            return logits
+        labels_M, temperature = self._chunked
+        of_M = FusedLinearForPPO(CHUNK)(self._hidden_M_H, head.weight, labels_M, temperature)
+        del self._hidden_M_H
+        return torch.stack([value.float() for value in of_M], dim=-1)[None]
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         inputs, outputs = super().prepare_model_inputs(micro_batch)
-        self._marked_B_S = None if self._dense(micro_batch) else _marked(micro_batch, inputs["input_ids"])
+        self._marked_B_S = self._chunked = None
+        if not self._dense(micro_batch):
+            self._marked_B_S = _marked(micro_batch, inputs["input_ids"])
+            marked_N = _next(micro_batch)
+            temperatures_M = _temperatures(micro_batch)[marked_N]
+            same = bool((temperatures_M == temperatures_M[0]).all())
+            if self._divisible and same and len(temperatures_M) > AT_ONCE:
+                labels_M = outputs["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
+                self._chunked = labels_M, max(1e-8, float(temperatures_M[0]))
         return inputs, outputs
 
     def prepare_model_outputs(
@@ -87,16 +122,14 @@ class DialogueEngine(FSDPEngineWithLMHead):
             return super().prepare_model_outputs(output, output_args, micro_batch, logits_processor_func)
         self._marked_B_S = None
         marked_N = _next(micro_batch)
-        logits_M_V = output.logits.squeeze(0)
-        if isinstance(logits_M_V, DTensor):
-            logits_M_V = logits_M_V.full_tensor()
-        if not output_args["temperature_is_one"]:
-            logits_M_V = logits_M_V / _temperatures(micro_batch)[marked_N].clamp(min=1e-8).to(logits_M_V.dtype)[:, None]
         entropy = tu.get_non_tensor_data(micro_batch, "calculate_entropy", default=False)
-        labels_M = output_args["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
-        values = {"log_probs": logprobs_from_logits(logits_M_V, labels_M, inplace_backward=not entropy)}
-        if entropy:
-            values["entropy"] = torch_functional.entropy_from_logits(logits_M_V)
+        if self._chunked is not None:
+            values = dict(zip(("log_probs", "entropy"), output.logits.squeeze(0).unbind(-1), strict=True))
+            self._chunked = None
+        else:
+            values = self._of_logits(output.logits.squeeze(0), output_args, micro_batch, entropy)
+        if not entropy:
+            values.pop("entropy", None)
         offsets = micro_batch["input_ids"].offsets()
         return {
             key: torch.nested.nested_tensor_from_jagged(
@@ -105,6 +138,21 @@ class DialogueEngine(FSDPEngineWithLMHead):
             )
             for key, value in values.items()
         }
+
+    def _of_logits(
+        self, logits_M_V: torch.Tensor, output_args: dict[str, Any], micro_batch: TensorDict, entropy: bool
+    ) -> dict[str, torch.Tensor]:
+        """Log-probability, and if asked for entropy, of each marked token. Shapes (M,)."""
+        marked_N = _next(micro_batch)
+        if isinstance(logits_M_V, DTensor):
+            logits_M_V = logits_M_V.full_tensor()
+        if not output_args["temperature_is_one"]:
+            logits_M_V = logits_M_V / _temperatures(micro_batch)[marked_N].clamp(min=1e-8).to(logits_M_V.dtype)[:, None]
+        labels_M = output_args["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
+        values = {"log_probs": logprobs_from_logits(logits_M_V, labels_M, inplace_backward=not entropy)}
+        if entropy:
+            values["entropy"] = torch_functional.entropy_from_logits(logits_M_V)
+        return values
 
     def _dense(self, micro_batch: TensorDict) -> bool:
         others = ("use_fused_kernels", "distillation_use_topk", "calculate_sum_pi_squared")
@@ -170,7 +218,8 @@ class DialogueWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def give_back(self) -> None:
-        """Return freed memory to the system, where the C library keeps it: on a CPU the sampler needs it next."""
+        """Free the gradients of the last step, and return freed memory to the system: the sampler needs it next."""
+        self.actor.engine.optimizer_zero_grad()
         gc.collect()
         with suppress(OSError, AttributeError):  # a system without glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)

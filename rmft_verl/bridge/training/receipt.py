@@ -26,13 +26,13 @@ class Receipt:
         self._comparable: bool | None = None
         self._last: tuple[int, int] | None = None
 
-    def check(self, sent: tuple[int, int], version: int, moved: bool) -> float:
+    def check(self, sent: tuple[int, int], version: int, updated: bool) -> float:
         """1 if every engine holds the weights with the checksum ``sent``, 0 if this engine cannot be asked.
 
-        ``moved``: an update has come between this sync and the last one. Raises ``StaleSamplerError`` if an engine
+        ``updated``: an update has come between this sync and the last one. Raises ``StaleSamplerError`` if an engine
         holds other weights, or if the trainer sent what it had sent before the update.
         """
-        if moved and sent == self._last:
+        if updated and sent == self._last:
             raise StaleSamplerError(
                 f"sync {version}: the trainer sent the same weights as before the update. Either the update changed "
                 "none (is update.lr tiny?), or an adapter was not merged when they were sent"

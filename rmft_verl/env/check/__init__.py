@@ -15,6 +15,7 @@ import numpy as np
 
 from rmft_verl.env import Env, suites
 from rmft_verl.env.answers import grid
+from rmft_verl.env.check.contexts import check_context_means, check_same_contexts, check_slope_over_rounds
 from rmft_verl.env.check.replies import check_parser, choices, shares
 from rmft_verl.env.check.rules import RULES, blaming, require
 from rmft_verl.env.check.session import Session, check_session, story
@@ -47,6 +48,7 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
             check_session(sessions[0])
             sessions += _compare(env_class, scenario, sessions[0], seed)
             truths = [session.truth() for session in sessions]
+            check_same_contexts(sessions)
             _check_truth(sessions, truths)
             for early in (0, scenario.horizon // 2):
                 Session(env_class, scenario, seed, seed).play(early).truth()
@@ -56,12 +58,14 @@ def check_env(env_class: type[Env], options: Mapping[str, Any] | None = None, ep
             check_parser(env, scenario.actions, story(first), first.spec.full_information, thorough=seed == 0)
         if hasattr(env_class, "say"):
             with _playing("say"):
-                _check_say(Session(env_class, scenario, seed, seed).env, first.spec)
+                _check_say(Session(env_class, scenario, seed, seed).env, first.spec, scenario)
         require(json.dumps(scenario.to_json()) == written, "frozen")
         trajectories += zip(sessions, truths, strict=True)
         rounds += sum(len(session.results) for session in sessions)
     require(sum(uniform_regret(truth) for _, truth in trajectories) > 0, "stakes")
     _check_rewards(trajectories)
+    check_slope_over_rounds(trajectories, MOST_DEVIATIONS, SLOPE_TOLERANCE)
+    check_context_means(trajectories)
     return rounds
 
 
@@ -141,9 +145,13 @@ def _check_tape(first: Session, second: Session) -> None:
         require(equal, "tape", f"action {one} paid {paid.reward:g} or {paid_too.reward:g} in round {t}")
 
 
-def _check_say(env: Any, spec: GameSpec) -> None:
-    """Check that ``parse`` reads what ``say`` says of every arm, or of some points of the simplex."""
-    for action in grid(spec.n_actions, most=30) if spec.full_information else range(spec.n_actions):
+def _check_say(env: Any, spec: GameSpec, scenario: Scenario) -> None:
+    """Check that ``parse`` reads what ``say`` says of every arm, or of some points of the simplex.
+
+    Where replies name one option (``telling``: choice=option), those are its corners.
+    """
+    points = grid(spec.n_actions, most=1 if scenario.telling.get("choice") == "option" else 30)
+    for action in points if spec.full_information else range(spec.n_actions):
         said = env.say(action)
         read = env.parse(said) if isinstance(said, str) else None
         same = read is not None and np.allclose(np.asarray(read), np.asarray(action), atol=1e-6)

@@ -80,6 +80,18 @@ RULES: dict[str, Rule] = {
         "at the action played and NaN elsewhere, with full_information every reward, paying <policy, rewards>",
         "reveal exactly what the round paid",
     ),
+    "context": Rule(
+        "every observation must have context_F exactly if spec.n_features is above 0, as finite floats of that length",
+        "give GameSpec n_features=F and every Observation context_F of shape (F,), or neither",
+    ),
+    "context_same": Rule(
+        "the contexts must belong to the scenario, the same in every play of it",
+        "draw them in Generator.draw and keep them in scenario.game",
+    ),
+    "context_means": Rule(
+        "the means of a round must go with the context that the same round shows",
+        "let the observation of round t show the context from which row t of oracle().expected_T_A follows",
+    ),
     # ---- how a game goes
     "done": Rule(
         "done must mean that no observation follows",
@@ -124,8 +136,9 @@ RULES: dict[str, Rule] = {
         "return one row a round for the whole horizon, not only for the rounds played",
     ),
     "kind": Rule(
-        "oracle().kind must name a kind of regret",
-        "use 'pseudo' for fixed means, 'dynamic' for drifting ones, 'external' for revealed reward vectors",
+        "oracle().kind must name a kind of regret, contextual exactly for a bandit with contexts",
+        "use 'pseudo' for fixed means, 'dynamic' for drifting ones, 'contextual' for those that follow a context, "
+        "'external' for revealed reward vectors",
     ),
     "truth": Rule(
         "rewards must agree with the oracle: expected_T_A holds their means, with full information the vectors shown",

@@ -73,13 +73,16 @@ class Session:
         require(truth.expected_T_A.shape == shape, "oracle", f"shape {truth.expected_T_A.shape}, not {shape}, {after}")
         require(bool(np.isfinite(truth.expected_T_A).all()), "oracle", f"it has NaN or infinity {after}")
         require(truth.kind in REGRETS, "kind", f"{truth.kind!r} is none of {', '.join(REGRETS)}")
+        spec = self.observations[0].spec
+        fits = spec.full_information or (truth.kind == "contextual") == (spec.n_features > 0)
+        require(fits, "kind", f"{truth.kind!r} with n_features={spec.n_features}")
         return truth
 
     @property
     def seen(self) -> str:
         """All that the player was told and paid, as text for comparisons."""
         told = [
-            (o.messages, o.spec, o.turn, o.last_action, None if o.feedback_A is None else o.feedback_A.tolist())
+            (o.messages, o.spec, o.turn, o.last_action, *_listed(o.feedback_A), *_listed(o.context_F))
             for o in self.observations
         ]
         return repr((told, [(result.reward, result.done) for result in self.results]))
@@ -89,6 +92,10 @@ class Session:
         if not self.observations[0].spec.full_information:
             return int(self._rng.integers(n_actions))
         return tuple(float(share) for share in self._rng.dirichlet(np.ones(n_actions)))
+
+
+def _listed(array: np.ndarray | None) -> list[Any]:
+    return [] if array is None else [array.tolist()]
 
 
 def story(observation: Observation) -> str:
@@ -110,7 +117,7 @@ def check_session(session: Session) -> None:
         _check_words(observation, t)
     for t, observation in enumerate(session.observations):
         _check_numbers(session, observation, t)
-    _check_story(scenario, story(session.observations[0]), session.observations[0].spec)
+    _check_story(scenario, session.observations[0])
 
 
 def _check_words(observation: Observation, t: int) -> None:
@@ -135,6 +142,7 @@ def _check_numbers(session: Session, observation: Observation, t: int) -> None:
     sizes = (spec.n_actions, spec.horizon)
     wanted = (len(names), session.scenario.horizon)
     require(sizes == wanted, "spec", f"n_actions, horizon are {sizes}, the scenario's {wanted}")
+    _check_context(observation, t)
     require(observation.turn == t, "turn", f"it is {observation.turn} in round {t}")
     played = session.actions[t - 1] if t else None
     last = observation.last_action
@@ -147,6 +155,16 @@ def _check_numbers(session: Session, observation: Observation, t: int) -> None:
     if t and observation.feedback_A is not None and spec.full_information:
         rewards = observation.feedback_A.tolist()
     _check_law(spec, rewards, t)
+
+
+def _check_context(observation: Observation, t: int) -> None:
+    context_F, n_features = observation.context_F, observation.spec.n_features
+    if not n_features or context_F is None:
+        missing = f"n_features={n_features}, context_F is {'' if context_F is None else 'not '}None"
+        require(not n_features and context_F is None, "context", f"round {t}: {missing}")
+        return
+    fits = isinstance(context_F, np.ndarray) and context_F.dtype.kind == "f" and context_F.shape == (n_features,)
+    require(fits and bool(np.isfinite(context_F).all()), "context", f"round {t}: {context_F!r:.60}")
 
 
 def _check_feedback(observation: Observation, reward: float, t: int) -> None:
@@ -173,13 +191,19 @@ def _check_law(spec: GameSpec, rewards: Sequence[float], t: int) -> None:
             require(0 <= reward <= 1, "law", f"{spec.reward_law}, and round {t - 1} paid {reward:g}")
 
 
-def _check_story(scenario: Scenario, text: str, spec: GameSpec) -> None:
+def _check_story(scenario: Scenario, first: Observation) -> None:
+    text, spec = story(first), first.spec
     unnamed = [name for name in scenario.actions if name.casefold() not in text.casefold()]
     require(not unnamed, "names", f"{', '.join(unnamed)} is missing")
-    public = {repr(spec.reward_scale), repr(spec.shown_scale)}
-    for number in sorted(set(_numbers(scenario.game)) - public):
+    shown = [] if first.context_F is None else [abs(value) for value in first.context_F.tolist()]
+    public = {repr(number) for number in (spec.reward_scale, spec.shown_scale, *shown)}
+    for number in sorted(set(_numbers(scenario.game))):
         digits = number.split("e")[0].replace(".", "").strip("-0")
-        told = len(digits) >= SIGNIFICANT_DIGITS and re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", text)
+        told = (
+            number.strip("-") not in public
+            and len(digits) >= SIGNIFICANT_DIGITS
+            and re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", text)
+        )
         require(not told, "leak", f"{number} of scenario.game stands in the first observation")
 
 

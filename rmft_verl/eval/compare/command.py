@@ -10,6 +10,7 @@ from typing import Any
 
 from rmft_verl.eval.compare import curves, table
 from rmft_verl.eval.compare.arms import make_arms
+from rmft_verl.eval.compare.bases import Bases, further_plays, luck_of_the_base, with_bases, write_bases
 from rmft_verl.eval.compare.evidence import pack, pack_again, unpack, write_evidence
 from rmft_verl.eval.compare.figure import draw
 from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
@@ -40,6 +41,8 @@ def add_compare(commands: Any) -> None:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="of each recipe (0 1 2)")
     add("--root", type=Path, default=Path("runs/compare"), metavar="DIR", help="of the runs (runs/compare)")
     add("--out", type=Path, metavar="DIR", help="of the table and the figure (ROOT/report)")
+    text = "play the base N times in each held-out scenario, if that has not been done"
+    add("--base-plays", type=int, default=0, metavar="N", help=text)
     add("--ood", nargs="+", default=[], metavar="TARGET", help="evaluate base and trained models there too")
     add("--ood-scenarios", type=int, default=200, metavar="N", help="scenarios of each target (200)")
     add("--ood-override", nargs="+", default=[], metavar="key=value", help="for these evaluations: model.context=4096")
@@ -51,8 +54,8 @@ def command(options: argparse.Namespace) -> int:
 
     Raises ``RunError`` before anything is trained if an arm, a target or a configuration cannot be used.
     """
-    if min(options.seeds) < 0 or options.ood_scenarios < 1:
-        raise RunError("--seeds must be at least 0 and --ood-scenarios at least 1")
+    if min(*options.seeds, options.base_plays) < 0 or options.ood_scenarios < 1:
+        raise RunError("--seeds and --base-plays must be at least 0 and --ood-scenarios at least 1")
     check_overrides(options.ood_override)
     out = options.out or options.root / "report"
     for folder in (out, options.root):
@@ -65,6 +68,8 @@ def command(options: argparse.Namespace) -> int:
     try:
         failed = [] if options.report_only else train(planned)
         finished = outcomes(planned)
+        bases, failed_bases = further_plays(finished, options.root, 0 if options.report_only else options.base_plays)
+        failed += failed_bases
         beyond = None
         if targets:
             asked = Examination(targets, options.ood_scenarios, options.ood_override, options.report_only)
@@ -72,10 +77,13 @@ def command(options: argparse.Namespace) -> int:
             failed += failed_there
     except KeyboardInterrupt:
         raise RunError("stopped; run the same command again to train what is missing") from None
-    comparisons = compare(finished, beyond)
+    arms_on_bases = with_bases(finished, bases)
+    comparisons = compare(arms_on_bases, beyond)
     few = few_scenarios([options.ood_scenarios] if targets else [])
-    remarks = notes(finished, comparisons) + ([f"{' '.join(options.ood)}: {few}"] if few else []) + failed
-    write(out, finished, comparisons, remarks)
+    told = [*notes(finished, comparisons), luck_of_the_base(arms_on_bases)]
+    told.append(f"{' '.join(options.ood)}: {few}" if few else "")
+    remarks = [line for line in told if line] + failed
+    write(out, finished, bases, comparisons, remarks)
     pack_again(options.root)
     print(table.text(comparisons, remarks), end="")
     print(f"table, figure and what they rest on: {out}")
@@ -96,7 +104,7 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
     return arms
 
 
-def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
+def write(out: Path, arms: Arms, bases: Bases, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
     """Write table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs.zip with the evidence."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
@@ -108,4 +116,5 @@ def write(out: Path, arms: Arms, comparisons: Sequence[Comparison], remarks: Seq
     unpack(out / "runs")
     for run in (run for runs in arms.values() for run in runs):
         write_evidence(run, out / "runs")
+    write_bases(bases, out / "runs")
     pack(out / "runs")

@@ -39,7 +39,7 @@ def write_evidence(run: Outcome, folder: Path) -> None:
         ("eval", last, run.trained),
         ("train", last, run.kept),
     ):
-        bare = [_without_words(trajectory) for trajectory in trajectories]
+        bare = [without_words(trajectory) for trajectory in trajectories]
         write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration)
     write_kept(small.trajectories("train", last), range(len(run.kept)))
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
@@ -87,6 +87,7 @@ def _archive(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.zip")
 
 
-def _without_words(trajectory: Trajectory) -> Trajectory:
+def without_words(trajectory: Trajectory) -> Trajectory:
+    """The trajectory without what was said and without tokens."""
     turns = tuple(dataclasses.replace(turn, messages=(), text="") for turn in trajectory.turns)
     return dataclasses.replace(trajectory, turns=turns, tokens=())

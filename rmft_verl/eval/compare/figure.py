@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rmft_verl.eval import metrics
+from rmft_verl.eval.compare.many_arms import A_ROW, draw_many
 from rmft_verl.eval.compare.numbers import Arms, Comparison, Line
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save, whole_numbers
@@ -33,12 +35,14 @@ def draw(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
 
     The left panel shows held-out regret if there were evaluations between the first and the last, or if environments
     are mixed; else the regret of rollouts and of kept trajectories (dashed). Thick lines are means over seeds, thin
-    lines single seeds, horizontal lines the base and the reference players. With more arms than colors it omits single
-    seeds and kept trajectories. Games without SuffFailFreq show regret alone on the right. Large markers are arms,
-    small ones single seeds.
+    lines single seeds, horizontal lines the base and the reference players. Games without SuffFailFreq show regret
+    alone on the right. Large markers are arms, small ones single seeds. With more arms than colors see ``draw_many``.
     """
     from matplotlib.figure import Figure
 
+    if max(sum(line.kind == "arm" for line in one.lines) for one in comparisons) > len(SUBJECT_COLORS):
+        _draw_many(arms, comparisons, path)
+        return
     figure = Figure(figsize=(10.5, 4.0 * len(comparisons)), layout="constrained")
     grid = figure.subplots(len(comparisons), 2, squeeze=False)
     several = len(comparisons) > 1
@@ -47,11 +51,7 @@ def draw(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
         for panel in (left, right):
             panel.spines[["top", "right"]].set_visible(False)
             panel.grid(alpha=0.25, linewidth=0.6)
-        parts = {
-            line.name: [run.within(one.environment) for run in arms[line.name]]
-            for line in one.lines
-            if line.kind == "arm"
-        }
+        parts = _parts(arms, one)
         _draw_course(left, parts, one, styles, several)
         _draw_ends(right, parts, one, styles)
         if several:
@@ -59,6 +59,37 @@ def draw(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
     handles = [_handle(name, style) for name, style in styles.items()]
     figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9, handlelength=3.2)
     save(figure, path)
+
+
+def _draw_many(arms: Arms, comparisons: Sequence[Comparison], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    heights = [0.24 * len(one.lines) + 1.5 * math.ceil(len(arms) / A_ROW) + 1.3 for one in comparisons]
+    figure = Figure(figsize=(11.5, sum(heights)), layout="constrained")
+    several = len(comparisons) > 1
+    parts: Any = figure.subfigures(len(comparisons), 1, squeeze=False, height_ratios=heights)
+    for part, one in zip(parts[:, 0], comparisons, strict=True):
+        here = _parts(arms, one)
+        key = _key(here, one, several)
+        label = "normalized regret" + (", all rollouts" if key == ROLLOUTS else ", held out")
+        draw_many(part, one, here, lambda run, key=key: _course(run, key), label)  # type: ignore[misc]
+        if several:
+            part.suptitle(one.environment, fontsize=10, x=0.01, ha="left")
+    save(figure, path)
+
+
+def _parts(arms: Arms, one: Comparison) -> dict[str, list[Outcome]]:
+    """The runs of each arm, within one environment."""
+    labels = [line.name for line in one.lines if line.kind == "arm"]
+    return {label: [run.within(one.environment) for run in arms[label]] for label in labels}
+
+
+def _key(arms: Mapping[str, Sequence[Outcome]], one: Comparison, several: bool) -> str:
+    """What the course shows: held-out regret if it was measured on the way or environments are mixed, else rollouts."""
+    if several:
+        return f"{HELD_OUT}/{one.environment}"
+    on_the_way = any(len(_course(run, HELD_OUT)) > 2 for part in arms.values() for run in part)
+    return HELD_OUT if on_the_way else ROLLOUTS
 
 
 Style = dict[str, Any]
@@ -99,31 +130,27 @@ def _handle(name: str, style: Style) -> Line2D:
 def _draw_course(
     panel: Axes, arms: Mapping[str, Sequence[Outcome]], one: Comparison, styles: Mapping[str, Style], several: bool
 ) -> None:
-    runs = [run for part in arms.values() for run in part]
-    held_out = several or any(len(_course(run, HELD_OUT)) > 2 for run in runs)
-    crowded = len(arms) > len(SUBJECT_COLORS)
-    keys = {HELD_OUT: False} if held_out else {ROLLOUTS: False} if crowded else {ROLLOUTS: False, KEPT: True}
-    if several:
-        keys = {f"{HELD_OUT}/{one.environment}": False}
+    key = _key(arms, one, several)
+    keys = {ROLLOUTS: False, KEPT: True} if key == ROLLOUTS else {key: False}
     for line in one.lines:
         if line.kind != "arm":
             style = {key: value for key, value in styles[line.name].items() if key != "marker"}
             panel.axhline(line.row.normalized_regret.value, **style)
     for label, part in arms.items():
-        for key, dashed in keys.items():
-            _draw_seeds(panel, [_course(run, key) for run in part], styles[label], dashed, crowded)
+        for drawn, dashed in keys.items():
+            _draw_seeds(panel, [_course(run, drawn) for run in part], styles[label], dashed)
     panel.set_xlabel("iteration")
-    panel.set_ylabel(f"{'held-out ' if held_out else ''}normalized regret (0 oracle, 1 uniform)")
-    if not held_out:
-        panel.set_title(f"all rollouts of the iteration{'' if crowded else '; dashed: kept for training'}", fontsize=10)
+    panel.set_ylabel(f"{'' if key == ROLLOUTS else 'held-out '}normalized regret (0 oracle, 1 uniform)")
+    if key == ROLLOUTS:
+        panel.set_title("all rollouts of the iteration; dashed: kept for training", fontsize=10)
     whole_numbers(panel)
     low, high = panel.get_ylim()
     panel.set_ylim(min(low, 0.0), high)
 
 
-def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Style, dashed: bool, crowded: bool) -> None:
+def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Style, dashed: bool) -> None:
     color, dash = style["color"], (0, (2, 1.2)) if dashed else style["linestyle"]
-    if len(courses) > 1 and not crowded:
+    if len(courses) > 1:
         for course in courses:
             panel.plot(list(course), list(course.values()), color=color, linestyle=dash, linewidth=0.7, alpha=0.5)
     shared = sorted(set.intersection(*(set(course) for course in courses)))
@@ -133,7 +160,7 @@ def _draw_seeds(panel: Axes, courses: Sequence[Mapping[int, float]], style: Styl
         means,
         color=color,
         linestyle=dash,
-        linewidth=1.6 if crowded else 2.4,
+        linewidth=2.4,
         marker=style["marker"],
         markersize=5,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,10 @@ class Change:
     """Interval over scenarios alone; None if the two sides were played on different ones."""
     by_seed: tuple[float, ...]
     """Change of each seed; empty if the sides are not paired by seed and scenario."""
+    p: float = UNKNOWN
+    """Two-sided p of "no change", of the same test as the interval."""
+    p_holm: float = UNKNOWN
+    """``p`` adjusted for the number of arms that the table compares with the same row (``metrics.holm``)."""
 
     @property
     def spread(self) -> float:
@@ -83,7 +89,7 @@ class Comparison:
 
 
 Arms = Mapping[str, Sequence[Outcome]]
-"""Label -> its runs, one per seed."""
+"""Label -> its runs, one per seed. For ``compare`` runs of one untrained player share a base (``bases.with_bases``)."""
 
 Players = Mapping[str, Mapping[str, Sequence[Trajectory]]]
 """Environment -> reference player -> its trajectories."""
@@ -125,6 +131,7 @@ def _compare(
     lines = base_lines(arms, beyond)
     for label, runs in arms.items():
         lines.append(_arm_line(runs, arms[first] if label != first else None, beyond.get(label, {})))
+    lines = _adjusted(_adjusted(lines, "against_base"), "against_first")
     sets: dict[frozenset[str], str] = {}
     for label, runs in arms.items():
         sets.setdefault(runs[0].measured_on, label)
@@ -133,6 +140,14 @@ def _compare(
             (row,) = summarize({name if len(sets) == 1 else f"{name} ({label})": played}).rows
             lines.append(Line(kind="reference", row=row, elsewhere=beyond.get(name, {})))
     return Comparison(environment, first, len(sets) == 1, tuple(lines))
+
+
+def _adjusted(lines: Sequence[Line], which: str) -> list[Line]:
+    """The lines with ``p_holm`` over the arms that have the change ``which``."""
+    found: list[Any] = [vars(line)[which] for line in lines]
+    ps = metrics.holm([UNKNOWN if change is None else change.p for change in found])
+    changes = [change and dataclasses.replace(change, p_holm=p) for change, p in zip(found, ps, strict=True)]
+    return [dataclasses.replace(line, **{which: change}) for line, change in zip(lines, changes, strict=True)]
 
 
 def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
@@ -144,8 +159,7 @@ def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
     lines = []
     for runs in groups.values():
         own = base_of(runs[0].label)
-        played = [trajectory for run in runs for trajectory in run.base]
-        (row,) = summarize({BASE if len(groups) == 1 else own: played}).rows
+        (row,) = summarize({BASE if len(groups) == 1 else own: runs[0].base}).rows
         lines.append(Line(kind=BASE, row=row, elsewhere=beyond.get(own, {})))
     return lines
 
@@ -210,7 +224,7 @@ def change(
     relative = value_or(UNKNOWN, metrics.normalized_regret, earlier) > 0
     plain = metrics.relative_change if relative else metrics.absolute_change
     try:
-        interval = metrics.change_over_seeds(
+        interval, p = metrics.change_tested(
             before, after, relative=relative, same_seeds=same_seeds, same_scenarios=same_scenarios
         )
         over_scenarios = plain(earlier, later) if same_scenarios else None
@@ -222,7 +236,7 @@ def change(
             by_seed.append(plain(one, other).value)
         except ValueError:
             by_seed.append(UNKNOWN)
-    return Change(relative, interval, over_scenarios, tuple(by_seed))
+    return Change(relative, interval, over_scenarios, tuple(by_seed), p)
 
 
 def notes(arms: Arms, comparisons: Sequence[Comparison]) -> list[str]:

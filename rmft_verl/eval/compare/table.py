@@ -49,7 +49,8 @@ def _title(one: Comparison, comparisons: Sequence[Comparison]) -> str | None:
 def _caption() -> tuple[str, ...]:
     return (
         "normalized regret on held-out scenarios: 0 = oracle, 1 = uniform play; 95 % bootstrap interval over scenarios",
-        "changes: 95 % interval over scenarios and seeds; ±: standard deviation over seeds; tokens, minutes: a run",
+        "changes: 95 % interval over scenarios and seeds; p, Holm: of no change, adjusted for all arms of the column",
+        "±: standard deviation over seeds; tokens, minutes: a run",
     )
 
 
@@ -60,8 +61,10 @@ def _reached(one: Comparison) -> dict[str, Cell]:
         "against base [95 %] (seeds)": lambda line: _change(line.against_base),
     }
     if sum(line.kind == "arm" for line in one.lines) > 1:
+        columns["p, Holm"] = lambda line: _p(line.against_base)
         unpaired = "" if one.paired else ", unpaired"
         columns[f"against {one.first} [95 %{unpaired}]"] = lambda line: _change(line.against_first, seeds=False)
+        columns["p, Holm "] = lambda line: _p(line.against_first)  # a blank: two columns have this name
     for target in dict.fromkeys(name for line in one.lines for name in line.elsewhere):
         columns |= _elsewhere(target)
     return columns
@@ -98,6 +101,12 @@ def _change(change: Change | None, seeds: bool = True) -> str:
     each = ", ".join(format(number, "+.0%" if change.relative else "+.2f") for number in change.by_seed)
     bounds = "" if math.isnan(change.interval.low) else f" [{low}, {high}]"
     return f"{value}{bounds}" + (f" ({each})" if seeds and each else "")
+
+
+def _p(change: Change | None) -> str:
+    if change is None or math.isnan(change.p_holm):
+        return DASH
+    return "<0.001" if change.p_holm < 0.001 else f"{change.p_holm:.3f}"
 
 
 # ---- for programs ---------------------------------------------------------------------------------------------------
@@ -165,6 +174,7 @@ def _change_json(change: Change | None) -> dict[str, Any] | None:
     found: dict[str, Any] = {"relative": change.relative, "value": value, "low": low, "high": high}
     if change.over_scenarios is not None:
         found |= {"scenarios_low": change.over_scenarios.low, "scenarios_high": change.over_scenarios.high}
+    found |= {"p": change.p, "p_holm": change.p_holm}
     return found | {"by_seed": list(change.by_seed), "seed_sd": change.spread}
 
 

@@ -20,9 +20,10 @@ from rmft_verl.eval.metrics.behavior import (
     scaled_min_fraction,
     suffix_failure,
     suffix_failure_frequency,
+    suffix_failure_interval,
 )
 from rmft_verl.eval.metrics.comparison import WinRate, win_rates
-from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, frequency_bias
+from rmft_verl.eval.metrics.frequency import FrequencyBias, action_entropy, first_action_entropy, frequency_bias
 from rmft_verl.eval.metrics.growth import Growth, RegressionTest, TrendTest, growth, regression_test, trend_test
 from rmft_verl.eval.metrics.intervals import (
     FEW,
@@ -44,7 +45,7 @@ from rmft_verl.eval.metrics.scale import (
     relative_change,
     scored,
 )
-from rmft_verl.eval.metrics.seeds import change_over_seeds, two_level
+from rmft_verl.eval.metrics.seeds import change_tested, holm, two_level, two_level_tested
 
 __all__ = [
     "FEW",
@@ -65,14 +66,16 @@ __all__ = [
     "best_arm_frequency",
     "best_arm_mass",
     "bootstrap",
-    "change_over_seeds",
+    "change_tested",
     "coverage_curve",
     "cut_rate",
     "few_scenarios",
+    "first_action_entropy",
     "frequency_bias",
     "greedy_choices",
     "greedy_fraction",
     "growth",
+    "holm",
     "invalid_rate",
     "mean_regret",
     "median_reward",
@@ -86,8 +89,10 @@ __all__ = [
     "scored",
     "suffix_failure",
     "suffix_failure_frequency",
+    "suffix_failure_interval",
     "trend_test",
     "two_level",
+    "two_level_tested",
     "value_or",
     "win_rates",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rmft_verl.env.regret import REGRETS
+from rmft_verl.eval.metrics.intervals import NO_INTERVAL, Interval, bootstrap
 from rmft_verl.players.arms import TIE, leaders
 from rmft_verl.types import Oracle, Trajectory
 
@@ -31,6 +32,21 @@ def suffix_failure(trajectory: Trajectory, t: int | None = None) -> bool:
 def suffix_failure_frequency(trajectories: Sequence[Trajectory], t: int | None = None) -> float:
     """Share of the bandit trajectories with a suffix failure, in [0, 1] (SuffFailFreq); NaN if there are none."""
     return _mean([suffix_failure(trajectory, t) for trajectory in bandits(trajectories)])
+
+
+def suffix_failure_interval(trajectories: Sequence[Trajectory], seed: int = 0) -> Interval:
+    """``suffix_failure_frequency`` with its 95 % bootstrap interval over scenarios; NaN without bandit trajectories.
+
+    A scenario that was played more often counts as much as the others.
+    """
+    failures: dict[str, list[int]] = {}
+    for trajectory in bandits(trajectories):
+        failures.setdefault(trajectory.scenario.id, []).append(suffix_failure(trajectory))
+    if not failures:
+        return NO_INTERVAL
+    values_S = np.array([[np.mean(several)] for several in failures.values()])
+    low, high = bootstrap(values_S, lambda means: means[..., 0], seed)
+    return Interval(float(values_S.mean()), float(low), float(high))
 
 
 def min_fraction(trajectory: Trajectory) -> float:

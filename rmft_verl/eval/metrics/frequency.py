@@ -73,6 +73,23 @@ def action_entropy(trajectories: Sequence[Trajectory]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def first_action_entropy(trajectories: Sequence[Trajectory]) -> float:
+    """Entropy of the first action over trajectories / log K, in [0, 1]; NaN if none was played.
+
+    Actions are told apart by their place in the list that the player reads. 1 if every place is as likely, 0 if a
+    player always begins with the same one. Points of the simplex are averaged. Trajectories with another K are counted
+    apart, and the values averaged over trajectories.
+    """
+    policies: dict[int, list[np.ndarray]] = {}
+    for trajectory in trajectories:
+        first, n_actions = trajectory.actions_T[0], len(trajectory.scenario.actions)
+        if first is not None and n_actions > 1:
+            point_A = np.array(first) if isinstance(first, tuple) else np.arange(n_actions) == first
+            policies.setdefault(n_actions, []).append(point_A)
+    found = [(len(points), _entropy(np.mean(points, axis=0)) / np.log(k)) for k, points in policies.items()]
+    return sum(n * value for n, value in found) / sum(n for n, _ in found) if found else float("nan")
+
+
 FREQUENT, GREEDY, OTHER = range(3)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rmft_verl.env.regret import uniform_regret
-from rmft_verl.eval.metrics.intervals import RESAMPLES, Interval, ratio
+from rmft_verl.eval.metrics.intervals import RESAMPLES, UNKNOWN, Interval, ratio
 from rmft_verl.eval.metrics.scale import normalized_of_means, scored
 from rmft_verl.types import Trajectory
 
@@ -23,7 +23,19 @@ def two_level(
     same_scenarios: bool = True,
     seed: int = 0,
 ) -> Interval:
-    """``statistic`` of the means of ``sides``, with its 95 % interval over seeds and scenarios.
+    """The interval of ``two_level_tested``."""
+    return two_level_tested(sides, statistic, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)[0]
+
+
+def two_level_tested(
+    sides: Sequence[np.ndarray],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    same_seeds: bool = True,
+    same_scenarios: bool = True,
+    seed: int = 0,
+) -> tuple[Interval, float]:
+    """``statistic`` of the means of ``sides``, its 95 % interval over seeds and scenarios, and p of "it is 0".
 
     Each side has shape (K, S, C): seeds, scenarios (the same for every seed), numbers. ``statistic`` maps the last axis
     of the joined means, (..., sum of C). Seeds (scenarios) that the sides share are resampled together.
@@ -33,7 +45,8 @@ def two_level(
     se^2 = V(seeds) + V(scenarios) - V(both - seeds - scenarios), because the first two both contain the noise of single
     trajectories. t is Student's quantile at Satterthwaite's degrees of freedom: three seeds say little about how
     much seeds differ, and percentiles of three would be too narrow. With one seed the interval covers the scenarios
-    only; with one scenario, or a NaN in a resample, it has no bounds.
+    only; with one scenario, or a NaN in a resample, it has no bounds and p is NaN. p is two-sided and of the same t: it
+    is below 0.05 where the interval does not hold 0.
     """
     from scipy import stats
 
@@ -56,18 +69,19 @@ def two_level(
     over_seeds, over_scenarios, over_both = resampled(True, False), resampled(False, True), resampled(True, True)
     n_seeds, n_scenarios = (min(side.shape[axis] for side in sides) for axis in (0, 1))
     if n_scenarios == 1 or not np.isfinite(over_both).all():
-        return Interval(value, float("nan"), float("nan"))
+        return Interval(value, UNKNOWN, UNKNOWN), UNKNOWN
     from_seeds, from_scenarios = float(over_seeds.var()), float(over_scenarios.var())
     variance = max(from_seeds + from_scenarios - float((over_both - over_seeds - over_scenarios).var()), from_scenarios)
     if variance == 0:
-        return Interval(value, value, value)
+        return Interval(value, value, value), float(value == 0)
     from_seeds = min(from_seeds, variance)  # the parts of a strongly nonlinear statistic may not add up
     squares = from_seeds**2 / max(n_seeds - 1, 1) + (variance - from_seeds) ** 2 / (n_scenarios - 1)
-    reach = float(stats.t.ppf(0.975, variance**2 / squares)) * variance**0.5
-    return Interval(value, value - reach, value + reach)
+    law, error = stats.t(variance**2 / squares), variance**0.5
+    reach = float(law.ppf(0.975)) * error
+    return Interval(value, value - reach, value + reach), float(2 * law.sf(abs(value) / error))
 
 
-def change_over_seeds(
+def change_tested(
     before: Plays,
     after: Plays,
     *,
@@ -75,8 +89,8 @@ def change_over_seeds(
     same_seeds: bool = True,
     same_scenarios: bool = True,
     seed: int = 0,
-) -> Interval:
-    """``relative_change`` (else ``absolute_change``) from all before to all after, with the interval of ``two_level``.
+) -> tuple[Interval, float]:
+    """``relative_change`` (else ``absolute_change``) from all before to all after, as ``two_level_tested`` returns it.
 
     ``same_seeds``: entry k of one side belongs to entry k of the other. ``same_scenarios``: the sides are paired by
     scenario. A scenario that is not scored in every entry (unpaired: every entry of its side) is left out.
@@ -98,7 +112,21 @@ def change_over_seeds(
         earlier, later = normalized_of_means(means[..., :2]), normalized_of_means(means[..., 2:])
         return np.asarray(ratio(later, earlier) - 1 if relative else later - earlier)
 
-    return two_level(sides, change, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)
+    return two_level_tested(sides, change, same_seeds=same_seeds, same_scenarios=same_scenarios, seed=seed)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of each of several tests, adjusted for looking at all (Holm 1979); those that are NaN stay and count not.
+
+    The chance that any true "it is 0" has an adjusted p below 0.05 is at most 5 %, however the tests depend on each
+    other.
+    """
+    order = [place for place in np.argsort(ps) if not np.isnan(ps[place])]
+    adjusted, least = list(ps), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted
 
 
 def _regrets(trajectories: Plays) -> np.ndarray:

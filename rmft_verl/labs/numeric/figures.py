@@ -19,7 +19,8 @@ REFERENCES = ("hedge", "ftrl_l2", "ftpl", "ftl", "exp3", "ucb1", "thompson", "gr
 def draw_growth(players: Mapping[str, Curves], path: Path) -> None:
     """One column per family: mean cumulative regret over rounds, one line per player, and log-log below.
 
-    If a family was played at several horizons, the longest is shown.
+    If a family was played at several horizons, the longest is shown. A mean regret of 0 or below has no logarithm: its
+    rounds are marks at the bottom of the lower panel, a row per player.
     """
     first = next(iter(players.values()))
     longest = {name: max(horizon for other, horizon in first if other == name) for name, _ in first}
@@ -27,15 +28,19 @@ def draw_growth(players: Mapping[str, Curves], path: Path) -> None:
     styles = _styles(list(players))
     for column, (name, horizon) in enumerate(longest.items()):
         rounds = np.arange(1, horizon + 1)
-        for player, found in players.items():
+        for place, (player, found) in enumerate(players.items()):
             mean_T = found[name, horizon].mean(axis=(0, 1))
             axes[0, column].plot(rounds, mean_T, label=player, **styles[player])
             axes[1, column].plot(rounds, np.where(mean_T > 0, mean_T, np.nan), **styles[player])
+            lost = rounds[mean_T <= 0]
+            at_bottom = {"transform": axes[1, column].get_xaxis_transform(), "in_layout": False}
+            color = styles[player]["color"]
+            axes[1, column].plot(lost, [0.02 + 0.025 * place] * len(lost), "s", ms=1.6, color=color, **at_bottom)
         axes[0, column].set_title(f"{name}, T = {horizon}", fontsize=10)
         axes[1, column].set(xscale="log", yscale="log", xlabel="round")
         axes[1, column].plot(rounds, 0.1 * rounds, color="#dddddd", linewidth=1, zorder=0)
     axes[0, 0].set_ylabel("mean regret (reward units)")
-    axes[1, 0].set_ylabel("the same, log-log (grey: slope 1)")
+    axes[1, 0].set_ylabel("the same, log-log (grey: slope 1;\nmarks at the bottom: 0 or below)")
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
     save(figure, path)
 

@@ -16,7 +16,9 @@ from rmft_verl.setup.recipe import reload_config
 from rmft_verl.store.env_copy import as_begun
 from rmft_verl.store.record import logged_rows
 from rmft_verl.store.run_dir import RunDir
-from rmft_verl.train.run import begun, find_run, held_out, is_trained, start_trackers, untrained
+from rmft_verl.train.results import held_out, untrained
+from rmft_verl.train.run import begun, find_run, is_trained, start_trackers
+from rmft_verl.train.view import page_writer
 from rmft_verl.types import Scenario, Trajectory
 
 NAMES = {"sft": "rmft", "regret": "regret_loss", "dpt": "dpt"}
@@ -98,13 +100,14 @@ def report(config: Config, directory: RunDir) -> str:
     rows, sets, name = logged_rows(directory), held_out(directory), NAMES[config.update.loss]
     with as_begun(directory.path, config.env.name, config.env_dirs) as env_class:
         beside = reference_plays(config, [play.scenario for play in sets["base"]], env_class)
-    models = {name: [sets["trained"]]} if "trained" in sets else {}
-    models |= {player: [plays] for player, plays in ({"base": sets["base"]} | beside).items()}
-    growth = write_growth(directory.report, models)
-    if config.env.name == "fol" and "trained" in sets:
-        draw_first({"hedge": beside["hedge"], name: sets["trained"], "ftl": beside["ftl"]}, directory)
-    table = write_report(directory.report, sets | beside, rows, untrained(directory, sets))
-    return f"{text(growth)}\n{table.text()}"
+        page = page_writer(config, env_class, directory, sets)
+        models = {name: [sets["trained"]]} if "trained" in sets else {}
+        models |= {player: [plays] for player, plays in ({"base": sets["base"]} | beside).items()}
+        growth = write_growth(directory.report, models)
+        if config.env.name == "fol" and "trained" in sets:
+            draw_first({"hedge": beside["hedge"], name: sets["trained"], "ftl": beside["ftl"]}, directory)
+        table = write_report(directory.report, sets | beside, rows, untrained(directory, sets), page)
+        return f"{text(growth)}\n{table.text()}"
 
 
 def draw_first(plays: dict[str, list[Trajectory]], directory: RunDir) -> None:

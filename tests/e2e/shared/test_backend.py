@@ -149,7 +149,7 @@ def test_the_true_sync_passes_and_one_that_does_nothing_stops_the_run(
     with pytest.raises(StaleSamplerError, match=r"weights before the update|differ by"):
         backend._prove(2)
     with pytest.raises(StaleSamplerError, match=r"replicas \[0\] of 1 do not hold"):
-        backend._receipt.check((1, 2), 2, moved=True)
+        backend._receipt.check((1, 2), 2, updated=True)
     monkeypatch.undo()
     assert backend.sync(2)["sync/canary"] < 0.05
 
