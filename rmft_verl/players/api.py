@@ -40,6 +40,10 @@ def cap_name(url: str) -> str:
     return "max_completion_tokens" if url == OPENAI_URL else "max_tokens"
 
 
+Counted = Callable[[list[str], int, int], None]
+"""Called with the texts of an answered dialogue, its reply included, and its prompt and reply tokens."""
+
+
 class EndpointError(Exception):
     """A request that failed for good. It ends its own episode only."""
 
@@ -127,8 +131,6 @@ class Endpoint:
         self.usage = Usage()
         self.refused = ""
         """The error if the endpoint refused the key or the model: no request can succeed."""
-        self.counted: Callable[[list[str], int, int], None] = lambda texts, prompt, reply: None
-        """Called with the texts of an answered dialogue, its reply included, and its prompt and reply tokens."""
 
     async def close(self) -> None:
         await self._client.close()
@@ -138,7 +140,7 @@ class Endpoint:
         taken, self.usage = self.usage, Usage()
         return taken
 
-    async def reply(self, messages: list[dict[str, str]]) -> Reply:
+    async def reply(self, messages: list[dict[str, str]], counted: Counted | None = None) -> Reply:
         """The model's answer to a dialogue. ``EndpointError`` if there is none after all retries."""
         wait, useless = FIRST_WAIT, b""
         for attempt in range(RETRIES + 1):
@@ -151,8 +153,9 @@ class Endpoint:
             before = self.usage.prompt_tokens, self.usage.reply_tokens
             reply = self._read(body)
             if reply is not None:
-                used = self.usage.prompt_tokens - before[0], self.usage.reply_tokens - before[1]
-                self.counted([message["content"] for message in messages] + [reply.text], *used)
+                if counted is not None:
+                    used = self.usage.prompt_tokens - before[0], self.usage.reply_tokens - before[1]
+                    counted([message["content"] for message in messages] + [reply.text], *used)
                 return reply
             useless = body
         found = useless[:200].decode("utf-8", "replace")
@@ -202,15 +205,15 @@ class Endpoint:
 class ApiPlayer:
     """The player of one episode: sends the whole dialogue every round, its own replies included."""
 
-    def __init__(self, endpoint: Endpoint, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, counted: Counted | None = None) -> None:
         self.name = f"{PREFIX}{model}"
-        self._endpoint = endpoint
+        self._endpoint, self._counted = endpoint, counted
         self._messages: list[dict[str, str]] = []
 
     async def act(self, observation: Observation) -> Reply:
         if observation.fresh:
             self._messages = []
         self._messages += [message._asdict() for message in observation.messages]
-        reply = await self._endpoint.reply(self._messages)
+        reply = await self._endpoint.reply(self._messages, self._counted)
         self._messages.append({"role": "assistant", "content": reply.text})
         return reply

@@ -16,12 +16,16 @@ from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.tokens import estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit
 from rmft_verl.setup.examples import examples_before
+from rmft_verl.store.tracking import warn
 
 if TYPE_CHECKING:
     from rmft_verl.setup.prepare import Prepared
 
 KIND = "hosted"
 """``Prepared.kind`` of a model that runs elsewhere."""
+
+LOSSES = ("sft", "dpo")
+"""``update.loss`` of the methods that OpenAI's API calls supervised and dpo."""
 
 UNKNOWN = (
     "model.chat_template",
@@ -36,6 +40,7 @@ UNKNOWN = (
     "update.warmup",
     "update.train_on",
     "update.weighting",
+    "update.sft_term",
     "checkpoint.best",
     "verl",
 )
@@ -55,10 +60,10 @@ def check_hosted(config: Config) -> None:
     if config.model.path == HOSTED:
         raise ConfigError(f"model.path={HOSTED!r} names no model: write {HOSTED}NAME")
     settings, default = Hosted.of(config.hosted), Config()
-    if config.update.loss != "sft":
+    if config.update.loss not in LOSSES:
         raise ConfigError(
-            f"update.loss={config.update.loss!r}: a hosted model learns by update.loss=sft; providers compare single "
-            "replies to one input, not whole games"
+            f"update.loss={config.update.loss!r}: fine-tuning APIs have no such method, choose one of "
+            f"{', '.join(LOSSES)}"
         )
     for key in UNKNOWN:
         if (value := _get(config, key)) != _get(default, key):
@@ -71,11 +76,13 @@ def check_hosted(config: Config) -> None:
                 f"hardware.{field.name}={value}: a hosted model runs elsewhere; of hardware it has max_num_seqs, the "
                 "dialogues at a time"
             )
-    kept = config.rollout.scenarios * METHODS[config.update.loss].trained(config)
-    if config.rollout.history == "dialogue" and kept < settings.known.fewest:
+    method, known = METHODS[config.update.loss], settings.provider
+    kept = config.rollout.scenarios * method.trained(config) // method.together
+    if config.rollout.history == "dialogue" and kept < known.fewest:
         raise ConfigError(
             f"selection.keep={config.selection.keep:g} of rollout.scenarios={config.rollout.scenarios} gives at most "
-            f"{kept} dialogues, and hosted.provider={settings.provider} takes {settings.known.fewest} or more"
+            f"{kept} {'pairs' if method.together == 2 else 'dialogues'}, and {known.name} takes {known.fewest} or "
+            "more: raise one of them"
         )
 
 
@@ -99,6 +106,8 @@ def prepare_hosted(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()
                 "hosted.budget=0: nothing may be spent, and the prices are not 0; dry_run=true shows the cost"
             )
         settings.key()
+        if settings.provider.notice:
+            warn(settings.provider.notice)
     rollout = config.rollout
     examples = examples_before(env_class, config.env.options, rollout.examples, rollout.history)
     budget = measure_budget(
@@ -125,7 +134,9 @@ def cost_lines(prepared: Prepared) -> list[str]:
     kept = rollout.scenarios * METHODS[config.update.loss].trained(config) * config.iterations * config.update.epochs
     sampled = settings.dollars(prompt=episodes * prompt, reply=episodes * rounds * budget.reply_tokens)
     tuned = settings.dollars(trained=kept * trained)
+    notice = [f"notice: {settings.provider.notice}"] if settings.provider.notice else []
     return [
+        *notice,
         f"cost at most, at three characters a token and every reply at its cap: ${sampled:,.2f} for {episodes:,} "
         f"dialogues ({episodes * rounds:,} requests), ${tuned:,.2f} for {config.iterations} fine-tuning jobs",
         f"the run stops before an upload or an episode that would exceed hosted.budget=${settings.budget:,.2f}",

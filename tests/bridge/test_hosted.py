@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hosted_server.model import ChatModel
+from hosted_server.model import ChatModel, logp_of
 from hosted_server.server import Fault, HostedServer, serving
 
 from rmft_verl.bridge.hosted.journal import Journal
@@ -34,7 +35,6 @@ SMALL = (
     "update.epochs=2",
     "eval.scenarios=4",
     "eval.every=1",
-    "hosted.provider=compatible",
     "hosted.budget=1",
     "hosted.poll=0.05",
     "name=run",
@@ -104,6 +104,38 @@ def test_a_job_makes_what_it_was_given_more_likely(server: HostedServer) -> None
     one = model.ids([*asked, said | {"weight": 0}, *asked, said], asked=False)
     both = model.ids([*asked, said, *asked, said], asked=False)
     assert one[0] == both[0] and len(one[0]) == len(one[1]) and 2 * sum(one[1]) == sum(both[1]) > 0
+
+
+def test_a_preference_job_makes_the_preferred_reply_more_likely_than_the_other(server: HostedServer) -> None:
+    asked = [{"role": "user", "content": "Choose."}]
+    pair = tuple([*asked, {"role": "assistant", "content": f"Action: {name}"}] for name in ("zebra", "otter"))
+    model = ChatModel.load(tiny_path("mab"))
+
+    def margin(one: ChatModel) -> float:
+        with torch.no_grad():
+            better, worse = (float(logp_of(one._model, one.ids(said, asked=False))) for said in pair)
+        return better - worse
+
+    trained = model.preferring([pair] * 4, epochs=3, batch=4, rate=1.0, seed=0, beta=0.1)  # type: ignore[list-item]
+    assert margin(trained) > margin(model) + 1 and 0 < trained.loss < math.log(2)  # log 2: where it begins
+    again = model.preferring([pair[::-1]] * 4, epochs=3, batch=4, rate=1.0, seed=0, beta=0.1)  # type: ignore[list-item]
+    assert margin(again) < margin(model) - 1
+
+
+def test_pairs_of_plays_train_behind_an_api(server: HostedServer, tmp_path: Path) -> None:
+    more = (
+        "update.loss=dpo",
+        "rollout.scenarios=8",
+        "rollout.rollouts=6",
+        "rollout.share_rewards=true",
+        "iterations=1",
+    )
+    done = start(server, tmp_path, *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (job,), row = server.jobs.values(), read_metrics(tmp_path / "run" / "metrics.jsonl")[1]
+    assert job["method"]["type"] == "dpo" and row["update/samples"] + row["update/dropped"] == 24  # type: ignore[operator]
+    assert 0 < row["update/loss"] < 1  # type: ignore[operator]
+    assert row["update/tokens_estimated"] == pytest.approx(job["trained_tokens"], rel=0.1)
 
 
 def test_a_cached_dialogue_is_answered_as_a_new_one(server: HostedServer) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,31 @@ CACHED = 64
 """Dialogues whose keys and values are kept."""
 
 
+Row = tuple[list[int], list[int]]
+"""Token ids and, for each, 1 if it is trained on."""
+
+
+def logp_of(model: Any, row: Row) -> torch.Tensor:
+    """The log-probability of the trained tokens."""
+    ids, mask = torch.tensor([row[0]]), torch.tensor(row[1][1:])
+    logp = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+    return (logp * mask).sum()
+
+
+def _last(row: Row) -> Row:
+    """The row with only its last reply trained on."""
+    ids, mask = row
+    start = len(mask) - mask[::-1].index(1)
+    while start and mask[start - 1]:
+        start -= 1
+    return ids, [0] * start + mask[start:]
+
+
 class ChatModel:
     """A model, its tokenizer and its dialogues at hand. One request at a time, as the cores are few."""
 
-    def __init__(self, model: Any, tokenizer: Any, seed: int = 0) -> None:
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Any, seed: int = 0, loss: float = math.nan) -> None:
+        self._model, self._tokenizer, self.loss = model, tokenizer, loss
         self._random = torch.Generator().manual_seed(seed)
         self._end = tokenizer.eos_token_id
         self._lock = threading.Lock()
@@ -76,23 +97,53 @@ class ChatModel:
 
     def trained(self, examples: Sequence[Messages], epochs: int, batch: int, rate: float, seed: int) -> ChatModel:
         """A copy, trained on the weighted replies: cross-entropy per token, AdamW, gradients clipped at 1."""
-        model = copy.deepcopy(self._model).train()
         rows = [self.ids(messages, asked=False) for messages in examples]
+
+        def loss(model: Any, row: Row, chosen: Sequence[Row]) -> torch.Tensor:
+            return -logp_of(model, row) / sum(sum(mask[1:]) for _, mask in chosen)
+
+        return self._fitted(rows, loss, epochs, batch, rate, seed)
+
+    def preferring(
+        self, pairs: Sequence[tuple[Messages, Messages]], epochs: int, batch: int, rate: float, seed: int, beta: float
+    ) -> ChatModel:
+        """A copy that prefers the first dialogue of each pair, by DPO on their last replies; the reference is self."""
+        rows = [tuple(_last(self.ids(messages, asked=False)) for messages in pair) for pair in pairs]
+        with torch.no_grad():
+            before = {id(row): logp_of(self._model, row) for pair in rows for row in pair}
+
+        def loss(model: Any, pair: Any, chosen: Sequence[Any]) -> torch.Tensor:
+            better, worse = (logp_of(model, row) - before[id(row)] for row in pair)
+            return -torch.nn.functional.logsigmoid(beta * (better - worse)) / len(chosen)
+
+        return self._fitted(rows, loss, epochs, batch, rate, seed)
+
+    def _fitted(
+        self,
+        rows: Sequence[Any],
+        loss: Callable[[Any, Any, Sequence[Any]], torch.Tensor],
+        epochs: int,
+        batch: int,
+        rate: float,
+        seed: int,
+    ) -> ChatModel:
+        """A copy, trained on the sum of ``loss`` over the rows of each batch."""
+        model, last = copy.deepcopy(self._model).train(), math.nan
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE * rate, weight_decay=0.0)
         random = torch.Generator().manual_seed(seed)
         for _ in range(epochs):
             order = torch.randperm(len(rows), generator=random).tolist()
             for start in range(0, len(order), batch):
                 chosen = [rows[i] for i in order[start : start + batch]]
-                total = sum(sum(mask[1:]) for _, mask in chosen)
-                for ids, mask in chosen:
-                    row = torch.tensor([ids])
-                    logp = model(row).logits[0, :-1].log_softmax(-1).gather(-1, row[0, 1:, None])[:, 0]
-                    (-(logp * torch.tensor(mask[1:])).sum() / total).backward()
+                last = 0.0
+                for row in chosen:
+                    part = loss(model, row, chosen)
+                    part.backward()
+                    last += float(part.detach())
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
-        return ChatModel(model.eval(), self._tokenizer, seed)
+        return ChatModel(model.eval(), self._tokenizer, seed, last)
 
     def _cache(self, prompt: list[int]) -> tuple[Any, int]:
         """Keys and values of the longest known beginning of the prompt, and its length."""

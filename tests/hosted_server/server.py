@@ -1,5 +1,7 @@
 """The server: /v1/files, /v1/fine_tuning/jobs and /v1/chat/completions, with faults on demand.
 
+A job validates its file by the published rules of OpenAI (``published``), then trains: supervised, or dpo.
+
 python -m hosted_server.server MODEL_DIRECTORY PORT        (in tests/) serves until it is stopped
 """
 
@@ -18,17 +20,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
 
-FEWEST = 10
+from hosted_server.published import openai_faults
 
 
 class Model(Protocol):
     """What the server samples and trains: ``model.ChatModel``, or something quicker."""
+
+    loss: float
+    """Of the last step of its training."""
 
     def ids(self, messages: Any, asked: bool) -> tuple[list[int], list[int]]: ...
 
     def reply(self, messages: Any, cap: int, temperature: float, top_p: float) -> tuple[str, int, int, bool]: ...
 
     def trained(self, examples: Any, epochs: int, batch: int, rate: float, seed: int) -> Model: ...
+
+    def preferring(self, pairs: Any, epochs: int, batch: int, rate: float, seed: int, beta: float) -> Model: ...
 
 
 @dataclass
@@ -56,6 +63,8 @@ class HostedServer:
     """Method and path of every one."""
     trainings: list[str] = field(default_factory=list)
     """The file of every training that has really been done."""
+    said: list[tuple[int, int]] = field(default_factory=list)
+    """The tokens of prompt and reply of every chat request that was answered."""
     invalid: int = 0
     """Jobs that will fail at validation."""
     endless: bool = False
@@ -89,12 +98,13 @@ class HostedServer:
         return dict(job)
 
     def _run(self, job: dict[str, Any], suffix: str) -> None:
-        text = self.contents[job["training_file"]].decode()
-        examples = [json.loads(line)["messages"] for line in text.splitlines()]
+        content, kind = self.contents[job["training_file"]], job["method"]["type"]
+        faults = openai_faults(content, preference=kind == "dpo")
         with self.lock:
-            fails, self.invalid = self.invalid > 0 or len(examples) < FEWEST, max(0, self.invalid - 1)
-        if fails:
-            error = {"code": "invalid_training_file", "message": "The file has an invalid example", "param": None}
+            faults += ["The file has an invalid example"] * (self.invalid > 0)
+            self.invalid = max(0, self.invalid - 1)
+        if faults:
+            error = {"code": "invalid_training_file", "message": faults[0], "param": None}
             job.update(error=error, status="failed")
             return
         job["status"] = "running"
@@ -102,14 +112,26 @@ class HostedServer:
             time.sleep(0.01)
         if job["status"] == "cancelled":
             return
-        base, hyper = self.models[job["model"]], job["method"]["supervised"]["hyperparameters"]
+        base, hyper = self.models[job["model"]], job["method"][kind]["hyperparameters"]
         epochs, rate = hyper["n_epochs"], hyper.get("learning_rate_multiplier", 1.0)
-        model = base.trained(examples, epochs, hyper["batch_size"], rate, job["seed"])
+        examples, how = _examples(content), (epochs, hyper["batch_size"], rate, job["seed"])
+        if kind == "dpo":
+            model = base.preferring([tuple(pair) for pair in examples], *how, hyper["beta"])
+        else:
+            model = base.trained([dialogue for (dialogue,) in examples], *how)
         name = f"ft:{job['model'].split(':')[1] if ':' in job['model'] else job['model']}:{suffix}:{job['id'][6:]}"
         self.trainings.append(job["training_file"])
         self.models[name], self._absent[name] = model, self.undeployed
-        tokens = epochs * sum(len(base.ids(messages, asked=False)[0]) for messages in examples)
+        tokens = epochs * sum(len(base.ids(said, asked=False)[0]) for example in examples for said in example)
         job.update(status="succeeded", fine_tuned_model=name, trained_tokens=tokens)
+
+    def _checkpoints(self, job: dict[str, Any]) -> dict[str, Any]:
+        """The one at the end of a finished job."""
+        if not (name := job["fine_tuned_model"]):
+            return {}
+        made = {"id": "ftckpt-1", "object": "fine_tuning.job.checkpoint", "created_at": 0, "step_number": 1}
+        made |= {"fine_tuning_job_id": job["id"], "fine_tuned_model_checkpoint": name}
+        return {"ftckpt-1": made | {"metrics": {"step": 1, "train_loss": self.models[name].loss}}}
 
     def say(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         name = asked["model"]
@@ -120,6 +142,7 @@ class HostedServer:
             return 404, {"error": {"message": f"The model {name} does not exist"}}
         cap, temperature = asked.get("max_tokens", 16), asked.get("temperature", 1.0)
         text, prompt, reply, cut = self.models[name].reply(asked["messages"], cap, temperature, asked.get("top_p", 1.0))
+        self.said.append((prompt, reply))
         choice = {"index": 0, "message": {"role": "assistant", "content": text}}
         choice["finish_reason"] = "length" if cut else "stop"
         usage = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
@@ -139,7 +162,19 @@ class HostedServer:
             return 404, {"error": {"message": f"nothing is at {path}"}}
         if parts[3:] == ["cancel"]:
             job["status"] = "cancelled"
+        if parts[3:] == ["checkpoints"]:
+            return 200, _page(self._checkpoints(job))
         return 200, dict(job)
+
+
+def _examples(content: bytes) -> list[list[Any]]:
+    """The dialogues of each line: one, or the preferred and the other one."""
+    lines = [json.loads(line) for line in content.decode("utf-8-sig").splitlines()]
+    branches = ("preferred_output", "non_preferred_output")
+    return [
+        [line["input"]["messages"] + line[branch] for branch in branches] if "input" in line else [line["messages"]]
+        for line in lines
+    ]
 
 
 def _page(things: dict[str, Any]) -> dict[str, Any]:

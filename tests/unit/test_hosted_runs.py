@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -17,11 +19,17 @@ import numpy as np
 import pytest
 from fake_backend import KilledError
 from fake_machine import plain_report
+from hosted_server.published import openai_faults, together_faults
 from hosted_server.server import Fault, HostedServer, serving
 
 import rmft_verl.train.run
 from rmft_verl.bridge.hosted.jobs import Jobs
 from rmft_verl.bridge.hosted.journal import Entry, Journal
+from rmft_verl.bridge.hosted.settings import PROVIDERS, Hosted
+from rmft_verl.config import Config
+from rmft_verl.eval.compare.arms import Arm
+from rmft_verl.eval.compare.results import read
+from rmft_verl.eval.compare.runs import Planned
 from rmft_verl.main.cli import main
 from rmft_verl.players import api
 from rmft_verl.setup.recipe import load_config
@@ -40,7 +48,6 @@ SMALL = (
     "update.epochs=2",
     "eval.scenarios=3",
     "hardware.max_num_seqs=4",
-    "hosted.provider=compatible",
     "hosted.budget=5",
     "hosted.price_in=1",
     "hosted.price_out=2",
@@ -54,7 +61,7 @@ class Coin:
     """Names arm 1 with some odds, by the dialogue alone, so that a repeated request has the same answer."""
 
     def __init__(self, odds: float = 0.5) -> None:
-        self.odds = odds
+        self.odds = self.loss = odds
 
     def ids(self, messages: Any, asked: bool) -> tuple[list[int], list[int]]:
         n = sum(len(message["content"]) // 4 + 5 for message in messages) + 3 * asked
@@ -68,6 +75,21 @@ class Coin:
     def trained(self, examples: Any, epochs: int, batch: int, rate: float, seed: int) -> Coin:
         said = [message["content"] for messages in examples for message in messages if message.get("weight") == 1]
         return Coin(0.5 * self.odds + 0.5 * float(np.mean([text == "1" for text in said])))
+
+    def preferring(self, pairs: Any, epochs: int, batch: int, rate: float, seed: int, beta: float) -> Coin:
+        said = [better[-1]["content"] for better, _ in pairs]
+        return Coin(0.5 * self.odds + 0.5 * float(np.mean([text == "1" for text in said])))
+
+
+class Mood(Coin):
+    """A coin that may answer the same dialogue in another way."""
+
+    def __init__(self, odds: float = 0.5) -> None:
+        super().__init__(odds)
+        self._rng = np.random.default_rng(0)
+
+    def reply(self, messages: Any, cap: int, temperature: float, top_p: float) -> tuple[str, int, int, bool]:
+        return str(int(self._rng.random() < self.odds)), len(self.ids(messages, True)[0]), 1, False
 
 
 @pytest.fixture(autouse=True)
@@ -143,17 +165,84 @@ def test_what_is_paid_is_counted_and_estimated_before(server: HostedServer, tmp_
         entry = Journal(run / "hosted").entry(n)
         assert entry is not None and entry.trained == job["trained_tokens"]
         assert entry.tokens == pytest.approx(entry.trained, rel=0.1)
-    tally = Journal(run / "hosted").tally
-    chats = sum(at.startswith("POST /v1/chat") for at in server.requests)
-    assert tally.requests == chats
-    dollars = (tally.prompt + 2 * tally.reply + 10 * sum(j["trained_tokens"] for j in server.jobs.values())) / 1e6
-    assert read_metrics(run / "metrics.jsonl")[2]["update/spent"] == pytest.approx(dollars, rel=0.2)
+    journal, prices = Journal(run / "hosted"), load_config([*SMALL, f"hosted.base_url={server.url}"]).hosted
+    (prompt, reply), entries = np.sum(server.said, axis=0), journal.entries()
+    assert (journal.tally.requests, journal.tally.prompt, journal.tally.reply) == (len(server.said), prompt, reply)
+    trained = sum(job["trained_tokens"] for job in server.jobs.values())
+    paid = (prompt + 2 * reply + 10 * trained) / 1e6
+    assert journal.spent(Hosted.of(prices)) == pytest.approx(paid)
+    estimated = (prompt + 2 * reply + 10 * sum(entry.tokens for entry in entries)) / 1e6
+    assert estimated == pytest.approx(paid, rel=0.1)
 
 
 def test_no_secret_and_no_name_leaves_the_machine_or_lies_in_the_run(server: HostedServer, tmp_path: Path) -> None:
     run = start(server, tmp_path)
     assert not any(KEY.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
     assert all(set(file["filename"]) <= set("rmft-.jsonl0123456789abcdef") for file in server.files.values())
+
+
+def test_a_run_says_what_its_jobs_and_its_rollouts_were(server: HostedServer, tmp_path: Path) -> None:
+    """The job's loss, and the replies' tokens, which a comparison adds up; a reply of the coin is one token."""
+    rows = read_metrics(start(server, tmp_path) / "metrics.jsonl")
+    made = [server.models[job["fine_tuned_model"]] for job in server.jobs.values()]
+    assert [row["update/loss"] for row in rows[1:]] == [model.loss for model in made]
+    assert [row["rollout/tokens"] for row in rows[1:]] == [48, 48]  # 16 plays of three rounds
+    done = Planned(Arm("hosted"), 0, tmp_path / "run", Config())
+    assert read(done).tokens_sampled == 96
+    assert read(done).tokens_trained == sum(job["trained_tokens"] for job in server.jobs.values())
+
+
+def test_a_provider_that_reports_no_loss_has_none(
+    server: HostedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HostedServer, "_checkpoints", lambda self, job: {})
+    assert "update/loss" not in read_metrics(start(server, tmp_path) / "metrics.jsonl")[1]
+
+
+PAIRS = ("update.loss=dpo", "update.beta=0.3", "rollout.scenarios=8", "selection.keep=2", "rollout.share_rewards=true")
+
+
+def test_pairs_train_by_the_preference_format(server: HostedServer, tmp_path: Path) -> None:
+    server.models["coin"] = Mood()
+    run = start(server, tmp_path, *PAIRS, "iterations=1", "rollout.rollouts=6")
+    (job,) = server.jobs.values()
+    assert job["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "batch_size": 2, "beta": 0.3}}}
+    (content,) = server.contents.values()
+    assert not openai_faults(content, preference=True) and not together_faults(content, preference=True)
+    row, pairs = read_metrics(run / "metrics.jsonl")[1], content.count(b"\n")
+    assert (row["update/samples"], row["update/dropped"]) == (pairs, 16 - pairs) and pairs >= 10
+    assert row["update/tokens"] == job["trained_tokens"] == pytest.approx(row["update/tokens_estimated"], rel=0.1)
+
+
+def test_pairs_without_a_common_prompt_are_too_few_and_nothing_is_paid(server: HostedServer, tmp_path: Path) -> None:
+    """A coin that says the same to the same dialogue parts from itself only after its rewards have."""
+    with pytest.raises(RunError, match="0 examples are left to train on, and a server of your own takes 10"):
+        start(server, tmp_path, *PAIRS[:-1], "iterations=1")
+    assert not server.files
+
+
+def test_a_file_begins_with_a_mark_where_the_provider_wants_one(
+    server: HostedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROVIDERS, "127.0.0.1", dataclasses.replace(PROVIDERS["openai.azure.com"], key_env="KEY"))
+    monkeypatch.setenv("KEY", KEY)
+    run = start(server, tmp_path, "iterations=1")
+    (content,) = server.contents.values()
+    assert content == codecs.BOM_UTF8 + (run / "hosted" / "update_001.jsonl").read_bytes()
+    assert not openai_faults(content)
+
+
+def test_what_is_uploaded_and_exported_keeps_the_published_rules(server: HostedServer, tmp_path: Path) -> None:
+    server.models["coin"] = Mood()
+    run = start(server, tmp_path, "rollout.share_rewards=true")
+    for form in ("chat-jsonl", "preference-jsonl"):
+        assert main(["export", str(run), "--format", form]) == 0
+    exported = {form: (run / "export" / f"{form}.jsonl").read_bytes() for form in ("chat-jsonl", "preference-jsonl")}
+    for content in (*server.contents.values(), exported["chat-jsonl"]):
+        assert not openai_faults(content) and not together_faults(content)
+    pairs = exported["preference-jsonl"]
+    assert not [fault for fault in openai_faults(pairs, preference=True) if "are needed" not in fault]
+    assert not together_faults(pairs, preference=True) and pairs.count(b"\n") > 1
 
 
 # ---- faults: what happened, nothing trained or uploaded twice, the same results --------------------------------
@@ -315,13 +404,11 @@ def test_an_answer_of_the_model_before_is_noticed(server: HostedServer, tmp_path
 
 
 def test_errors_hold_no_key(server: HostedServer) -> None:
-    from rmft_verl.bridge.hosted.settings import Hosted
-
-    given = {"provider": "compatible", "base_url": server.url, "budget": 0, "price_in": 0, "price_out": 0}
+    given = {"base_url": server.url, "budget": 0, "price_in": 0, "price_out": 0}
     jobs = Jobs(Hosted.of(given | {"price_train": 0}))
     server.start = lambda asked: (_ for _ in ()).throw(AssertionError)  # type: ignore[method-assign]
     server.faults = [Fault("POST /v1/fine_tuning/jobs", "403", times=9)]
     with pytest.raises(RunError, match="status 403") as told:
-        jobs.start("coin", "file-1", 1, 1, 1)
+        jobs.start("coin", "file-1", {}, 1)
     assert KEY not in str(told.value)
     jobs.close()

@@ -21,31 +21,35 @@ from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import differences, stored_config
 
 RIGHT = ("recipe=mab_hosted", "hosted.budget=20")
-FREE = {"provider": "compatible", "base_url": "http://localhost:1/v1", "budget": 1}
+FREE = {"base_url": "http://localhost:1/v1", "budget": 1}
 FREE |= {"price_in": 0, "price_out": 0, "price_train": 0}
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (["hosted.budgt=3"], ["hosted.budgt=3", "Known: provider"]),
+        (["hosted.budgt=3"], ["hosted.budgt=3", "Known: base_url"]),
         (["hosted.budget=much"], ["hosted.budget='much'", "write a float"]),
         (["hosted.budget=-1"], ["hosted.budget=-1", "at least 0"]),
         (["hosted.price_train=.nan"], ["hosted.price_train is not set"]),
         (["hosted.weights=3"], ["hosted.weights=3", "write a bool"]),
-        (["hosted.provider=oai"], ["hosted.provider='oai'", "openai, compatible"]),
-        (["hosted.provider=compatible"], ["hosted.base_url=''", "whole address"]),
+        (["hosted.base_url=''"], ["hosted.base_url=''", "whole address"]),
+        (["hosted.base_url=https://api.together.xyz/v1"], ["Together trains by /fine-tunes", "export RUN"]),
+        (["hosted.base_url=https://api.fireworks.ai/inference/v1"], ["Fireworks trains by /accounts/"]),
+        (["hosted.base_url=https://api.mistral.ai/v1"], ["Mistral has deprecated"]),
         (["hosted.base_url=https://me:secret@x/v1"], ["hosted.base_url holds a password"]),
         (["hosted.suffix=Jane Doe"], ["hosted.suffix='Jane Doe'", "letters, digits and dashes"]),
         (["hosted.rate=0"], ["hosted.rate=0", "above 0"]),
-        (["update.loss=dpo"], ["update.loss='dpo'", "update.loss=sft"]),
+        (["update.loss=grpo"], ["update.loss='grpo'", "choose one of sft, dpo"]),
+        (["update.loss=dpo", "update.sft_term=0.1"], ["update.sft_term=0.1", "leave it out"]),
+        (["update.loss=dpo", "rollout.scenarios=2", "update.batch=4"], ["at most 8 pairs", "OpenAI takes 10 or more"]),
         (["update.lr=1e-4"], ["update.lr=0.0001", "use hosted.rate"]),
         (["update.train_on=action"], ["update.train_on=action", "leave it out"]),
         (["rollout.structured=true"], ["rollout.structured=True", "leave it out"]),
         (["rollout.tokens=1000"], ["rollout.tokens=1000", "leave it out"]),
         (["model.lora.rank=8"], ["model.lora.rank=8", "leave it out"]),
         (["hardware.gpus_per_node=8"], ["hardware.gpus_per_node=8", "max_num_seqs"]),
-        (["rollout.scenarios=2", "update.batch=4"], ["at most 8 dialogues", "takes 10 or more"]),
+        (["rollout.scenarios=2", "update.batch=4"], ["at most 8 dialogues", "OpenAI takes 10 or more"]),
         (["model.path=tiny:mab"], ["hosted={", "leave it out"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -63,6 +67,30 @@ def test_a_missing_key_is_told_before_anything_is_made(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main([*RIGHT, f"root={tmp_path}"]) == 2
     assert "OPENAI_API_KEY is not set" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "key"),
+    [
+        ("https://api.openai.com/v1", "OpenAI", "OPENAI_API_KEY"),
+        ("https://mine.openai.azure.com/openai/v1", "Azure OpenAI", "AZURE_OPENAI_API_KEY"),
+        ("http://localhost:8000/v1", "a server of your own", "OPENAI_API_KEY"),
+        ("https://notapi.openai.com.example.org/v1", "a server of your own", "OPENAI_API_KEY"),
+    ],
+)
+def test_the_address_says_which_provider_it_is(url: str, name: str, key: str) -> None:
+    settings = Hosted.of(FREE | {"base_url": url})
+    assert (settings.provider.name, settings.key_variable) == (name, key)
+    if name != "a server of your own":
+        with pytest.raises(ConfigError, match=f"{key}_OF_MINE is not set"):
+            dataclasses.replace(settings, key_env=f"{key}_OF_MINE").key()
+
+
+def test_what_one_must_know_of_a_provider_stands_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RIGHT, "dry_run=true"]) == 0
+    assert "OpenAI winds fine-tuning down" in capsys.readouterr().out
+    assert main([*RIGHT, "hosted.base_url=http://localhost:1/v1", "dry_run=true"]) == 0
+    assert "notice" not in capsys.readouterr().out
 
 
 def test_every_setting_is_explained() -> None:
@@ -134,6 +162,14 @@ USER, REPLY = {"role": "user", "content": "Choose."}, {"role": "assistant", "con
 def test_an_example_that_would_be_refused_is_known_before(messages: list[Any], why: str) -> None:
     found = broken({"messages": messages}, 10, 100)
     assert why in found and bool(found) == bool(why)
+
+
+def test_a_preference_that_would_be_refused_is_known_before() -> None:
+    said = [{"role": "assistant", "content": "1"}]
+    pair = {"input": {"messages": [USER]}, "preferred_output": said, "non_preferred_output": said}
+    assert broken(pair, 10, 100) == ""
+    assert "message 2 is empty" in broken(pair | {"non_preferred_output": [said[0] | {"content": ""}]}, 10, 100)
+    assert "about 101 tokens" in broken(pair, 101, 100)
 
 
 def test_an_example_that_is_too_long_is_known_before() -> None:

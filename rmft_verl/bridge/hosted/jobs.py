@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rmft_verl.algo import METHODS
 from rmft_verl.bridge.hosted.settings import Hosted
+from rmft_verl.config import UpdateConfig
 from rmft_verl.players import api
 from rmft_verl.types import RunError
 
@@ -30,6 +32,20 @@ class Look:
     """The provider's words if it failed."""
 
 
+def method(update: UpdateConfig, rate: float | None) -> dict[str, Any]:
+    """The ``method`` of a job: what ``update.loss`` is called there, with its hyperparameters.
+
+    ``update.batch`` counts dialogues, a job counts lines of its file, and a line of ``dpo`` is a pair.
+    """
+    hyper: dict[str, Any] = {"n_epochs": update.epochs, "batch_size": update.batch // METHODS[update.loss].together}
+    if rate is not None:
+        hyper["learning_rate_multiplier"] = rate
+    if update.loss == "dpo":
+        hyper["beta"] = update.beta
+    kind = "dpo" if update.loss == "dpo" else "supervised"
+    return {"type": kind, kind: {"hyperparameters": hyper}}
+
+
 class Jobs:
     """One client. All its errors are ``RunError`` in one line without the key."""
 
@@ -37,7 +53,7 @@ class Jobs:
         import openai
 
         self._openai, self._settings, self._key = openai, settings, settings.key()
-        self._client = openai.OpenAI(api_key=self._key, base_url=settings.url, max_retries=api.RETRIES)
+        self._client = openai.OpenAI(api_key=self._key, base_url=settings.base_url, max_retries=api.RETRIES)
         self._once = self._client.with_options(max_retries=0)
 
     def upload(self, name: str, content: bytes) -> str:
@@ -52,13 +68,8 @@ class Jobs:
 
         return self._find_or_create(find, create, "the upload")
 
-    def start(self, model: str, file: str, epochs: int, batch: int, seed: int) -> str:
-        """The id of the job that trains ``model`` on ``file``; only one job is ever started for a file."""
-        rate = {} if self._settings.rate is None else {"learning_rate_multiplier": self._settings.rate}
-        method: Any = {
-            "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": epochs, "batch_size": batch, **rate}},
-        }
+    def start(self, model: str, file: str, how: Any, seed: int) -> str:
+        """The id of the job that trains ``model`` on ``file`` by ``method``; a file never gets a second job."""
 
         def find() -> str | None:
             return next(
@@ -67,7 +78,7 @@ class Jobs:
 
         def create() -> str:
             job = self._once.fine_tuning.jobs.create(
-                model=model, training_file=file, method=method, seed=seed, suffix=self._settings.suffix
+                model=model, training_file=file, method=how, seed=seed, suffix=self._settings.suffix
             )
             return str(job.id)
 
@@ -86,6 +97,15 @@ class Jobs:
         why = found.error.message if found.error is not None else ""
         return Look(found.status, found.fine_tuned_model or "", found.trained_tokens, " ".join((why or "").split()))
 
+    def loss(self, job: str) -> float | None:
+        """The training loss at the last checkpoint of a finished job; None if the provider does not report it."""
+        try:
+            found = self._client.fine_tuning.jobs.checkpoints.list(job).data
+        except self._openai.APIError:
+            return None
+        last = max(found, key=lambda checkpoint: checkpoint.step_number, default=None)
+        return None if last is None else last.metrics.train_loss
+
     def cancel(self, job: str) -> str:
         """Ask for the end of a job; returns its state."""
         try:
@@ -97,7 +117,7 @@ class Jobs:
         """Whether ``model`` can be sampled: the name that answered and the tokens counted; None if it is not there."""
         asked: Any = [{"role": "user", "content": "Hello"}]
         try:
-            cap: Any = {api.cap_name(self._settings.url): 1}
+            cap: Any = {api.cap_name(self._settings.base_url): 1}
             told = self._client.chat.completions.create(model=model, messages=asked, **cap)
         except self._openai.NotFoundError:
             return None
@@ -132,7 +152,9 @@ class Jobs:
     def _refused(self, what: str, error: Any) -> RunError:
         said = " ".join(str(getattr(error, "message", error)).split())[:500].replace(self._key, "***")
         status = f"status {error.status_code}: " if hasattr(error, "status_code") else ""
-        return RunError(f"{self._settings.url} refuses {what} ({status}{said}); mend it and start again, which goes on")
+        return RunError(
+            f"{self._settings.base_url} refuses {what} ({status}{said}); mend it and start again, which goes on"
+        )
 
     def close(self) -> None:
         self._client.close()

@@ -42,6 +42,8 @@ class Entry:
     model: str = ""
     trained: int | None = None
     """Trained tokens that the provider has counted."""
+    loss: float | None = None
+    """Training loss at the job's last checkpoint, if the provider reports it."""
 
     @property
     def paid(self) -> int:

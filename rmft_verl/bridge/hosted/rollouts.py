@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +17,13 @@ from rmft_verl.env.history import told
 from rmft_verl.env.play import play
 from rmft_verl.players.api import ApiPlayer, ApiSettings, Endpoint
 from rmft_verl.store.places import RunDirError
+from rmft_verl.store.run_dir import write_text
 from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import read_trajectories, write_trajectories
 from rmft_verl.types import Message, RolloutRequest, RunError, StopReason, Trajectory, content_hash
+
+COUNTS = "reply_tokens.json"
+"""Beside the episodes: the tokens of each one's replies, as the endpoint has counted them."""
 
 
 class Parts:
@@ -30,6 +36,7 @@ class Parts:
             if old != self._folder:
                 shutil.rmtree(old)
         self._folder.mkdir(exist_ok=True)
+        self._counts = _read_counts(self._folder)
 
     def read(self, request: RolloutRequest) -> Trajectory | None:
         """The episode of ``request`` if it is on file; a damaged one is played again."""
@@ -42,8 +49,10 @@ class Parts:
             warn(f"{error}; it is played again")
             return None
 
-    def write(self, request: RolloutRequest, played: Trajectory) -> None:
+    def write(self, request: RolloutRequest, played: Trajectory, reply_tokens: int) -> None:
         """Put an episode on file, unless it failed: a resumed run then plays it again."""
+        self._counts[self._path(request).stem] = reply_tokens
+        write_text(self._folder / COUNTS, json.dumps(self._counts) + "\n")
         if played.stop_reason is not StopReason.ERROR:
             write_trajectories(self._path(request), [played], phase="part", iteration=max(0, played.policy_version))
 
@@ -53,6 +62,17 @@ class Parts:
     @staticmethod
     def _key(request: RolloutRequest) -> list[object]:
         return [request.scenario.id, request.reward_seed, request.policy_seed, request.temperature]
+
+
+def reply_tokens(folder: Path) -> float:
+    """Tokens of all replies of the latest phase under ``folder``; NaN if none was counted."""
+    counts = [count for phase in folder.glob("episodes_*") for count in _read_counts(phase).values()]
+    return float(sum(counts)) if any(counts) else math.nan
+
+
+def _read_counts(phase: Path) -> dict[str, int]:
+    path = phase / COUNTS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,29 +99,30 @@ class Table:
         """The trajectories in order. ``RunError`` if the endpoint refuses the key or the model."""
         endpoint, gate, counted = Endpoint(settings), asyncio.Semaphore(settings.concurrency), [Tally()]
 
-        def note(texts: list[str], prompt: int, reply: int) -> None:
-            counted[0] += Tally.of(texts, prompt, reply)
-
-        def settle() -> Tally:
+        def settle() -> None:
             taken, counted[0] = counted[0], Tally()
             if taken.requests:
                 self.count(taken)
-            return taken
 
         async def one(request: RolloutRequest) -> Trajectory:
-            played = parts.read(request)
+            played, replies = parts.read(request), [0]
+
+            def note(texts: list[str], prompt: int, reply: int) -> None:
+                counted[0] += Tally.of(texts, prompt, reply)
+                replies[0] += reply
+
             if played is None:
                 async with gate:
                     self.check()
-                    played = await self._play(endpoint, settings.model, request, version)
+                    played = await self._play(ApiPlayer(endpoint, settings.model, note), request, version)
                 if endpoint.refused and played.stop_reason is StopReason.ERROR:
                     raise RunError(f"{endpoint.refused}: correct hosted.* or the key and start again, which goes on")
-                parts.write(request, played)
+                parts.write(request, played, replies[0])
+                settle()
             if on_progress is not None:
-                on_progress(1, settle().reply)
+                on_progress(1, replies[0])
             return played
 
-        endpoint.counted = note
         tasks = [asyncio.ensure_future(one(request)) for request in requests]
         try:
             return list(await asyncio.gather(*tasks))
@@ -112,10 +133,9 @@ class Table:
             settle()
             await endpoint.close()
 
-    async def _play(self, endpoint: Endpoint, model: str, request: RolloutRequest, version: int) -> Trajectory:
+    async def _play(self, player: ApiPlayer, request: RolloutRequest, version: int) -> Trajectory:
         scenario = request.scenario
         env = told(self.env_class(scenario, request.reward_seed), scenario, self.history, self.examples)
         seeds = {"reward_seed": request.reward_seed, "policy_seed": request.policy_seed}
-        player = ApiPlayer(endpoint, model)
         played = await play(env, player, scenario, on_invalid=self.on_invalid, **seeds)
         return dataclasses.replace(played, player="model", policy_version=version)

@@ -8,9 +8,28 @@ from typing import Any
 ROLES = ("system", "user", "assistant")
 
 
+BRANCHES = ("preferred_output", "non_preferred_output")
+"""Keys of the two replies of a preference."""
+
+
+def sequences(line: Mapping[str, Any]) -> list[list[Any]]:
+    """The dialogues that an example trains on: one of ``chat-jsonl``, two with a common beginning of a preference."""
+    if "input" not in line:
+        return [line.get("messages") or []]
+    return [[*line["input"]["messages"], *line[branch]] for branch in BRANCHES]
+
+
 def broken(line: Mapping[str, Any], tokens: float, most_tokens: int) -> str:
-    """Why an example of ``chat-jsonl`` with about so many ``tokens`` would be refused; empty if it would not."""
-    messages = line.get("messages")
+    """Why an example, whose longest dialogue has about so many ``tokens``, would be refused; empty if it would not."""
+    found = [_broken(messages) for messages in sequences(line)]
+    if any(found):
+        return next(fault for fault in found if fault)
+    if tokens > most_tokens:
+        return f"it has about {tokens:,.0f} tokens, and {most_tokens:,} are allowed"
+    return ""
+
+
+def _broken(messages: Any) -> str:
     if not isinstance(messages, list) or not messages:
         return "it holds no messages"
     for place, message in enumerate(messages):
@@ -20,8 +39,6 @@ def broken(line: Mapping[str, Any], tokens: float, most_tokens: int) -> str:
         return f"it ends with a message of {messages[-1]['role']}, not with a reply"
     if not any(message.get("weight", 1) for message in messages if message["role"] == "assistant"):
         return "none of its replies is trained on"
-    if tokens > most_tokens:
-        return f"it has about {tokens:,.0f} tokens, and {most_tokens:,} are allowed"
     return ""
 
 
