@@ -18,7 +18,7 @@ from hosted_server.server import Fault, HostedServer, serving
 from rmft_verl.bridge.hosted.journal import Journal
 from rmft_verl.setup.models import tiny_path
 from rmft_verl.store.tracking import read_metrics
-from rmft_verl.store.trajectory_file import read_trajectories
+from rmft_verl.store.trajectory_file import read_kept, read_trajectories
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -133,7 +133,9 @@ def test_pairs_of_plays_train_behind_an_api(server: HostedServer, tmp_path: Path
     done = start(server, tmp_path, *more)
     assert done.returncode == 0, done.stdout + done.stderr
     (job,), row = server.jobs.values(), read_metrics(tmp_path / "run" / "metrics.jsonl")[1]
-    assert job["method"]["type"] == "dpo" and row["update/samples"] + row["update/dropped"] == 24  # type: ignore[operator]
+    pairs = read_kept(tmp_path / "run" / "trajectories" / "train_001.parquet")
+    assert job["method"]["type"] == "dpo" and pairs is not None
+    assert row["update/samples"] + row["update/dropped"] == len(pairs)  # type: ignore[operator]
     assert 0 < row["update/loss"] < 1  # type: ignore[operator]
     assert row["update/tokens_estimated"] == pytest.approx(job["trained_tokens"], rel=0.1)
 

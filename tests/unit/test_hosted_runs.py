@@ -34,6 +34,7 @@ from rmft_verl.main.cli import main
 from rmft_verl.players import api
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.tracking import read_metrics
+from rmft_verl.store.trajectory_file import read_kept
 from rmft_verl.types import RunError
 
 KEY = "sk-very-secret-0123456789"
@@ -210,7 +211,8 @@ def test_pairs_train_by_the_preference_format(server: HostedServer, tmp_path: Pa
     (content,) = server.contents.values()
     assert not openai_faults(content, preference=True) and not together_faults(content, preference=True)
     row, pairs = read_metrics(run / "metrics.jsonl")[1], content.count(b"\n")
-    assert (row["update/samples"], row["update/dropped"]) == (pairs, 16 - pairs) and pairs >= 10
+    paired = len(read_kept(run / "trajectories" / "train_001.parquet") or ())
+    assert (row["update/samples"], row["update/dropped"]) == (pairs, paired - pairs) and pairs >= 10
     assert row["update/tokens"] == job["trained_tokens"] == pytest.approx(row["update/tokens_estimated"], rel=0.1)
 
 
