@@ -11,6 +11,13 @@ from rmft_verl.types import RunError
 NUMERIC_LOSSES = ("sft", "regret", "dpt")
 NUMERIC = "numeric:"
 """``model.path`` prefix of small models on numbers (``rmft_verl.labs.numeric``), which run without verl."""
+HOSTED = "hosted:"
+"""``model.path`` prefix of models behind a provider's API (``rmft_verl.bridge.hosted``), which run without verl."""
+WEIGHT_DECAY = "actor_rollout_ref.actor.optim.weight_decay"
+FSDP_SIZE = "actor_rollout_ref.actor.fsdp_config.fsdp_size"
+"""verl's keys of AdamW's decoupled weight decay, and of the GPUs that a copy of the trainer is sharded over."""
+MOVED = {"update.weight_decay": (WEIGHT_DECAY, 0.0), "hardware.fsdp_size": (FSDP_SIZE, -1)}
+"""Keys of earlier versions that were a second name of one of verl's -> verl's key and the default of both."""
 BALL = "ball"
 """``env.name`` of the games of the theorem, which are not an environment (``rmft_verl.labs.numeric.ball``)."""
 
@@ -43,8 +50,8 @@ class LoraConfig:
 class ModelConfig:
     path: str = "tiny:mab"
     """Directory, hub id, ``tiny:NAME`` (a base model that ships with the package), ``smollm2`` (the pretrained model
-    that ``rmft-verl smollm2`` downloads) or ``numeric:NAME`` (a small ``transformer``, ``softmax`` or ``linear``
-    attention on numbers, docs/theory.md)."""
+    that ``rmft-verl smollm2`` downloads), ``numeric:NAME`` (a small ``transformer``, ``softmax`` or ``linear``
+    attention on numbers, docs/theory.md) or ``hosted:NAME`` (a model behind a fine-tuning API, docs/hosted.md)."""
     context: int = 4096
     """Maximum tokens of a whole dialogue, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)
@@ -130,8 +137,6 @@ class UpdateConfig:
     """Passes over the samples of an iteration."""
     batch: int = 64
     """Samples in one optimizer step, over all GPUs: dialogues, or prompts if every round has its own."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW."""
     max_grad_norm: float = 1.0
     """Gradients longer than this are shortened to it."""
     schedule: str = "constant"
@@ -179,8 +184,6 @@ class HardwareConfig:
     """GPUs that the trainer and the sampler share on each; on a CPU, processes of the trainer."""
     tensor_parallel: int = 1
     """GPUs that a copy of the sampler is split over."""
-    fsdp_size: int = -1
-    """GPUs that a copy of the trainer is sharded over; -1 = all."""
     offload: bool = False
     """Keep the trainer's parameters and optimizer state in CPU memory while it does not train."""
     tokens_per_gpu: int = 16384
@@ -250,6 +253,8 @@ class Config:
     bfloat16, logits between 16 and 32 have steps of 1/8, so two roundings of one differ by 0.04 on average."""
     dry_run: bool = False
     """Resolve everything, print the plan and stop."""
+    hosted: dict[str, Any] = field(default_factory=dict)
+    """Settings of the provider of a ``hosted:NAME`` model: ``bridge.hosted.settings.Hosted`` (docs/hosted.md)."""
     verl: dict[str, Any] = field(default_factory=dict)
     """Raw overrides of verl's own configuration, merged last."""
 
@@ -259,6 +264,23 @@ class Config:
         for part in key.split("."):
             found = found.get(part, found.get(f"+{part}")) if isinstance(found, Mapping) else None
         return found
+
+
+def moved(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """``tree``, nested mappings of keys, with those of ``MOVED`` where they are now; left out at their default."""
+    found = {key: moved(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    for old, (new, default) in MOVED.items():
+        group, _, name = old.partition(".")
+        if not isinstance(found.get(group), dict) or name not in found[group]:
+            continue
+        value, place = found[group].pop(name), found
+        if value == default:
+            continue
+        *parts, last = ["verl", *new.split(".")]
+        for part in parts:
+            place = place.setdefault(part, {})
+        place.setdefault(last, value)
+    return found
 
 
 def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

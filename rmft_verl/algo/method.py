@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Union
 import numpy as np
 
 from rmft_verl.algo.selection import count
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import HOSTED, Config, ConfigError
 from rmft_verl.types import Batch, Scored, Tokens, Trajectory
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def check_pairs(config: Config) -> None:
         raise ConfigError(
             f"update.loss={loss!r} compares whole dialogues: use rollout.history=dialogue, not {rollout.history!r}"
         )
-    if 2 * config.model.context > config.hardware.tokens_per_gpu:
+    if not config.model.path.startswith(HOSTED) and 2 * config.model.context > config.hardware.tokens_per_gpu:
         raise ConfigError(
             f"hardware.tokens_per_gpu={config.hardware.tokens_per_gpu} is less than twice model.context="
             f"{config.model.context}: a pair of update.loss={loss} must fit a forward pass; raise "

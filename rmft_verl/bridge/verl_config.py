@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rmft_verl.bridge.shapes import model_shape
 from rmft_verl.bridge.training.tensors import bucket_megabytes
-from rmft_verl.config import Config, ConfigError, HardwareConfig, dotted
+from rmft_verl.config import MOVED, Config, ConfigError, HardwareConfig, dotted
 from rmft_verl.env.tokens import Budget
 from rmft_verl.types import Message
 
@@ -65,7 +65,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         "data.apply_chat_template_kwargs": {f"+{k}": v for k, v in config.model.chat_template.items()},
         f"{actor}.strategy": "fsdp2",
         "critic.strategy": "fsdp2",
-        f"{actor}.fsdp_config.fsdp_size": hardware.fsdp_size,
+        f"{actor}.fsdp_config.fsdp_size": MOVED["hardware.fsdp_size"][1],
         f"{actor}.fsdp_config.param_offload": hardware.offload,
         f"{actor}.fsdp_config.optimizer_offload": hardware.offload,
         f"{actor}.checkpoint.save_contents": STATE,
@@ -103,7 +103,7 @@ def _optimizer(config: Config) -> dict[str, Any]:
     update, optim = config.update, f"{ACTOR}.optim"
     return {
         f"{optim}.lr": update.lr,
-        f"{optim}.weight_decay": update.weight_decay,
+        f"{optim}.weight_decay": MOVED["update.weight_decay"][1],
         f"{optim}.clip_grad": update.max_grad_norm,
         # verl's scheduler takes one step per update. Half a cosine falls to 0 over the run, no cosine is constant.
         # The warm-up is ours and counts optimizer steps (``bridge.training.engine``).

@@ -24,7 +24,7 @@ from rmft_verl.setup.recipe import reload_config
 from rmft_verl.setup.start import start_backend
 from rmft_verl.store.checkpoints import verify_final
 from rmft_verl.store.run_dir import RunDir
-from rmft_verl.store.stored_config import refuse_numbers
+from rmft_verl.store.stored_config import refuse_hosted, refuse_numbers
 from rmft_verl.types import RolloutRequest, RunError, StopReason, Trajectory
 
 
@@ -175,6 +175,7 @@ def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:
     """
     run = RunDir.open(path)
     refuse_numbers(run.path)
+    refuse_hosted(run.path)
     final = run.checkpoints / "final"
     if not (final / "config.json").is_file():
         raise RunError(f"{path} has no final model: it stopped after {run.read_state().completed} iterations")

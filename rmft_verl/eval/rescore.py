@@ -15,7 +15,7 @@ import numpy as np
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.scores import Scorer
 from rmft_verl.algo.selection import GROUP_KEYS
-from rmft_verl.config import Config
+from rmft_verl.config import FSDP_SIZE, Config
 from rmft_verl.env import Env, make_generator
 from rmft_verl.env.seeds import SELECTION
 from rmft_verl.eval import metrics
@@ -121,7 +121,8 @@ def _rules(run: RunDir, stored: Config, settings: Sequence[str], env_class: type
     # There is no update, so its limits on batch and hardware are lifted. grpo trains on all valid trajectories: for it
     # the question is what a selection would have kept.
     fresh += ["update.batch=1"]
-    fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel", "fsdp_size")]
+    fresh += [f"hardware.{key}=1" for key in ("nodes", "gpus_per_node", "tensor_parallel")]
+    fresh += [f"verl.{FSDP_SIZE}=1"]
     fresh += ["update.loss=sft", "update.credit=score"] if stored.update.loss == "grpo" else []
     return _rule(stored, env_class), _rule(reload_config(run.config, fresh), env_class)
 

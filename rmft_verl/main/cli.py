@@ -88,6 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     view.set_defaults(call=_view)
 
     _add_export(commands)
+
+    importing = commands.add_parser("import", help="dialogues that were played elsewhere, scored and selected here")
+    importing.add_argument("file", type=Path, metavar="FILE", help="JSON lines (docs/hosted.md#import)")
+    importing.add_argument("directory", type=Path, metavar="RUN", help="the run directory to be made of them")
+    importing.add_argument("setting", nargs="*", metavar="key=value", help="recipe=NAME or env.name=NAME, selection.*")
+    importing.set_defaults(call=_import)
+
+    cancel = commands.add_parser("cancel", help="end the fine-tuning jobs that a run on a hosted model waits for")
+    cancel.add_argument("directory", type=Path, metavar="RUN")
+    cancel.set_defaults(call=_cancel)
     return parser
 
 
@@ -168,12 +178,38 @@ def _export(options: argparse.Namespace) -> None:
         raise RunError(
             "--iteration chooses dialogues, and --format is model: the trained model is that of the last one"
         )
-    from rmft_verl.store.stored_config import refuse_numbers
+    from rmft_verl.store.stored_config import refuse_hosted, refuse_numbers
 
     refuse_numbers(options.directory)
+    refuse_hosted(options.directory)
     from rmft_verl.bridge.training.export import export_run
 
     print(f"model written to {export_run(options.directory, options.out)}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from rmft_verl.train.imported import import_dialogues
+
+    done = import_dialogues(options.file, options.directory, options.setting)
+    valid = sum(play.valid for play in done.played)
+    print(
+        f"{done.path}: {len(done.played):,} dialogues, {valid:,} valid, {len(done.kept):,} kept; read them with "
+        f"rmft-verl view, rescore or export {done.path}"
+    )
+
+
+def _cancel(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.hosted import is_hosted
+    from rmft_verl.setup.recipe import reload_config
+    from rmft_verl.store.run_dir import RunDir
+
+    run = RunDir.open(options.directory)
+    config = reload_config(run.config, [])
+    if not is_hosted(config):
+        raise RunError(f"{run.path} trains {config.model.path} here: stop its process, there is no job to cancel")
+    from rmft_verl.bridge.hosted.backend import cancel_jobs
+
+    print("\n".join(cancel_jobs(config, run.path)) or f"{run.path} waits for no job")
 
 
 def _export_dialogues(options: argparse.Namespace) -> None:

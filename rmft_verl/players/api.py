@@ -12,7 +12,7 @@ import asyncio
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,15 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 """Seconds before a request is repeated if the body was no completion; each wait is twice the one before."""
 
 
+def cap_name(url: str) -> str:
+    """The name of the cap on a reply: OpenAI's newer models refuse max_tokens, most other servers know only that."""
+    return "max_completion_tokens" if url == OPENAI_URL else "max_tokens"
+
+
+Counted = Callable[[list[str], int, int], None]
+"""Called with the texts of an answered dialogue, its reply included, and its prompt and reply tokens."""
+
+
 class EndpointError(Exception):
     """A request that failed for good. It ends its own episode only."""
 
@@ -53,6 +62,7 @@ class ApiSettings:
     """Maximum tokens of one reply; a reply that reaches it is cut."""
     temperature: float | None = None
     """None = not sent, so the endpoint's default applies."""
+    top_p: float | None = None
     timeout: float = 120.0
     """Seconds of silence after which a request is given up."""
 
@@ -113,11 +123,11 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             api_key=self._key, base_url=settings.url, max_retries=RETRIES, timeout=settings.timeout
         )
-        # OpenAI's newer models refuse max_tokens; most other servers know only that name.
-        cap = "max_completion_tokens" if settings.url == OPENAI_URL else "max_tokens"
-        self._options: dict[str, Any] = {"model": settings.model, cap: settings.max_tokens}
+        self._options: dict[str, Any] = {"model": settings.model, cap_name(settings.url): settings.max_tokens}
         if settings.temperature is not None:
             self._options["temperature"] = settings.temperature
+        if settings.top_p is not None:
+            self._options["top_p"] = settings.top_p
         self.usage = Usage()
         self.refused = ""
         """The error if the endpoint refused the key or the model: no request can succeed."""
@@ -130,7 +140,7 @@ class Endpoint:
         taken, self.usage = self.usage, Usage()
         return taken
 
-    async def reply(self, messages: list[dict[str, str]]) -> Reply:
+    async def reply(self, messages: list[dict[str, str]], counted: Counted | None = None) -> Reply:
         """The model's answer to a dialogue. ``EndpointError`` if there is none after all retries."""
         wait, useless = FIRST_WAIT, b""
         for attempt in range(RETRIES + 1):
@@ -140,8 +150,12 @@ class Endpoint:
             body = await self._ask(messages)
             if body is None:
                 return Reply(exhausted=True)
+            before = self.usage.prompt_tokens, self.usage.reply_tokens
             reply = self._read(body)
             if reply is not None:
+                if counted is not None:
+                    used = self.usage.prompt_tokens - before[0], self.usage.reply_tokens - before[1]
+                    counted([message["content"] for message in messages] + [reply.text], *used)
                 return reply
             useless = body
         found = useless[:200].decode("utf-8", "replace")
@@ -191,15 +205,15 @@ class Endpoint:
 class ApiPlayer:
     """The player of one episode: sends the whole dialogue every round, its own replies included."""
 
-    def __init__(self, endpoint: Endpoint, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, counted: Counted | None = None) -> None:
         self.name = f"{PREFIX}{model}"
-        self._endpoint = endpoint
+        self._endpoint, self._counted = endpoint, counted
         self._messages: list[dict[str, str]] = []
 
     async def act(self, observation: Observation) -> Reply:
         if observation.fresh:
             self._messages = []
         self._messages += [message._asdict() for message in observation.messages]
-        reply = await self._endpoint.reply(self._messages)
+        reply = await self._endpoint.reply(self._messages, self._counted)
         self._messages.append({"role": "assistant", "content": reply.text})
         return reply

@@ -10,11 +10,12 @@ from rmft_verl.algo import METHODS
 from rmft_verl.algo.credit import CREDITS
 from rmft_verl.algo.scores import SCORES
 from rmft_verl.algo.selection import GROUP_KEYS
-from rmft_verl.config import NUMERIC, NUMERIC_LOSSES, Config, ConfigError
+from rmft_verl.config import FSDP_SIZE, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
 from rmft_verl.players import PLAYERS
 from rmft_verl.setup.examples import asked_examples
+from rmft_verl.setup.hosted import check_hosted, is_hosted
 from rmft_verl.setup.verl_overrides import check_overrides
 from rmft_verl.store.places import check_name
 from rmft_verl.store.tracking import check_backends
@@ -60,9 +61,15 @@ def check(config: Config) -> None:
     _check_update(config)
     _check_lora(config)
     check_overrides(config)
-    world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.hardware.fsdp_size
-    if fsdp != -1 and (fsdp < 1 or world % fsdp):
-        raise ConfigError(f"hardware.fsdp_size={fsdp} does not divide {world} GPUs: -1 takes all of them")
+    check_hosted(config)
+    if not is_hosted(config):
+        _check_hardware(config)
+
+
+def _check_hardware(config: Config) -> None:
+    world, fsdp = config.hardware.nodes * config.hardware.gpus_per_node, config.verl_override(FSDP_SIZE)
+    if fsdp not in (None, -1) and (fsdp < 1 or world % fsdp):
+        raise ConfigError(f"verl.{FSDP_SIZE}={fsdp} does not divide {world} GPUs: -1 takes all of them")
     if world % config.hardware.tensor_parallel:
         raise ConfigError(f"hardware.tensor_parallel={config.hardware.tensor_parallel} does not divide {world} GPUs")
     if config.update.batch % world:
@@ -216,7 +223,6 @@ _LOWEST: dict[str, float] = {
     "update.sft_term": 0.0,
     "update.margin": 0.0,
     "update.penalty": 0.0,
-    "update.weight_decay": 0.0,
     "update.warmup": 0,
     "model.lora.rank": 0,
     "model.lora.alpha": 1,

@@ -54,7 +54,8 @@ class Screen:
             f"{_number(row, 'heldout/suffix_failure', '.3f'):>8}",
         ]
         times = " ".join(f"{key[5:]} {value:.0f}" for key, value in row.items() if key.startswith("time/"))
-        speed = f" ({row['rollout/tokens_per_second']:,.0f} tok/s)" if "rollout/tokens_per_second" in row else ""
+        rate = _number(row, "rollout/tokens_per_second", ",.0f")
+        speed = "" if rate == "-" else f" ({rate} tok/s)"
         self.console.print(f"{n:>4}  {held_out:>20}  {'  '.join(cells)}  {times}{speed}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rmft_verl.bridge.shapes import AT_ONCE, CHUNK, Shape, model_shape
 from rmft_verl.config import LoraConfig
+from rmft_verl.setup.hosted import KIND
 from rmft_verl.setup.prepare import Prepared
 
 GIB = 2.0**30
@@ -152,8 +153,8 @@ class Use:
 
 
 def use_of(prepared: Prepared) -> Use | None:
-    """What the run's memory depends on, raw overrides of verl included; None if the model's shape is unknown."""
-    shape = model_shape(prepared.model_path)
+    """What the run's memory depends on, raw overrides of verl included; None if its shape is unknown."""
+    shape = None if prepared.kind == KIND else model_shape(prepared.model_path)
     if shape is None:
         return None
     config, budget = prepared.config, prepared.budget

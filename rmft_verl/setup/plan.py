@@ -13,10 +13,13 @@ from rmft_verl.setup.cost import cost_lines
 from rmft_verl.setup.disk import disk_line
 from rmft_verl.setup.examples import asked_examples
 from rmft_verl.setup.fit import card_gib, refuse_unfit, verdict
+from rmft_verl.setup.hosted import KIND, money_lines
 from rmft_verl.setup.memory import Use, use_of
 from rmft_verl.setup.models import base_model
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.warmup import warmed
+
+PLACES = {"cpu": "CPU", KIND: "behind an API"}
 
 
 def print_plan(config: Config) -> None:
@@ -26,10 +29,11 @@ def print_plan(config: Config) -> None:
     """
     from rich.console import Console
 
-    from rmft_verl.bridge.verl_config import check_schema
-
     prepared = prepare(config)
-    check_schema(prepared.verl_config)
+    if prepared.kind != KIND:
+        from rmft_verl.bridge.verl_config import check_schema
+
+        check_schema(prepared.verl_config)
     console = Console(highlight=False, soft_wrap=True)
     for line in plan_lines(prepared):
         console.print(line, markup=False)
@@ -46,7 +50,7 @@ def plan_lines(prepared: Prepared) -> list[str]:
     kind = "dialogues" if samples == kept else f"plays with up to {samples} prompts"
     sampled = played * budget.horizon * budget.reply_tokens * (2 if budget.question_tokens else 1)
     how = "counted with the model's tokenizer" if prepared.counted else "estimated at 3 characters a token"
-    on = "CPU" if prepared.kind == "cpu" else f"{hardware.nodes} x {hardware.gpus_per_node} GPUs"
+    on = PLACES.get(prepared.kind, f"{hardware.nodes} x {hardware.gpus_per_node} GPUs")
     lines = [
         f"plan of recipe {config.recipe or '(none)'}: {config.model.path} on {config.env.name}, {on}",
         "",
@@ -78,6 +82,8 @@ def plan_lines(prepared: Prepared) -> list[str]:
     if config.warmup.scenarios:
         lines.append(_warmup_line(config))
     lines.append("")
+    if prepared.kind == KIND:
+        return [*lines, *money_lines(prepared)]
     if use := use_of(prepared):
         lines += [*_memory_lines(prepared, use), disk_line(use, config), ""]
         lines += cost_lines(prepared, use, card_gib(config))

@@ -13,6 +13,7 @@ from rmft_verl.env import Env, load_env, make_generator
 from rmft_verl.env.tokens import Budget, CountTokens, estimate_tokens, measure_budget
 from rmft_verl.setup.env_checks import check_budget, check_fit, check_positions
 from rmft_verl.setup.examples import examples_before
+from rmft_verl.setup.hosted import is_hosted, prepare_hosted
 from rmft_verl.setup.models import base_model, chat_template, check_files, check_hub
 from rmft_verl.types import Message
 
@@ -27,7 +28,7 @@ class Prepared:
     config: Config
     env_class: type[Env]
     kind: str
-    """``cuda`` or ``cpu``."""
+    """``cuda``, ``cpu``, or ``hosted`` for a model behind an API, which has no keys of verl and no environment."""
     model_path: str
     budget: Budget
     counted: bool
@@ -51,6 +52,8 @@ def prepare(config: Config, option_sets: Sequence[Mapping[str, Any]] = ()) -> Pr
     ``option_sets``: options of the environment's generator whose dialogues must fit; empty = the configuration's,
     for training and held out.
     """
+    if is_hosted(config):
+        return prepare_hosted(config, option_sets)
     from rmft_verl.bridge.cluster import runtime
     from rmft_verl.bridge.verl_config import check_raw, compose_verl, derive
 

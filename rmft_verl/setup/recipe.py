@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rmft_verl.config import Config, ConfigError
+from rmft_verl.config import MOVED, Config, ConfigError, moved
 from rmft_verl.env import absolute, absolute_name
 from rmft_verl.setup.config_checks import check
 
@@ -122,7 +122,8 @@ def _parsed(arguments: Sequence[str]) -> DictConfig:
 
 def _merged(layers: Sequence[DictConfig]) -> Config:
     tree: Any = OmegaConf.structured(Config)
-    for layer in layers:
+    for given in layers:
+        layer = _moved(given)
         _refuse_unknown(layer)
         try:
             tree = OmegaConf.merge(tree, layer)
@@ -133,6 +134,12 @@ def _merged(layers: Sequence[DictConfig]) -> Config:
     config.env_dirs, config.env.name = absolute(config.env_dirs), absolute_name(config.env.name)
     check(config)
     return config
+
+
+def _moved(layer: DictConfig) -> DictConfig:
+    """A layer of a run, a recipe or a command of an earlier version, with today's keys."""
+    keys: Any = OmegaConf.to_container(layer)
+    return OmegaConf.create(moved(keys)) if any(OmegaConf.select(layer, old) is not None for old in MOVED) else layer
 
 
 def _read(path: Path) -> DictConfig:

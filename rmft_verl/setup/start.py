@@ -1,4 +1,4 @@
-"""Starts Ray, verl's workers and vLLM's servers."""
+"""Starts the backend of a run: Ray, verl's workers and vLLM's servers, or the client of a hosted model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from rmft_verl.setup.hosted import KIND
 from rmft_verl.setup.prepare import Prepared
 
 if TYPE_CHECKING:
+    from rmft_verl.bridge.backend import Backend
     from rmft_verl.bridge.verl_backend import VerlBackend
 
 
-def start_backend(prepared: Prepared, directory: Path) -> VerlBackend:
-    """Start the backend of a prepared run; its start-up output goes to ``directory``."""
+def start_backend(prepared: Prepared, directory: Path) -> Backend:
+    """Start the backend of a prepared run, which ``model.path`` chooses; what it writes goes to ``directory``."""
+    if prepared.kind == KIND:
+        from rmft_verl.bridge.hosted.backend import HostedBackend
+
+        return HostedBackend(prepared.config, prepared.env_class, prepared.examples, directory)
+    return _start_verl(prepared, directory)
+
+
+def _start_verl(prepared: Prepared, directory: Path) -> VerlBackend:
     from rmft_verl.bridge.cluster import runtime
     from rmft_verl.bridge.verl_config import agent_loop_file
 

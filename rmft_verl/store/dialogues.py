@@ -1,6 +1,7 @@
 """What a run kept, as dialogues in files that other trainers read: one JSON object a line.
 
 chat-jsonl         {"messages": [{"role": .., "content": .., "weight": 0 or 1}, ..]}; weight 1: the reply is trained on
+episodes           a line of chat-jsonl with its game: scenario, reward_seed, policy_seed; what rmft-verl import reads
 preference-jsonl   {"input": {"messages": [..]}, "preferred_output": [..], "non_preferred_output": [..]}
 sharegpt           {"conversations": [{"from": "system", "human" or "gpt", "value": ..}, ..]}
 """
@@ -64,6 +65,20 @@ def unweighted(line: Line) -> Line:
     return {"messages": plain}
 
 
+def episode_lines(trajectory: Trajectory, history: str) -> list[Line]:
+    """The dialogue as ``chat-jsonl`` with what its game needs to be played again; one line.
+
+    Raises ``RunError`` for another ``history`` than ``dialogue``: its prompts are no episode.
+    """
+    if history != "dialogue":
+        raise RunError(
+            f"--format episodes writes whole dialogues, and the run has rollout.history={history}: use another"
+        )
+    game: Line = {"scenario": trajectory.scenario.to_json()}
+    game |= {"reward_seed": trajectory.reward_seed, "policy_seed": trajectory.policy_seed}
+    return [line | game for line in chat_lines(trajectory, history)]
+
+
 def sharegpt_lines(trajectory: Trajectory, history: str) -> list[Line]:
     """The same samples as ``sharegpt``, which knows no weights."""
     return [
@@ -72,16 +87,20 @@ def sharegpt_lines(trajectory: Trajectory, history: str) -> list[Line]:
     ]
 
 
-def preference(chosen: Trajectory, rejected: Trajectory) -> Line | None:
-    """The first two replies in which the trajectories differ, behind the messages that both have read.
+def preference(chosen: Trajectory, rejected: Trajectory, history: str) -> Line | None:
+    """The first two replies in which the trajectories differ, behind the messages of their prompt that both have read.
 
     A preference compares two replies to one input; later replies of two plays have different inputs. None if the inputs
     differ before the replies do.
     """
     told: list[Message] = []
-    for better, worse in zip(chosen.turns, rejected.turns, strict=False):
+    goes_on = False
+    for better, worse, again in zip(chosen.turns, rejected.turns, chosen.asked_again, strict=False):
         if better.messages != worse.messages:
             return None
+        if history != "dialogue" and not goes_on:
+            told = []
+        goes_on = again
         told += better.messages
         if better.text != worse.text:
             return {
@@ -93,7 +112,7 @@ def preference(chosen: Trajectory, rejected: Trajectory) -> Line | None:
     return None
 
 
-def preference_lines(played: Sequence[Trajectory], kept: Sequence[int]) -> Iterator[Line]:
+def preference_lines(played: Sequence[Trajectory], kept: Sequence[int], history: str) -> Iterator[Line]:
     """In each scenario the best kept trajectory with the worst valid one that was not kept, the second with the second
     worst, ...; those that share no input at their first difference are left out.
     """
@@ -105,7 +124,7 @@ def preference_lines(played: Sequence[Trajectory], kept: Sequence[int]) -> Itera
         better.sort(key=_regret)
         worse.sort(key=_regret, reverse=True)
         for chosen, rejected in zip(better, worse, strict=False):
-            if _regret(chosen) < _regret(rejected) and (line := preference(chosen, rejected)):
+            if _regret(chosen) < _regret(rejected) and (line := preference(chosen, rejected, history)):
                 yield line
 
 
@@ -155,7 +174,8 @@ def _each(write: Callable[[Trajectory, str], list[Line]]) -> Callable[..., Itera
 
 FORMATS: dict[str, Callable[[Sequence[Trajectory], Sequence[int], str], Iterable[Line]]] = {
     "chat-jsonl": _each(chat_lines),
-    "preference-jsonl": lambda played, kept, history: preference_lines(played, kept),
+    "episodes": _each(episode_lines),
+    "preference-jsonl": preference_lines,
     "sharegpt": _each(sharegpt_lines),
 }
 """Format -> the lines of one iteration: its trajectories, the positions of the kept ones, how a model reads rounds."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from rmft_verl.config import NUMERIC, Config
+from rmft_verl.config import HOSTED, NUMERIC, Config, moved
 from rmft_verl.env import absolute, absolute_name
 from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir, installed_packages
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
-NOT_COMPARED = ("recipe", "name", "root", "resume", "fork", "dry_run", "tracking", "checkpoint", "rollout.timeout")
+PLACE_AND_PRICE = ("base_url", "key_env", "budget", "price_in", "price_out", "price_train", "poll", "patience")
+NOT_COMPARED = (
+    *("recipe", "name", "root", "resume", "fork", "dry_run", "tracking", "checkpoint", "rollout.timeout"),
+    *(f"hosted.{name}" for name in PLACE_AND_PRICE),
+)
 """Keys that do not change a run's numbers."""
 
 ABSENT = "(no such key)"
@@ -24,7 +29,8 @@ ABSENT = "(no such key)"
 def stored_config(path: Path) -> dict[str, Any]:
     """A run's config.yaml with whatever keys it has, in the form of ``flat``."""
     try:
-        return flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
+        read: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+        return flat(moved(read))
     except Exception as error:  # errors of YAML and OmegaConf
         raise RunError(f"{path / 'config.yaml'} cannot be read ({str(error).splitlines()[0]}): restore it") from error
 
@@ -38,6 +44,20 @@ def refuse_numbers(path: Path) -> None:
     """Raise ``RunError`` for a run whose model reads numbers: it cannot be exported or play in words."""
     if on_numbers(path):
         raise RunError(f"the model of {path} reads numbers, not words: its results are in {path / 'report'}")
+
+
+def refuse_hosted(path: Path) -> None:
+    """Raise ``RunError`` for a run whose model a provider keeps: it can be sampled, but not copied."""
+    stored = stored_config(RunDir.open(path).path)
+    if not str(stored.get("model.path", "")).startswith(HOSTED):
+        return
+    final = Path(path) / "checkpoints" / "final" / "hosted.json"
+    told = json.loads(final.read_text(encoding="utf-8")) if final.is_file() else {}
+    name, url = told.get("model", "NAME"), told.get("base_url", "URL")
+    raise RunError(
+        f"the weights of {path} are its provider's: play its model with rmft-verl eval ... --players api:{name} "
+        f"--base-url {url}, or take what it kept with rmft-verl export {path} --format chat-jsonl"
+    )
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,7 +49,8 @@ def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> 
 
 def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, float]:
     """Metrics of the training rollouts before selection."""
-    sampled = sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)
+    known = any(t.tokens for t in played)  # an API tells words, no tokens
+    sampled = float(sum(int(tokens.sampled_N.sum()) for t in played for tokens in t.tokens)) if known else math.nan
     return {
         "rollout/normalized_regret": value_or(UNKNOWN, metrics.normalized_regret, played),
         "rollout/suffix_failure": metrics.suffix_failure_frequency(played),
@@ -57,7 +59,7 @@ def rollout_metrics(played: Sequence[Trajectory], seconds: float) -> dict[str, f
         "rollout/cut_rate": metrics.cut_rate(played),
         "rollout/valid": float(np.mean([t.valid for t in played])),
         "rollout/plays": float(len(played)),
-        "rollout/tokens": float(sampled),
+        "rollout/tokens": sampled,
         "rollout/tokens_per_second": sampled / seconds,
     }
 

@@ -26,6 +26,8 @@ def untrained(directory: RunDir, sets: Mapping[str, Any]) -> str:
     """One line if ``sets`` has no trained model: why there is none."""
     if "trained" in sets:
         return ""
+    if not sets:
+        return "dialogues that were played elsewhere (rmft-verl import): no model was measured"
     updates = directory.read_state().updates
     why = f"no model is measured since the {updates} updates" if updates else "the run stopped before its first update"
     return f"there is no trained model to show: {why}; go on with: {resume_command(directory.path)}"

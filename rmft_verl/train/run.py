@@ -22,8 +22,10 @@ from rmft_verl.eval.table import EvalTable
 from rmft_verl.setup.console import Screen
 from rmft_verl.setup.disk import refuse_full_disk
 from rmft_verl.setup.fit import refuse_unfit
+from rmft_verl.setup.hosted import KIND
 from rmft_verl.setup.models import chat_template, dated
 from rmft_verl.setup.prepare import Prepared, prepare
+from rmft_verl.setup.recipe import reload_config
 from rmft_verl.setup.start import start_backend
 from rmft_verl.setup.warmup import warmed, warmup_config
 from rmft_verl.store import env_copy
@@ -141,8 +143,11 @@ def _train(prepared: Prepared, directory: RunDir, screen: Screen) -> None:
         pinned = dated(env_copy.from_copy(directory.path, prepared.config), directory.date)
         played = dataclasses.replace(prepared, config=pinned)
         backend = start_backend(played, directory.path)
-        write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
-        screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
+        if prepared.kind == KIND:
+            screen.console.print(f"plays and learns behind an API: {prepared.model_path}")
+        else:
+            write_text(directory.verl_config, OmegaConf.to_yaml(prepared.verl_config))
+            screen.console.print(f"verl and vLLM are up on {prepared.kind} after {time.monotonic() - start:.0f} s")
         Trainer(prepared.config, prepared.env_class, backend, directory, tracker, screen.watch).train(screen.iteration)
     finally:
         if backend is not None:
@@ -195,8 +200,7 @@ def start_trackers(config: Config, directory: RunDir) -> Tracker:
 def report_run(path: Path) -> str:
     """Write the report of a run again from its files; returns the table as text."""
     directory = RunDir.open(path)
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(directory.config)))
-    assert isinstance(config, Config)
+    config = reload_config(directory.config, [])
     with env_copy.as_begun(directory.path, config.env.name, config.env_dirs) as env_class:
         return _write_report(config, env_class, directory, held_out(directory)).text()
 

@@ -98,9 +98,10 @@ def _add(page: Page, directory: RunDir) -> None:
         raise RunError(
             f"{directory.path} plays the games of the theorem, which are no dialogues: see {directory.report}"
         )
-    sets = held_out(directory)
+    imported = directory.recorded("train") and not directory.recorded("eval")
+    sets = {} if imported else held_out(directory)
     with as_begun(directory.path, config.env.name, config.env_dirs) as env_class:
-        table = _table(config, env_class, directory, sets)
+        table = _table(config, env_class, directory, sets) if sets else []
         _put(page, config, env_class, directory, sets, table)
 
 

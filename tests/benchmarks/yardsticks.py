@@ -78,7 +78,7 @@ def _settings(prepared: Prepared) -> SFT:
         prepared.kind,
         prepared.model_path,
         update.lr,
-        update.weight_decay,
+        prepared.verl_config.actor_rollout_ref.actor.optim.weight_decay,
         update.max_grad_norm,
         update.epochs,
         prepared.config.hardware.tokens_per_gpu,

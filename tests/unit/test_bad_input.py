@@ -40,8 +40,8 @@ CASES = {
     "a clip below 0": (["update.max_grad_norm=-1"], ["update.max_grad_norm=-1", "above 0"]),
     "a probability above 1": (["rollout.top_p=2"], ["rollout.top_p=2", "at most 1"]),
     "a negative seed": (["seed=-1"], ["seed=-1", "at least 0"]),
-    "no shard": (["hardware.fsdp_size=0"], ["hardware.fsdp_size=0", "-1 takes all"]),
-    "shards that do not divide": (["hardware.fsdp_size=3"], ["hardware.fsdp_size=3", "8 GPUs"]),
+    "no shard": (["hardware.fsdp_size=0"], ["fsdp_size=0", "-1 takes all"]),
+    "shards that do not divide": (["hardware.fsdp_size=3"], ["fsdp_size=3", "8 GPUs"]),
     "more context than positions": (
         ["model.context=57344", "hardware.tokens_per_gpu=57344"],
         ["model.context=57344", "Qwen/Qwen3-8B has 40960 positions"],

@@ -86,19 +86,21 @@ def test_replies_of_worked_examples_are_not_trained() -> None:
 def test_a_preference_is_the_first_difference_behind_one_input() -> None:
     chosen = said(("rules", "1", True), ("paid 1", "1", True), ("paid 1", "1", True))
     rejected = said(("rules", "1", True), ("paid 1", "0", True), ("paid 0", "0", True))
-    found = preference(chosen, rejected)
+    found = preference(chosen, rejected, "dialogue")
     assert found is not None
     assert [m["content"] for m in found["input"]["messages"]] == ["rules", "1", "paid 1"]
     assert found["preferred_output"] == [{"role": "assistant", "content": "1"}]
     assert found["non_preferred_output"] == [{"role": "assistant", "content": "0"}]
     lucky = said(("rules", "1", True), ("paid 0", "0", True))
-    assert preference(chosen, lucky) is None and preference(chosen, chosen) is None
+    assert preference(chosen, lucky, "dialogue") is None and preference(chosen, chosen, "dialogue") is None
+    alone = preference(chosen, rejected, "transcript")
+    assert alone is not None and [m["content"] for m in alone["input"]["messages"]] == ["paid 1"]
 
 
 def test_pairs_are_best_kept_with_worst_not_kept_of_their_scenario() -> None:
     plays = [toy_trajectory([0.1, 0.9], actions) for actions in ([1, 1], [0, 0], [1, 0])]
     other = toy_trajectory([0.2, 0.3], [0, 0])
-    found = list(preference_lines([*plays, other], [0, 2, 3]))
+    found = list(preference_lines([*plays, other], [0, 2, 3], "dialogue"))
     assert [(line["preferred_output"][0]["content"], line["non_preferred_output"][0]["content"]) for line in found] == [
         ("1", "0")
     ]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from rmft_verl.algo.selection import count
-from rmft_verl.config import NUMERIC, Config
+from rmft_verl.config import NUMERIC, WEIGHT_DECAY, Config
 from rmft_verl.env.seeds import HELD_OUT_SEED, POLICY, REWARD, SCENARIO, SELECTION, UPDATE, episode_seeds, stream_seed
 from rmft_verl.labs.numeric import updates
 from rmft_verl.labs.numeric.games import Games, by_horizon, lay_out
@@ -44,7 +44,7 @@ class NumericModel:
         """``first``: any of the games, for the sizes."""
         torch.manual_seed(stream_seed(START, config.seed))
         name = config.model.path.removeprefix(NUMERIC)
-        self._update = config.update
+        self._update, self._decay = config.update, float(config.verl_override(WEIGHT_DECAY) or 0.0)
         self._device = device
         self.net = make_model(name, first.rewards_B_T_A.shape[2], first.full_information).to(device)
         self._base = copy.deepcopy(self.net.state_dict())
@@ -68,7 +68,7 @@ class NumericModel:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.net.parameters(), lr=self._update.lr, weight_decay=self._update.weight_decay)
+        return torch.optim.AdamW(self.net.parameters(), lr=self._update.lr, weight_decay=self._decay)
 
 
 class NumericTrainer(Loop):
