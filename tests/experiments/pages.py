@@ -36,7 +36,7 @@ stored results; a test compares.
 
 | word | means |
 |---|---|
-| {CI} | a test that CI runs trains it: a few small iterations on real verl, Ray and vLLM, or on numbers |
+| {CI} | a test that CI runs trains it: a few small iterations on verl and vLLM, on numbers, or behind our own API |
 | {ONCE} | never in a test; a run of it is stored in `docs/results/` |
 | {PLAN} | never run: CI makes its plan (`dry_run=true`), which resolves every key and counts context and memory |
 
@@ -121,6 +121,7 @@ def statuses() -> dict[str, str]:
     note(recipes_of(TESTS / "real_run.py"), CI)  # which the tests of whole runs start
     note(recipes_of(TESTS / "e2e" / "shared" / "test_methods.py", "a_method_trains"), CI)
     note(recipes_of(TESTS / "e2e" / "test_pretrained.py", "trained"), CI)
+    note(recipes_of(TESTS / "bridge" / "test_hosted.py"), CI)
     return found
 
 
@@ -133,8 +134,9 @@ def split() -> tuple[dict[str, Any], list[str]]:
 
 def place(config: Any) -> tuple[str, str, str]:
     """Environment, engine and hardware of a whole recipe."""
-    numeric = config.model.path.startswith("numeric:")
-    return config.env.name, "numbers" if numeric else "verl", "GPU" if config.hardware.device == "cuda" else "CPU"
+    hardware = "GPU" if config.hardware.device == "cuda" else "CPU"
+    where = {"numeric": ("numbers", hardware), "hosted": ("hosted", "an API")}
+    return config.env.name, *where.get(config.model.path.partition(":")[0], ("verl", hardware))
 
 
 def matrix() -> str:

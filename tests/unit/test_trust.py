@@ -56,7 +56,8 @@ def test_nothing_is_unpickled_and_no_code_of_a_model_is_run() -> None:
     loads = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
     for where, call in calls():
         name, given = ast.unparse(call.func), {word.arg: ast.unparse(word.value) for word in call.keywords}
-        assert "pickle" not in name and name not in ("eval", "exec", "joblib.load", "yaml.load"), where
+        by_value = name in ("register_pickle_by_value", "unregister_pickle_by_value")  # reads nothing
+        assert ("pickle" not in name or by_value) and name not in ("eval", "exec", "joblib.load", "yaml.load"), where
         assert "trust_remote_code" not in given, where
         if name in loads:
             key, value = loads[name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray import cloudpickle
+import ray
+from ray.cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from verl.utils.ray_utils import auto_await
 from verl.workers.rollout import router
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
@@ -15,21 +16,21 @@ class Servers(LLMServerManager):
     that all that needs only the balancer starts meanwhile.
 
     The balancer's process is kept from importing verl and vLLM, 10 s and 0.5 GB for a table of addresses: it gets its
-    class by value and the servers' handles pickled.
+    class by value and references to the servers' handles.
     """
 
     async def _init_global_load_balancer(self) -> None:
-        cloudpickle.register_pickle_by_value(router)
+        register_pickle_by_value(router)
         try:
             await super()._init_global_load_balancer()
         finally:
-            cloudpickle.unregister_pickle_by_value(router)
+            unregister_pickle_by_value(router)
 
     @auto_await
     async def launch(self) -> None:
         """Start a server per replica; returns when all are up."""
         await self._initialize_llm_servers()
-        handles = map(cloudpickle.dumps, self.server_handles)
+        handles = map(ray.put, self.server_handles)
         await self.global_load_balancer.add_servers.remote(dict(zip(self.server_addresses, handles, strict=True)))
 
 
@@ -59,7 +60,7 @@ class DialogueClient(LLMServerClient):
     async def _acquire_server(self, request_id: str, **extra: Any) -> tuple[str, Any]:
         if request_id not in self._server_of:
             address, handle = await super()._acquire_server(request_id, **extra)
-            self._server_of[request_id] = address, cloudpickle.loads(handle)
+            self._server_of[request_id] = address, await handle
         return self._server_of[request_id]
 
     def _release_server(self, server_id: str, request_id: str | None = None) -> None:
