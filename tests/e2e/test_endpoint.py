@@ -44,6 +44,7 @@ def vllm_server(log: Path) -> Iterator[str]:
         "--dtype": "bfloat16",
         "--max-model-len": str(CONFIG.model.context),
         "--max-num-seqs": "64",
+        "--kv-cache-memory-bytes": str(1 << 28),
         "--generation-config": "vllm",  # no sampling defaults from the model's directory
     }
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]

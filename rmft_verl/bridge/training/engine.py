@@ -54,6 +54,8 @@ class DialogueEngine(FSDPEngineWithLMHead):
 
     def initialize(self) -> None:
         super().initialize()
+        for config in (self.module.config, self.model_config.hf_config):
+            vars(config).pop("attn_implementation", None)  # ours would be saved with the model, and nobody else has it
         self.watch(self.module)
 
     def watch(self, module: Any) -> list[RemovableHandle]:
