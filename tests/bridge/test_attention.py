@@ -18,7 +18,7 @@ from rmft_verl.bridge.verl_config import PACKED
 from rmft_verl.env.tokens import Budget
 from rmft_verl.setup.models import tiny_path
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.types import Tokens
+from rmft_verl.types import RunError, Tokens
 
 pytestmark = pytest.mark.usefixtures("process")
 
@@ -112,9 +112,9 @@ def test_no_dialogue_meets_another(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_it_would_leave_out_is_refused() -> None:
     layer, query = torch.nn.Identity(), torch.zeros(1, 2, 4, 8)
-    with pytest.raises(NotImplementedError, match="sinks"):
+    with pytest.raises(RunError, match=r"sinks.*use_remove_padding=false"):
         attention.attend(layer, query, query, query, None, s_aux=torch.zeros(2))
-    with pytest.raises(NotImplementedError, match="positions"):
+    with pytest.raises(RunError, match=r"positions.*use_remove_padding=false"):
         attention.attend(layer, query, query, query, None)
 
 

@@ -174,3 +174,10 @@ def test_the_temporary_directory_goes_with_its_process_however_that_ends(
     assert [path.exists() for path in semaphores] == [False, False, True]
     lives.communicate("close")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_worker_refuses_is_one_line() -> None:
+    refused = remote(RunError("this model cannot be packed"))
+    with pytest.raises(RunError) as said, faults.told():
+        raise refused.as_instanceof_cause()
+    assert str(said.value) == "this model cannot be packed"

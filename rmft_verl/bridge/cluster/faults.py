@@ -42,7 +42,7 @@ def death(error: BaseException) -> str:
 
 @contextmanager
 def told(look: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Raise ``RunError`` if a process of the run dies in this block; other errors pass.
+    """Raise ``RunError`` if a process of the run dies in this block, or as a worker raised it; other errors pass.
 
     ``look`` is called first, and may raise one that says more.
     """
@@ -52,6 +52,8 @@ def told(look: Callable[[], None] = lambda: None) -> Iterator[None]:
         if found := death(error):
             look()
             raise died(found) from error
+        if isinstance(error, exceptions.RayTaskError) and isinstance(error.cause, RunError):
+            raise error.cause from error  # Ray's copy says it with the worker's traceback
         raise
 
 

@@ -14,6 +14,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from rmft_verl.bridge.verl_config import PACKED
+from rmft_verl.types import RunError
+
+PADDED = (
+    "packed dialogues cannot be trained on here; pad them: verl.actor_rollout_ref.model.use_remove_padding=false "
+    "verl.actor_rollout_ref.model.override_config.attn_implementation=sdpa"
+)
 
 
 def attend(
@@ -31,10 +37,10 @@ def attend(
     """transformers' attention of a layer: the mixed values, shape (B, S, H, D), and no weights.
 
     A packed row (B = 1) is cut where ``position_ids`` starts again. Of padded rows the padding comes last and is not
-    seen by what precedes it. Raises ``NotImplementedError`` for attention sinks and for a row without positions.
+    seen by what precedes it. Raises ``RunError`` for attention sinks and for a row without positions.
     """
     if kwargs.get("s_aux") is not None:
-        raise NotImplementedError(f"{type(module).__name__} has attention sinks, which this attention leaves out")
+        raise RunError(f"{type(module).__name__} has attention sinks, which {PADDED}")
     lengths = _lengths(query_B_H_S_D, kwargs)
     split = (each.split(lengths, dim=2) for each in (query_B_H_S_D, key_B_K_S_D, value_B_K_S_D))
     mixed = [
@@ -50,7 +56,7 @@ def _lengths(query_B_H_S_D: torch.Tensor, kwargs: dict[str, Any]) -> list[int]:
     if rows > 1:
         return [length]
     if kwargs.get("position_ids") is None:
-        raise NotImplementedError("this model hides the positions of its tokens from its attention: it is not packed")
+        raise RunError(f"this model hides the positions of its tokens from its attention, without which {PADDED}")
     starts = (kwargs["position_ids"][0] == 0).nonzero()[:, 0].tolist()
     return [end - start for start, end in zip(starts, [*starts[1:], length], strict=True)]
 
