@@ -17,7 +17,7 @@ from rmft_verl.eval.algorithms import play_request, play_requests
 from rmft_verl.eval.directory import EvalDir, file_name
 from rmft_verl.eval.options import MODEL
 from rmft_verl.eval.targets import Target
-from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage
+from rmft_verl.players.api import PREFIX, ApiPlayer, ApiSettings, Endpoint, Usage, gathered
 from rmft_verl.setup.models import dated
 from rmft_verl.setup.prepare import prepare
 from rmft_verl.setup.recipe import reload_config
@@ -105,13 +105,9 @@ class ApiModel:
             recorder.add(played, endpoint.take_usage())
             return played
 
-        tasks = [asyncio.ensure_future(one(request)) for request in requests]
         try:
-            return list(await asyncio.gather(*tasks))
+            return await gathered(one(request) for request in requests)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             recorder.count(endpoint.take_usage())
             await endpoint.close()
 

@@ -12,12 +12,14 @@ import asyncio
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from rmft_verl.types import Observation, Reply, RunError
+
+Result = TypeVar("Result")
 
 PREFIX = "api:"
 """Prefix of a player that is a model behind an endpoint: ``api:MODEL``."""
@@ -33,6 +35,17 @@ RETRIES = 8
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 """Seconds before a request is repeated if the body was no completion; each wait is twice the one before."""
+
+
+async def gathered(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """The results in order. If one raises, the others are cancelled and have ended before this passes it on."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def cap_name(url: str) -> str:

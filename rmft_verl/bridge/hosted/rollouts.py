@@ -15,7 +15,7 @@ from rmft_verl.bridge.hosted.journal import Tally
 from rmft_verl.env import Env
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play
-from rmft_verl.players.api import ApiPlayer, ApiSettings, Endpoint
+from rmft_verl.players.api import ApiPlayer, ApiSettings, Endpoint, gathered
 from rmft_verl.store.places import RunDirError
 from rmft_verl.store.run_dir import write_text
 from rmft_verl.store.tracking import warn
@@ -123,13 +123,9 @@ class Table:
                 on_progress(1, replies[0])
             return played
 
-        tasks = [asyncio.ensure_future(one(request)) for request in requests]
         try:
-            return list(await asyncio.gather(*tasks))
+            return await gathered(one(request) for request in requests)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             settle()
             await endpoint.close()
 
