@@ -18,6 +18,10 @@ gradient, so that no more exist at a time.
 """
 
 
+WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4}
+"""Bytes of a number."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """The numbers that a model's memory depends on."""
@@ -51,10 +55,9 @@ class Shape:
         largest = hidden * max(vocabulary, 2 * intermediate)  # some families store gate and up as one
         return cls(parameters, hidden, layers, kv_heads, head_dim, vocabulary, linears, embeddings, largest)
 
-    @property
-    def cached(self) -> int:
-        """Bytes of the sampler's cache for one token, in bfloat16."""
-        return 2 * 2 * self.layers * self.kv_heads * self.head_dim
+    def cached(self, dtype: str) -> int:
+        """Bytes of the sampler's cache for one token."""
+        return 2 * WIDTHS[dtype] * self.layers * self.kv_heads * self.head_dim
 
     def adapters(self, lora: LoraConfig) -> int:
         """Number of adapter parameters. Modules that are not in ``linears`` are left out."""

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.bridge.shapes import model_shape
 from rmft_verl.bridge.training.tensors import bucket_megabytes
 from rmft_verl.config import MOVED, Config, ConfigError, HardwareConfig, dotted
@@ -130,16 +131,27 @@ def _lora(config: Config) -> dict[str, Any]:
 
 def _on_cpu(config: Config, model_path: str, budget: Budget) -> dict[str, Any]:
     alone = {f"+{SAMPLER}.engine_kwargs.vllm.distributed_executor_backend": ONE_PROCESS}
-    return (alone if config.hardware.tensor_parallel == 1 else {}) | {
-        f"{SAMPLER}.enforce_eager": True,
-        f"{SAMPLER}.free_cache_engine": False,
-        f"+{SAMPLER}.enable_sleep_mode": False,
-        # For a prompt split over two steps vLLM rewinds the seeded generator, which works on a GPU only.
-        f"{SAMPLER}.enable_chunked_prefill": False,
-        f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
-        f"+{SAMPLER}.engine_kwargs.vllm.block_size": BLOCK,
-        f"+{SAMPLER}.engine_kwargs.vllm.kv_cache_memory_bytes": _cache(config, model_path, budget),
-    }
+    computed = _in_float32() if cpu_dtype() == "float32" else {}
+    return (
+        (alone if config.hardware.tensor_parallel == 1 else {})
+        | computed
+        | {
+            f"{SAMPLER}.enforce_eager": True,
+            f"{SAMPLER}.free_cache_engine": False,
+            f"+{SAMPLER}.enable_sleep_mode": False,
+            # For a prompt split over two steps vLLM rewinds the seeded generator, which works on a GPU only.
+            f"{SAMPLER}.enable_chunked_prefill": False,
+            f"{SAMPLER}.max_num_batched_tokens": max(8192, config.model.context),
+            f"+{SAMPLER}.engine_kwargs.vllm.block_size": BLOCK,
+            f"+{SAMPLER}.engine_kwargs.vllm.kv_cache_memory_bytes": _cache(config, model_path, budget),
+        }
+    )
+
+
+def _in_float32() -> dict[str, Any]:
+    mixed = f"+{ACTOR}.fsdp_config.mixed_precision"
+    kinds = dict.fromkeys((f"{mixed}.param_dtype", f"{mixed}.reduce_dtype", f"{mixed}.output_dtype"), "fp32")
+    return {f"{SAMPLER}.dtype": "float32"} | kinds
 
 
 def _cache(config: Config, model_path: str, budget: Budget) -> int:
@@ -155,7 +167,8 @@ def _cache(config: Config, model_path: str, budget: Budget) -> int:
     longest, context = (math.ceil(tokens / BLOCK) * BLOCK for tokens in (budget.most, config.model.context))
     spare = BLOCK  # vLLM keeps a block for itself
     least, wanted = context + spare, open_at_once * min(longest, context) + spare
-    return shape.cached * max(least, min(wanted, CACHE // shape.cached))
+    token = shape.cached(cpu_dtype())
+    return token * max(least, min(wanted, CACHE // token))
 
 
 def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_template: str = "") -> DictConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rmft_verl.bridge.shapes import AT_ONCE, CHUNK, Shape, model_shape
+from rmft_verl.bridge.shapes import AT_ONCE, CHUNK, WIDTHS, Shape, model_shape
 from rmft_verl.config import LoraConfig
 from rmft_verl.setup.hosted import KIND
 from rmft_verl.setup.prepare import Prepared
@@ -58,10 +58,17 @@ class Use:
     agents: int
     cache: float
     """GiB of the sampler's cache on a CPU; on a GPU it takes what ``gpu_memory`` leaves."""
+    dtype: str = "bfloat16"
+    """In which the sampler computes; on a CPU the trainer too."""
 
     @property
     def trained(self) -> int:
         return self.shape.adapters(self.lora) or self.shape.parameters
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number that is computed with."""
+        return WIDTHS[self.dtype]
 
     @property
     def state(self) -> dict[str, float]:
@@ -76,15 +83,15 @@ class Use:
 
     @property
     def gathered(self) -> float:
-        """What FSDP gathers in bfloat16: the embeddings and two layers."""
+        """What FSDP gathers: the embeddings and two layers."""
         shape = self.shape
-        return 2 * (shape.outside + 2 * (shape.parameters - shape.outside) / max(1, shape.layers)) / GIB
+        return self.width * (shape.outside + 2 * (shape.parameters - shape.outside) / max(1, shape.layers)) / GIB
 
     @property
     def activations(self) -> float:
-        """In bfloat16: the input of each layer, and input and output of each linear map of one, or of all layers."""
+        """The input of each layer, and input and output of each linear map of one, or of all layers."""
         within = sum(self.shape.linears.values()) / (max(1, self.shape.layers) if self.checkpointed else 1)
-        return 2 * self.tokens * (self.shape.hidden * self.shape.layers + within) / GIB
+        return self.width * self.tokens * (self.shape.hidden * self.shape.layers + within) / GIB
 
     def logits(self, kind: str, tokens: int) -> float:
         """Of a forward pass of ``tokens`` tokens, with what is computed from them."""
@@ -98,13 +105,13 @@ class Use:
 
     @property
     def weights(self) -> float:
-        """The sampler's weights in bfloat16."""
-        return 2 * self.shape.parameters / self.tensor_parallel / GIB
+        """The sampler's weights."""
+        return self.width * self.shape.parameters / self.tensor_parallel / GIB
 
     @property
     def dialogue(self) -> float:
         """The sampler's cache of one dialogue of full length."""
-        return self.shape.cached / self.tensor_parallel * self.context / GIB
+        return self.shape.cached(self.dtype) / self.tensor_parallel * self.context / GIB
 
     @property
     def scored(self) -> float:
@@ -148,7 +155,7 @@ class Use:
         """Part -> GiB of a run on a CPU, where trainer and sampler share the memory and neither sleeps."""
         shape = self.shape
         copies = 1 if shape.adapters(self.lora) else 2  # of all layers: what one has freed is kept for another
-        trainer = sum(self.state.values()) + copies * 2 * shape.parameters / GIB + self.activations
+        trainer = sum(self.state.values()) + copies * self.width * shape.parameters / GIB + self.activations
         return {
             "trainer": TRAINER + trainer + self.logits("update on a CPU", self.tokens),
             "sampler": ENGINE + self.cache + 2 * self.weights + self.scored,  # vLLM keeps a packed copy
@@ -185,4 +192,5 @@ def use_of(prepared: Prepared) -> Use | None:
         batched=sampler.max_num_batched_tokens,
         agents=config.hardware.agent_workers,
         cache=sampler.engine_kwargs.vllm.get("kv_cache_memory_bytes", 0) / GIB,
+        dtype=sampler.dtype,
     )

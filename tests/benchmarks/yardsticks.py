@@ -55,6 +55,8 @@ class SFT:
     tokens_per_pass: int
     """Most tokens of one forward pass, padding included."""
     gradient_checkpointing: bool
+    autocast: bool
+    """To bfloat16."""
 
 
 def generate_offline(prepared: Prepared, iterations: list[Iteration]) -> list[Work]:
@@ -83,6 +85,7 @@ def _settings(prepared: Prepared) -> SFT:
         update.epochs,
         prepared.config.hardware.tokens_per_gpu,
         prepared.verl_config.actor_rollout_ref.model.enable_gradient_checkpointing,
+        prepared.verl_config.actor_rollout_ref.rollout.dtype == "bfloat16",
     )
 
 
@@ -151,7 +154,7 @@ def _made(sft: SFT) -> tuple[Any, torch.optim.Optimizer]:
 
 
 def _update(model: Any, optimizer: torch.optim.Optimizer, sft: SFT, dialogues: list[Tokens], batch: int) -> Work:
-    """Mean cross-entropy over the sampled tokens of each batch, bfloat16 autocast over float32 weights."""
+    """Mean cross-entropy over the sampled tokens of each batch, autocast over float32 weights where the run's is."""
     start, trained = time.perf_counter(), 0
     for epoch in range(sft.epochs):
         order = np.random.default_rng(epoch).permutation(len(dialogues))
@@ -160,7 +163,7 @@ def _update(model: Any, optimizer: torch.optim.Optimizer, sft: SFT, dialogues: l
             count = sum(int(row.sampled_N.sum()) for row in rows)
             for part in _passes(rows, sft.tokens_per_pass):
                 ids, attention, labels = (tensor.to(sft.device) for tensor in _padded(part))
-                with torch.autocast(sft.device, dtype=torch.bfloat16):
+                with torch.autocast(sft.device, dtype=torch.bfloat16, enabled=sft.autocast):
                     logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
                 loss = torch.nn.functional.cross_entropy(
                     logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum"

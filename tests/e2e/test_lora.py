@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from rmft_verl.algo.credit import reward
+from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.bridge.training.lora import ADAPTER, merged
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.env.regret import score
@@ -67,7 +68,7 @@ def adapter_of(backend: VerlBackend, directory: Path) -> dict[str, torch.Tensor]
 def test_loss_gradient_and_step_are_pefts(
     prepared: Prepared, backend: VerlBackend, played: list[Trajectory], tmp_path: Path
 ) -> None:
-    """One step on all eight plays from the same adapter; peft computes in bfloat16 as verl does."""
+    """One step on all eight plays from the same adapter; peft computes in what verl does."""
     before = adapter_of(backend, tmp_path / "before")
     base = AutoModelForCausalLM.from_pretrained(prepared.model_path, dtype=torch.float32)
     told: Any = {"r": RANK, "lora_alpha": ALPHA, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
@@ -77,7 +78,7 @@ def test_loss_gradient_and_step_are_pefts(
     losses = []
     for tokens in samples_of(played):
         ids = torch.from_numpy(tokens.ids_N.copy()).long()[None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_dtype() == "bfloat16"):
             logits = model(ids).logits[0, :-1].float()
         logprobs = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
         losses.append(-logprobs[torch.from_numpy(tokens.sampled_N[1:].copy())])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rmft_verl.bridge import verl_config
 from rmft_verl.bridge.shapes import Shape
 from rmft_verl.config import ConfigError, LoraConfig
 from rmft_verl.main import main
@@ -146,9 +147,10 @@ def test_a_disk_that_cannot_hold_a_state_is_refused_at_the_start(tmp_path: Path,
 
 
 @pytest.mark.verl
-def test_the_plans_on_a_cpu_are_what_was_measured() -> None:
-    from rmft_verl.setup.prepare import prepare
+def test_the_plans_on_a_cpu_are_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured on a CPU with bfloat16 products."""
 
+    monkeypatch.setattr(verl_config, "cpu_dtype", lambda: "bfloat16")
     words = ["recipe=mab_tiny", "hardware.device=cpu", "dry_run=true"]
     use = memory.use_of(prepare(load_config(words)))
     assert use is not None and sum(use.machine.values()) == pytest.approx(4.86, rel=0.15)

@@ -9,13 +9,16 @@ from functools import lru_cache
 
 import torch
 
+from rmft_verl.bridge.precision import cpu_dtype
+
 
 @lru_cache(maxsize=1)
 def measured() -> tuple[float, float]:
-    """Floating-point operations of bfloat16 matrix products, and bytes copied, a second on all cores of this machine.
-    Other load on it counts as slowness.
+    """Floating-point operations of matrix products in the numbers that this machine computes in, and bytes copied, a
+    second on all its cores. Other load on it counts as slowness.
     """
-    left, right = torch.ones(512, 1024, dtype=torch.bfloat16), torch.ones(1024, 1024, dtype=torch.bfloat16)
+    kind = getattr(torch, cpu_dtype())
+    left, right = torch.ones(512, 1024, dtype=kind), torch.ones(1024, 1024, dtype=kind)
     source = torch.ones(2**23)
     target = torch.empty_like(source)
     products, copies = _fastest(lambda: left @ right), _fastest(lambda: target.copy_(source))
