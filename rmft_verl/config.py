@@ -18,6 +18,8 @@ FSDP_SIZE = "actor_rollout_ref.actor.fsdp_config.fsdp_size"
 """verl's keys of AdamW's decoupled weight decay, and of the GPUs that a copy of the trainer is sharded over."""
 MOVED = {"update.weight_decay": (WEIGHT_DECAY, 0.0), "hardware.fsdp_size": (FSDP_SIZE, -1)}
 """Keys of earlier versions that were a second name of one of verl's -> verl's key and the default of both."""
+GONE = {"hardware.agent_workers": "vLLM's servers play the dialogues themselves"}
+"""Keys of earlier versions without a successor -> why. Runs and recipes that have them still work."""
 BALL = "ball"
 """``env.name`` of the games of the theorem, which are not an environment (``rmft_verl.labs.numeric.ball``)."""
 
@@ -194,8 +196,6 @@ class HardwareConfig:
     """Share of a GPU's memory for the sampler's weights and cache."""
     max_num_seqs: int = 256
     """Most dialogues that one sampler samples at once."""
-    agent_workers: int = 1
-    """Processes that play the dialogues."""
 
 
 @dataclass
@@ -267,8 +267,13 @@ class Config:
 
 
 def moved(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """``tree``, nested mappings of keys, with those of ``MOVED`` where they are now; left out at their default."""
+    """``tree``, nested mappings of keys, with those of ``MOVED`` where they are now, left out at their default, and
+    without those of ``GONE``.
+    """
     found = {key: moved(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    for group, name in (key.split(".") for key in GONE):
+        if isinstance(found.get(group), dict):
+            found[group].pop(name, None)
     for old, (new, default) in MOVED.items():
         group, _, name = old.partition(".")
         if not isinstance(found.get(group), dict) or name not in found[group]:

@@ -18,9 +18,7 @@ PHASES = ("rollout", "update", "sync", "checkpoint")
 TITLES = (
     "ray::WorkerDict",
     "VLLM::",
-    "ray::vLLMHttpServer",
-    "ray::AgentLoopWorker",
-    "ray::GlobalRequestLoadBalancer",
+    "ray::DialogueServer",
 )
 
 

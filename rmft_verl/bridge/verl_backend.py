@@ -20,7 +20,6 @@ from omegaconf import DictConfig
 from tensordict import TensorDict
 from verl import DataProto
 from verl.checkpoint_engine import CheckpointEngineManager
-from verl.experimental.agent_loop.agent_loop import AgentLoopManager
 from verl.single_controller.ray import RayClassWithInitArgs, RayWorkerGroup
 from verl.single_controller.ray.base import ResourcePoolManager, create_colocated_worker_cls
 from verl.utils import tensordict_utils as tu
@@ -34,9 +33,9 @@ from rmft_verl.bridge.cluster.faults import sampler_lives, told
 from rmft_verl.bridge.cluster.peers import Peers
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.chat import load_template
-from rmft_verl.bridge.sampling.client import DialogueClient, ServerClient, Servers
 from rmft_verl.bridge.sampling.progress import watched
 from rmft_verl.bridge.sampling.rendering import render
+from rmft_verl.bridge.sampling.servers import RemoteClient, Servers
 from rmft_verl.bridge.training import canary, steps
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs, training_batch
@@ -92,19 +91,16 @@ class VerlBackend:
         colocated = create_colocated_worker_cls({"actor_rollout": worker})
         group = RayWorkerGroup(resource_pool=pool, ray_cls_with_init=colocated, device_name=kind)
         self._actor = group.spawn(prefix_set=["actor_rollout"])["actor_rollout"]
-        # Balancer and rollout workers import verl while the trainer does.
-        servers = Servers.create_empty(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
-        self._client = servers.get_client(DialogueClient)
-        self._agents = AgentLoopManager.create(config=verl_config, llm_client=self._client)
         self._actor.init_model()
         actor = omega_conf_to_dataclass(verl_config.actor_rollout_ref.actor)
         self._actor.set_loss_fn(partial(loss, actor=actor))
         self._scratch = scratch
         self._base: Path | None = None
-        servers.launch()
+        servers = Servers.create(config=verl_config, worker_group=self._actor, rollout_resource_pool=pool)
+        self._agents = servers.agents()
         self._addresses: list[str] = servers.get_addresses()
         handles = servers.server_handles
-        self._each = [ServerClient(verl_config, *server) for server in zip(self._addresses, handles, strict=True)]
+        self._each = [RemoteClient(verl_config, *server) for server in zip(self._addresses, handles, strict=True)]
         self._receipt = Receipt(handles)
         engine = omega_conf_to_dataclass(verl_config.actor_rollout_ref.rollout.checkpoint_engine)
         engine.backend = "naive"  # trainer and sampler share the process tree
@@ -118,8 +114,8 @@ class VerlBackend:
     def rollout(
         self, requests: Sequence[RolloutRequest], version: int, on_progress: OnProgress | None = None
     ) -> list[Trajectory]:
-        workers = self._config.hardware.agent_workers
-        padded = math.ceil(len(requests) / workers) * workers  # verl splits them evenly
+        replicas = len(self._each)
+        padded = math.ceil(len(requests) / replicas) * replicas  # verl splits them evenly
         asked = [requests[i % len(requests)] for i in range(padded)]
         batch = DataProto.from_dict(
             non_tensors={

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.bridge.shapes import model_shape
 from rmft_verl.bridge.training.tensors import bucket_megabytes
-from rmft_verl.config import MOVED, Config, ConfigError, HardwareConfig, dotted
+from rmft_verl.config import MOVED, Config, ConfigError, dotted
 from rmft_verl.env.tokens import Budget
 from rmft_verl.types import Message
 
@@ -89,7 +89,6 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{sampler}.calculate_log_probs": False,
         f"{sampler}.log_prob_use_dynamic_bsz": True,
         f"{sampler}.log_prob_max_token_len_per_gpu": hardware.tokens_per_gpu,
-        f"{sampler}.agent.num_workers": hardware.agent_workers,
         f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": bucket_megabytes(
             model_path, least=64 if on_cpu else 2048, download=not config.dry_run
         ),
@@ -239,12 +238,6 @@ def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> 
         "on_invalid": config.rollout.on_invalid,
         "structured": config.rollout.structured,
         "reply_tokens": config.rollout.reply_tokens,
-        "seats": _seats(config.hardware),
+        "seats": 2 * config.hardware.max_num_seqs,  # between two replies a dialogue needs none of vLLM's
     }
     OmegaConf.save(OmegaConf.create([entry]), path)
-
-
-def _seats(hardware: HardwareConfig) -> int:
-    """Dialogues at a time per rollout worker: twice what the engines run, since those between replies use none."""
-    engines = max(1, hardware.nodes * hardware.gpus_per_node // hardware.tensor_parallel)
-    return math.ceil(2 * hardware.max_num_seqs * engines / hardware.agent_workers)

@@ -237,7 +237,6 @@ _LOWEST: dict[str, float] = {
     "hardware.gpus_per_node": 1,
     "hardware.tensor_parallel": 1,
     "hardware.max_num_seqs": 1,
-    "hardware.agent_workers": 1,
     "checkpoint.every": 1,
     "checkpoint.keep": 1,
     "canary_tolerance": 0.0,

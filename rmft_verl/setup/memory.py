@@ -21,8 +21,8 @@ whole prompt at once for its log-probabilities: bfloat16, float32, and a mask.
 CHUNKED = {"update": 21, "update with entropy": 30, "update on a CPU": 21, "forward": 13}
 """The same where logits are computed in chunks: measured, with chunks of 512 tokens and 50,000 entries."""
 
-PROCESSES, AGENT, TRAINER, ENGINE = 2.3, 0.8, 1.0, 0.9
-"""GiB on a CPU that no model explains: driver, server and Ray; a rollout worker; the trainer's process; vLLM's.
+PROCESSES, TRAINER, ENGINE = 2.3, 1.0, 0.9
+"""GiB on a CPU that no model explains: driver, server and Ray; the trainer's process; vLLM's.
 Chosen so that two recipes come out within 15 % of the peak of their processes' memory (PSS): ``mab_tiny`` 4.9 GiB,
 ``nsmab_smollm2`` 11.8.
 """
@@ -55,7 +55,6 @@ class Use:
     bucket: float
     batched: int
     """Most tokens that the sampler reads in one step."""
-    agents: int
     cache: float
     """GiB of the sampler's cache on a CPU; on a GPU it takes what ``gpu_memory`` leaves."""
     dtype: str = "bfloat16"
@@ -159,7 +158,7 @@ class Use:
         return {
             "trainer": TRAINER + trainer + self.logits("update on a CPU", self.tokens),
             "sampler": ENGINE + self.cache + 2 * self.weights + self.scored,  # vLLM keeps a packed copy
-            "driver, servers and rollout workers": PROCESSES + AGENT * self.agents,
+            "driver and servers": PROCESSES,
         }
 
 
@@ -190,7 +189,6 @@ def use_of(prepared: Prepared) -> Use | None:
         checkpointed=bool(model.enable_gradient_checkpointing),
         bucket=sampler.checkpoint_engine.update_weights_bucket_megabytes / 1024,
         batched=sampler.max_num_batched_tokens,
-        agents=config.hardware.agent_workers,
         cache=sampler.engine_kwargs.vllm.get("kv_cache_memory_bytes", 0) / GIB,
         dtype=sampler.dtype,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rmft_verl.config import MOVED, Config, ConfigError, moved
+from rmft_verl.config import GONE, MOVED, Config, ConfigError, moved
 from rmft_verl.env import absolute, absolute_name
 from rmft_verl.setup.config_checks import check
 
@@ -114,6 +114,8 @@ def _parsed(arguments: Sequence[str]) -> DictConfig:
             raise ConfigError(
                 f"argument {argument!r}: write key=value, for example recipe=mab_tiny; other commands: rmft-verl --help"
             )
+        if reason := GONE.get(argument.split("=")[0]):
+            raise ConfigError(f"{argument}: this key is gone, since {reason}; leave it out")
     try:
         return OmegaConf.from_dotlist(list(arguments))
     except Exception as error:
@@ -139,7 +141,11 @@ def _merged(layers: Sequence[DictConfig]) -> Config:
 def _moved(layer: DictConfig) -> DictConfig:
     """A layer of a run, a recipe or a command of an earlier version, with today's keys."""
     keys: Any = OmegaConf.to_container(layer)
-    return OmegaConf.create(moved(keys)) if any(OmegaConf.select(layer, old) is not None for old in MOVED) else layer
+    return (
+        OmegaConf.create(moved(keys))
+        if any(OmegaConf.select(layer, old) is not None for old in (*MOVED, *GONE))
+        else layer
+    )
 
 
 def _read(path: Path) -> DictConfig:

@@ -44,7 +44,7 @@ def start() -> Iterator[Start]:
         ("VLLM::EngineCore", "vLLM's engine"),
         ("VLLM::Worker_TP1", "vLLM's engine"),
         ("ray::WorkerDict.update_actor", "the trainer"),
-        ("ray::AgentLoopWorker.generate_sequences", "a rollout worker"),
+        ("ray::DialogueServer.generate_sequences", "vLLM's server, which plays the dialogues"),
     ],
 )
 def test_one_that_has_ended_is_named_with_what_it_held(start: Start, title: str, what: str) -> None:

@@ -1,15 +1,16 @@
-"""No more dialogues at a time than there are seats, and every one of them is played."""
+"""No more dialogues at a time than there are seats, and every one of them is played. Seats are twice what vLLM runs."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-import pytest
+from omegaconf import OmegaConf
 
 from rmft_verl.bridge.sampling.agent_loop import RMFTAgentLoop, _seats
-from rmft_verl.bridge.verl_config import _seats as seats_of
-from rmft_verl.config import HardwareConfig
+from rmft_verl.bridge.verl_config import agent_loop_file
+from rmft_verl.setup.recipe import load_config
 
 
 class Playing(RMFTAgentLoop):
@@ -34,9 +35,8 @@ def test_seats_are_kept_and_given_back() -> None:
     assert (loop.most, loop.played) == (3, 10)
 
 
-@pytest.mark.parametrize(("gpus", "tensor_parallel", "workers", "seats"), [(1, 1, 1, 64), (1, 1, 3, 22), (8, 2, 4, 64)])
-def test_seats_are_twice_what_the_engines_run(gpus: int, tensor_parallel: int, workers: int, seats: int) -> None:
-    hardware = HardwareConfig(
-        gpus_per_node=gpus, tensor_parallel=tensor_parallel, agent_workers=workers, max_num_seqs=32
-    )
-    assert seats_of(hardware) == seats
+def test_seats_are_twice_what_an_engine_runs(tmp_path: Path) -> None:
+    """Each server plays its own dialogues, however many there are."""
+    config = load_config(["recipe=mab_qwen3", "hardware.max_num_seqs=32", "hardware.tensor_parallel=2"])
+    agent_loop_file(config, (), tmp_path / "loops.yaml")
+    assert OmegaConf.load(tmp_path / "loops.yaml")[0].seats == 64

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 from verl.checkpoint_engine import CheckpointEngineManager
-from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopManager, AgentLoopOutput
+from verl.experimental.agent_loop.agent_loop import (
+    AgentLoopBase,
+    AgentLoopManager,
+    AgentLoopOutput,
+    AgentLoopWorker,
+)
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
 from verl.utils.tensordict_utils import make_iterator
 from verl.workers.engine.utils import prepare_micro_batches
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.rollout.llm_server import LLMServerClient, LLMServerManager
+from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 from verl.workers.utils.losses import ppo_loss, sft_loss
 
 SURFACE = [
@@ -26,6 +32,11 @@ SURFACE = [
     (AgentLoopBase.run, ["sampling_params"]),
     (AgentLoopManager.__init__, ["config", "llm_client"]),
     (AgentLoopManager.generate_sequences, ["prompts"]),
+    (AgentLoopWorker.__init__, ["config", "llm_client"]),
+    (AgentLoopWorker.generate_sequences, ["batch"]),
+    (AgentLoopWorker._run_agent_loop, ["sampling_params", "trajectory"]),
+    (AgentLoopWorker._agent_loop_postprocess, ["output", "validate"]),
+    (vLLMHttpServer.generate, ["prompt_ids", "sampling_params", "request_id"]),
     (LLMServerManager.__init__, ["config", "worker_group", "rollout_resource_pool"]),
     (LLMServerManager.get_replicas, []),
     (LLMServerClient.generate, ["request_id", "prompt_ids", "sampling_params"]),

@@ -56,8 +56,8 @@ def test_a_run_that_loses_a_process_stops_in_one_line_and_goes_on(
     said = lose((0, "sync"), "VLLM::EngineCore", signal.SIGKILL)
     assert re.match(r"rmft_verl: vLLM's engine \(process \d+\) has ended; it held \d", said), said
     assert state(run) == (0, "sync") and not plays(run)  # nothing of a phase that was cut is taken for whole
-    said = lose((0, "log"), "ray::AgentLoopWorker", signal.SIGKILL)
-    assert re.match(r"rmft_verl: a rollout worker \(process \d+\) has ended; it held \d", said), said
+    said = lose((0, "log"), "ray::DialogueServer", signal.SIGKILL)
+    assert re.match(r"rmft_verl: vLLM's server, which plays the dialogues \(process \d+\) has ended", said), said
     assert set(plays(run)) == {"eval_000.parquet"}
     said = lose((0, "log"), "VLLM::EngineCore", signal.SIGSTOP)
     assert re.match(r"rmft_verl: vLLM's engine \(process \d+\) has been stopped for 30 s", said), said

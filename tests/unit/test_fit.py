@@ -41,7 +41,6 @@ USE = Use(
     checkpointed=True,
     bucket=2.0,
     batched=512,
-    agents=1,
     cache=2.0,
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rmft_verl.config import FSDP_SIZE, WEIGHT_DECAY, Config
+from rmft_verl.config import FSDP_SIZE, WEIGHT_DECAY, Config, ConfigError
 from rmft_verl.setup.recipe import load_config, reload_config
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.stored_config import check_same, stored_config
@@ -32,3 +32,12 @@ def test_a_run_of_an_earlier_version_has_the_same_configuration(decay: str, now:
 def test_a_command_of_an_earlier_version_still_means_what_it_did() -> None:
     config = load_config(["recipe=mab_tiny", "update.weight_decay=0.1"])
     assert config.verl_override(WEIGHT_DECAY) == 0.1 and config.update.lr != Config().update.lr
+
+
+def test_a_key_that_is_gone_is_ignored_in_a_run_and_refused_in_a_command(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, "run", "hardware: {agent_workers: 8, device: cpu}\n")
+    config = reload_config(run.config, [])
+    assert config.hardware.device == "cpu" and "hardware.agent_workers" not in stored_config(run.path)
+    check_same(run, config)
+    with pytest.raises(ConfigError, match=r"hardware.agent_workers=8: this key is gone, since vLLM's servers play"):
+        load_config(["recipe=mab_tiny", "hardware.agent_workers=8"])

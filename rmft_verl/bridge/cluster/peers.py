@@ -17,10 +17,8 @@ from rmft_verl.types import RunError
 
 NAMES = {
     "ray::WorkerDict": "the trainer",
-    "ray::AgentLoopWorker": "a rollout worker",
-    "ray::vLLMHttpServer": "vLLM's server",
+    "ray::DialogueServer": "vLLM's server, which plays the dialogues",
     "VLLM::": "vLLM's engine",
-    "ray::GlobalRequestLoadBalancer": "verl's load balancer",
     "ray::Counter": "the counter of progress",
     "raylet": "Ray",
     "gcs_server": "Ray",

@@ -141,7 +141,6 @@ class RMFTAgentLoop(AgentLoopBase):
             policy_seed=request.policy_seed,
             on_invalid=self._on_invalid,
         )
-        self.server_manager.end(player.session)
         if client.lost is not None:  # not this episode's fault: the whole phase must stop
             raise client.lost
         samples = player.samples()

@@ -79,7 +79,7 @@ def test_trained_ids_are_the_sampled_ids(prepared: Prepared, backend: VerlBacken
 
     class Recorder:
         async def generate(self, **request: Any) -> Any:
-            output = await backend._client.generate(**request)
+            output = await backend._each[0].generate(**request)
             calls.append((list(request["prompt_ids"]), list(output.token_ids)))
             return output
 

@@ -19,7 +19,7 @@ from rmft_verl.types import RunError
 
 pytestmark = pytest.mark.e2e
 
-IN_MAKE_TEST = {("rollout", "VLLM::"), ("update", "ray::WorkerDict"), ("sync", "ray::vLLMHttpServer")}
+IN_MAKE_TEST = {("rollout", "VLLM::"), ("update", "ray::WorkerDict"), ("sync", "ray::DialogueServer")}
 
 
 @pytest.fixture
