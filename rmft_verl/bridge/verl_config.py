@@ -87,6 +87,7 @@ def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[s
         f"{sampler}.temperature": rollout.temperature,
         f"{sampler}.top_p": rollout.top_p,
         f"{sampler}.calculate_log_probs": False,
+        f"{sampler}.logprobs_mode": "raw_logprobs",  # "processed" ones cost a pass, asked or not
         f"{sampler}.log_prob_use_dynamic_bsz": True,
         f"{sampler}.log_prob_max_token_len_per_gpu": hardware.tokens_per_gpu,
         f"{sampler}.checkpoint_engine.update_weights_bucket_megabytes": bucket_megabytes(

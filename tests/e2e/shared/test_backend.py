@@ -18,6 +18,7 @@ from rmft_verl.algo import METHODS
 from rmft_verl.algo.credit import reward
 from rmft_verl.algo.method import Samples
 from rmft_verl.bridge.backend import StaleSamplerError
+from rmft_verl.bridge.cluster.cpu_sampler import draw
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.training.action_line import action_only
@@ -108,6 +109,26 @@ def test_equal_seeds_give_equal_dialogues(prepared: Prepared, backend: VerlBacke
     request = RolloutRequest(scenarios(prepared, 1)[0], reward_seed=1, policy_seed=2)
     first, second = (backend.rollout([request], version=0)[0] for _ in range(2))
     assert first.tokens[0].ids_N.tolist() == second.tokens[0].ids_N.tolist()
+
+
+def test_a_token_takes_one_number_of_its_seed(prepared: Prepared, backend: VerlBackend) -> None:
+    """The engine draws as ``draw`` does, up to rounding; vLLM's own way agrees with it by chance only."""
+    tokenizer = AutoTokenizer.from_pretrained(prepared.model_path)
+    env = prepared.env_class(scenarios(prepared, 1)[0], 5)
+    asked = ChatTemplate(tokenizer, {}).opening(env.reset().messages)
+
+    async def sampled() -> list[int]:
+        params = [{"temperature": 1.0, "max_tokens": 1, "seed": seed} for seed in range(64)]
+        ask = backend._each[0].generate
+        outputs = await asyncio.gather(*[ask("seeds", prompt_ids=asked, sampling_params=p) for p in params])
+        return [output.token_ids[0] for output in outputs]
+
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_pretrained(prepared.model_path, dtype=torch.float32)
+        logits = model(torch.tensor([asked])).logits[0, -1]
+    expected = draw(logits.expand(64, -1), {seed: torch.Generator().manual_seed(seed) for seed in range(64)}).tolist()
+    same = np.mean(np.array(asyncio.run(sampled())) == expected)
+    assert same > 0.9 and len(set(expected)) > 3
 
 
 def base_logprobs(prepared: Prepared, samples: Sequence[Tokens]) -> list[torch.Tensor]:
