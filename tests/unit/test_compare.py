@@ -193,6 +193,20 @@ def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Tra
     assert archive.read_bytes() == before and not archive.with_suffix("").exists()
 
 
+def test_runs_that_are_trained_beside_their_table_leave_evidence_too(tmp_path: Path, trainer: Trainer) -> None:
+    """The documented --root OUT/runs --out OUT, then another arm: nothing that is in the archive is lost."""
+    out = tmp_path / "out"
+    place = ["--root", str(out / "runs"), "--out", str(out), "--seeds", "0"]
+    assert main(["compare", *ARMS, *place]) == 0
+    first = {path.name for path in unpacked(out / "runs.zip", tmp_path / "first").iterdir()}
+    assert first == {f"{label}_seed0" for label in ("lowest", "random")}
+    shutil.rmtree(out / "runs")  # the archive is what is stored
+    assert main(["compare", "--arm", "more", "mab_tiny+posterior", "--set", *SMALL, *place]) == 0
+    assert {path.name for path in unpacked(out / "runs.zip", tmp_path / "both").iterdir()} == first | {"more_seed0"}
+    assert [path.name for path in (out / "runs").iterdir() if not path.is_symlink()] == ["more_seed0"]
+    assert not (out / "runs.partial").exists()
+
+
 def test_evidence_takes_the_place_of_other_evidence_but_not_of_a_run(tmp_path: Path, trainer: Trainer) -> None:
     long = make_run(tmp_path / "long", ["recipe=mab_tiny", *SMALL, "iterations=3"], ("uniform", "greedy"))
     short = make_run(tmp_path / "short", ["recipe=mab_tiny", *SMALL, "iterations=1"], ("uniform", "ucb1"))

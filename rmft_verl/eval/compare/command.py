@@ -11,7 +11,7 @@ from typing import Any
 from rmft_verl.eval.compare import curves, table
 from rmft_verl.eval.compare.arms import make_arms
 from rmft_verl.eval.compare.bases import Bases, further_plays, luck_of_the_base, with_bases, write_bases
-from rmft_verl.eval.compare.evidence import pack, pack_again, unpack, write_evidence
+from rmft_verl.eval.compare.evidence import packed, unpacked, write_evidence
 from rmft_verl.eval.compare.figure import draw
 from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
 from rmft_verl.eval.compare.ood import Examination, examine
@@ -60,7 +60,11 @@ def command(options: argparse.Namespace) -> int:
     out = options.out or options.root / "report"
     for folder in (out, options.root):
         check_place(folder, folder=True)
-    unpack(options.root)
+    with unpacked(options.root):
+        return _compared(options, out)
+
+
+def _compared(options: argparse.Namespace, out: Path) -> int:
     arms = make_arms(options.recipes, options.arm, options.runs, options.overrides)
     planned = plan(arms, list(dict.fromkeys(options.seeds)), options.root, only_read=options.report_only)
     folders = dict.fromkeys(folder for run in planned for folder in run.env_dirs)
@@ -84,7 +88,6 @@ def command(options: argparse.Namespace) -> int:
     told.append(f"{' '.join(options.ood)}: {few}" if few else "")
     remarks = [line for line in told if line] + failed
     write(out, finished, bases, comparisons, remarks)
-    pack_again(options.root)
     print(table.text(comparisons, remarks), end="")
     print(f"table, figure and what they rest on: {out}")
     return 1 if failed else 0
@@ -113,8 +116,7 @@ def write(out: Path, arms: Arms, bases: Bases, comparisons: Sequence[Comparison]
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
     write_text(out / "course.md", curves.markdown(arms))
     draw(arms, comparisons, out / "regret.png")
-    unpack(out / "runs")
-    for run in (run for runs in arms.values() for run in runs):
-        write_evidence(run, out / "runs")
-    write_bases(bases, out / "runs")
-    pack(out / "runs")
+    with packed(out / "runs") as folder:
+        for run in (run for runs in arms.values() for run in runs):
+            write_evidence(run, folder)
+        write_bases(bases, folder)

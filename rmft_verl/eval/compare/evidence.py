@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -14,22 +16,15 @@ from rmft_verl.env import is_path
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir, RunState, replacing, write_text
-from rmft_verl.store.tracking import warn
 from rmft_verl.store.trajectory_file import write_kept, write_trajectories
 from rmft_verl.types import Trajectory
 
 
 def write_evidence(run: Outcome, folder: Path) -> None:
-    """Write ``folder``/LABEL_seedS: a run that holds only what ``compare`` reads of ``run``.
-
-    Like the table beside it, it replaces its predecessor, but not a run with checkpoints.
+    """Write ``folder``/LABEL_seedS: a run that holds only what ``compare`` reads of ``run``. Like the table, it
+    replaces its predecessor.
     """
     small = RunDir(folder / f"{run.label}_seed{run.seed}")
-    if small.path.resolve() == run.path.resolve():
-        return
-    if small.checkpoints.exists():
-        warn(f"{small.path} holds a run with its models, so what the table rests on is not written there")
-        return
     shutil.rmtree(small.path / "trajectories", ignore_errors=True)
     for directory in (small.path / "trajectories", small.report):
         directory.mkdir(parents=True, exist_ok=True)
@@ -55,32 +50,40 @@ def write_evidence(run: Outcome, folder: Path) -> None:
     small.write_state(RunState(iteration=last, phase="save"))
 
 
-def pack(folder: Path) -> None:
-    """Move the evidence in ``folder`` into the archive ``folder``.zip; runs with checkpoints stay."""
-    small = [path for path in sorted(folder.iterdir()) if path.is_dir() and not (path / "checkpoints").exists()]
+@contextmanager
+def packed(folder: Path) -> Iterator[Path]:
+    """A directory with what the archive ``folder``.zip holds; what is in it at the end of the block is the archive."""
+    staged = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    if _archive(folder).is_file():
+        with ZipFile(_archive(folder)) as archive:
+            archive.extractall(staged)
+    yield staged
     with replacing(_archive(folder)) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
-        for path in (file for run in small for file in sorted(run.rglob("*")) if file.is_file()):
-            entry = ZipInfo(path.relative_to(folder).as_posix())  # no date: equal evidence gives equal archives
+        for path in (file for file in sorted(staged.rglob("*")) if file.is_file()):
+            entry = ZipInfo(path.relative_to(staged).as_posix())  # no date: equal evidence gives equal archives
             archive.writestr(entry, path.read_bytes(), ZIP_DEFLATED)
-    for run in small:
-        shutil.rmtree(run)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    shutil.rmtree(staged)
 
 
-def unpack(folder: Path) -> None:
-    """Extract the runs of ``folder``.zip that ``folder`` lacks; do nothing if there is no archive."""
+@contextmanager
+def unpacked(folder: Path) -> Iterator[None]:
+    """In the block ``folder`` also holds what the archive ``folder``.zip has and ``folder`` lacks."""
     if not _archive(folder).is_file():
+        yield
         return
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     with ZipFile(_archive(folder)) as archive:
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        archive.extractall(folder, [name for name in archive.namelist() if name.partition("/")[0] not in there])
-
-
-def pack_again(folder: Path) -> None:
-    """Undo ``unpack``."""
-    if _archive(folder).is_file() and folder.is_dir():
-        pack(folder)
+        added = [name for name in archive.namelist() if name.partition("/")[0] not in there]
+        archive.extractall(folder, added)
+    try:
+        yield
+    finally:
+        for name in dict.fromkeys(name.partition("/")[0] for name in added):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _archive(folder: Path) -> Path:
