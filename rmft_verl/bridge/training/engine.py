@@ -1,5 +1,5 @@
-"""verl's FSDP engine with three changes: logits only at tokens that need them, of few tokens at a time, and a
-warm-up counted in optimizer steps.
+"""verl's FSDP engine with four changes: logits only at tokens that need them, of few tokens at a time, a warm-up
+counted in optimizer steps, and merged adapters that are sent unrounded.
 
 Most tokens of a dialogue are prompts: a fifth or less was sampled, and one in forty if replies are answer lines alone.
 The logits of the others (a row of the vocabulary each, in several copies) would take most of an update's memory and
@@ -23,7 +23,10 @@ from torch.utils.hooks import RemovableHandle
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils import tensordict_utils as tu
 from verl.utils import torch_functional
+from verl.utils.device import get_device_id
 from verl.utils.experimental.torch_functional import FusedLinearForPPO
+from verl.utils.fsdp_utils import merged_lora_context, normalize_peft_param_name, offload_fsdp_model_to_cpu
+from verl.utils.model import convert_weight_keys
 from verl.utils.torch_functional import logprobs_from_logits
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
@@ -85,6 +88,18 @@ class DialogueEngine(FSDPEngineWithLMHead):
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         return norm
+
+    def _merged_lora_per_tensor_param(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The merged weights as they are. verl sends bfloat16, which a sampler in float32 would keep; one in bfloat16
+        rounds by itself, as it does without adapters.
+        """
+        with merged_lora_context(self.module, backup_adapters=True):
+            merged = convert_weight_keys(normalize_peft_param_name(self.module.state_dict()), self.module)
+            for name, weight in merged.items():  # each a copy: the base comes back when this block ends
+                here = weight.detach().to(get_device_id())  # from the CPU, where it is offloaded to
+                yield name, here.full_tensor() if isinstance(here, DTensor) else here.clone()
+        if self._is_offload_param:
+            offload_fsdp_model_to_cpu(self.module)
 
     def _pick(self, head: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         hidden_B_S_H = inputs[0]
