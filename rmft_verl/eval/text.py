@@ -15,7 +15,8 @@ def as_text(*parts: Any, width: int = 200) -> str:
     """Tables and lines as ``rich`` prints them on a terminal of this width, without trailing blanks."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    # Taken for Jupyter's, a console displays what it is given and leaves the file empty.
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
     for part in parts:
         console.print(part, markup=False, soft_wrap=isinstance(part, str))
     assert isinstance(console.file, io.StringIO)

@@ -27,6 +27,12 @@ def kinds(book: Any) -> list[set[str]]:
     ]
 
 
+def displays(book: Any) -> list[list[str]]:
+    """What each cell of code displayed, as text."""
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    return [[out["data"].get("text/plain", "") for out in cell.outputs if "data" in out] for cell in cells]
+
+
 def test_there_are_two() -> None:
     assert NAMES == ["a_new_environment", "what_did_the_model_learn"]
 
@@ -40,3 +46,4 @@ def test_a_notebook_runs_and_says_what_it_said(name: str, tmp_path: Path, monkey
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(stored, timeout=900, kernel_name="python3", resources=resources).execute()
     assert kinds(stored) == told
+    assert all(len(set(shown)) == len(shown) for shown in displays(stored))

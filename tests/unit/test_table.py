@@ -114,3 +114,12 @@ def test_csv_holds_the_json_rows() -> None:
         ("x", "a", "1.0", "0"),
         ("x", "b", "", "1"),
     ]
+
+
+def test_in_jupyter_a_table_is_text_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = summarize({"model": [GOOD]})
+    expected, shown = table.text(), []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *what: shown.append(what))
+    assert table.text() == expected and "model" in expected
+    assert not shown

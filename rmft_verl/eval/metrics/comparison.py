@@ -36,13 +36,23 @@ def win_rates(configurations: Sequence[Mapping[str, Sequence[Trajectory]]]) -> d
             raise ValueError(f"win rates compare players; a configuration has {len(sets)}: give at least two")
         rewards = {name: _run_rewards(name, trajectories) for name, trajectories in sets.items()}
         for a, b in combinations(sets, 2):
-            outcome = _compare(rewards[a], rewards[b])
+            outcome = compare(rewards[a], rewards[b])
             outcomes.setdefault(a, []).append(outcome)
             outcomes.setdefault(b, []).append(-outcome)
     return {
         name: WinRate(*(float(np.mean([result == outcome for result in results])) for outcome in (1, 0, -1)))
         for name, results in outcomes.items()
     }
+
+
+def compare(a: np.ndarray, b: np.ndarray) -> int:
+    """1 if the mean of ``a`` is significantly higher, -1 if that of ``b`` is, 0 for a tie; both of shape (N,)."""
+    from scipy import stats
+
+    difference = a.mean() - b.mean()
+    if a.std() == 0 and b.std() == 0:  # no variance to test against: any difference is certain
+        return int(np.sign(difference))
+    return int(np.sign(difference)) if stats.ttest_ind(a, b, equal_var=False).pvalue < SIGNIFICANCE else 0
 
 
 def cumulative_reward(trajectory: Trajectory) -> float:
@@ -56,13 +66,3 @@ def _run_rewards(name: str, trajectories: Sequence[Trajectory]) -> np.ndarray:
     if len(rewards) < 2:
         raise ValueError(f"win rates test runs; {name} has {len(rewards)} scored: give at least two")
     return rewards
-
-
-def _compare(a: np.ndarray, b: np.ndarray) -> int:
-    """1 if a is significantly higher, -1 if b is, 0 for a tie."""
-    from scipy import stats
-
-    difference = a.mean() - b.mean()
-    if a.std() == 0 and b.std() == 0:  # no variance to test against: any difference is certain
-        return int(np.sign(difference))
-    return int(np.sign(difference)) if stats.ttest_ind(a, b, equal_var=False).pvalue < SIGNIFICANCE else 0
