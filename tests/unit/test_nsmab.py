@@ -188,7 +188,8 @@ def test_equal_seeds_give_equal_bytes() -> None:
 
 
 def test_generalization_suites_change_little() -> None:
-    changed = {name: {key for key in options if options[key] != TRAIN.get(key)} for name, options in SUITES.items()}
+    suites = {name: options for name, options in SUITES.items() if not name.startswith("explore")}
+    changed = {name: {key for key in options if options[key] != TRAIN.get(key)} for name, options in suites.items()}
     assert changed == {
         "train": set(),
         "unseen_law": {"law"},
