@@ -13,6 +13,7 @@ from typing import Any
 from rmft_verl.eval.command import add_eval
 from rmft_verl.eval.compare.command import add_compare
 from rmft_verl.eval.rescore import add_rescore
+from rmft_verl.labs.tiny.players import habit_players
 from rmft_verl.main import main as train
 from rmft_verl.main import told
 from rmft_verl.main.envs import add_envs
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="recipe=NAME key=value ...: the same as python -m rmft_verl.main")
     add_eval(commands)
-    add_compare(commands)
+    add_compare(commands, habit_players)
     add_rescore(commands)
 
     recipes = commands.add_parser("recipes", help="list the recipes and what each is for")

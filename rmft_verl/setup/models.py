@@ -15,15 +15,24 @@ from rmft_verl.setup.warmup import check_warmed, warmed
 TINY = ("mab", "trio")
 """The shipped models (``labs.tiny``): ``mab`` knows that environment's dialogues, ``trio`` those of all three."""
 
+BUILT = ("announced", "unannounced", "weak")
+"""Models that are built on the user's machine, as ``tiny:weak-2`` with seed 2, and play ``mab:explore_small``."""
 
 HUB_SECONDS = 5.0
 """How long the hub may take to answer."""
 
 
 def tiny_path(name: str) -> Path:
-    """Directory of a shipped model, in Hugging Face layout. Raises ``ValueError`` with the known names."""
+    """Directory of a tiny model, in Hugging Face layout: a shipped one, or where ``KIND-SEED`` of ``BUILT`` is kept.
+
+    Raises ``ValueError`` with the known names.
+    """
+    kind, _, seed = name.partition("-")
+    if kind in BUILT and seed.isdecimal():
+        return smollm2.path().parent / "tiny" / name
     if name not in TINY:
-        raise ValueError(f"no tiny model is called {name!r}: choose from {', '.join(TINY)}.")
+        known = ", ".join((*TINY, *(f"{kind}-SEED" for kind in BUILT)))
+        raise ValueError(f"no tiny model is called {name!r}: choose from {known}.")
     return Path(__file__).resolve().parent.parent / "labs" / "tiny" / name
 
 
@@ -108,10 +117,16 @@ def resolve_model(path: str) -> str:
     Raises ``ConfigError`` for an unknown or missing model, or a path that looks like a directory without a model.
     """
     if path.startswith("tiny:"):
+        name = path.removeprefix("tiny:")
         try:
-            return str(tiny_path(path.removeprefix("tiny:")))
+            directory = tiny_path(name)
         except ValueError as error:
             raise ConfigError(f"model.path={path!r}: {error}") from error
+        if not (directory / "config.json").is_file():
+            kind, _, seed = name.partition("-")
+            command = f"python -m rmft_verl.labs.tiny {kind} --seed {seed}"
+            raise ConfigError(f"model.path={path!r}: it is not on this machine yet; build it with {command}")
+        return str(directory)
     if path == smollm2.NAME and not Path(path).exists():
         if not (smollm2.path() / "config.json").is_file():
             raise ConfigError(f"model.path={path!r}: it is not on this machine yet; get it with rmft-verl smollm2")

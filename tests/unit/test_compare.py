@@ -28,6 +28,7 @@ from rmft_verl.eval.targets import parse_targets
 from rmft_verl.main.cli import main
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.store.run_dir import RunDir, write_text
+from rmft_verl.store.stored_config import stored_config
 from rmft_verl.store.tracking import FileTracker, read_metrics
 from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import Trajectory
@@ -100,6 +101,38 @@ def players(root: Path, environment: str = "mab") -> dict[str, Any]:
     numbers = json.loads((root / "report" / "numbers.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = numbers["environments"][environment]["players"]
     return found
+
+
+# ---- bases ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_seed_may_have_a_base_of_its_own(tmp_path: Path, trainer: Trainer) -> None:
+    """The base row pools them, every change is against the own base, and their habits are listed once."""
+    own = ["--arm", "a", "mab_tiny", "--arm", "b", "mab_tiny", "selection.score=random", "--set", *SMALL]
+    own += ["eval.every=5", "model.path=tiny:weak-{seed}"]
+    assert compare(tmp_path, *own) == 0
+    assert [stored_config(tmp_path / f"a_seed{seed}")["model.path"] for seed in (0, 1)] == [
+        "tiny:weak-0",
+        "tiny:weak-1",
+    ]
+    found = players(tmp_path)
+    assert [name for name in found if "base" in name] == ["base", "best habit of the base: win_stay"]
+    assert found["base"]["seeds"] == [0, 1]
+    assert found["base"]["normalized_regret"] == pytest.approx(sum(found["base"]["by_seed"]) / 2)
+    assert found["a"]["against_base"]["by_seed"] == pytest.approx(
+        [mine / base - 1 for mine, base in zip(found["a"]["by_seed"], found["base"]["by_seed"], strict=True)]
+    )
+
+
+def test_the_best_habit_stands_beside_models_that_were_made_of_habits(tmp_path: Path, trainer: Trainer) -> None:
+    assert compare(tmp_path, *ARMS) == 0
+    found = players(tmp_path)
+    (name,) = (one for one in found if one.startswith("best habit"))
+    assert found[name]["kind"] == "reference" and found[name]["against_base"] is None
+    assert found[name]["normalized_regret"] < found["uniform"]["normalized_regret"]
+    make_run(tmp_path / "other", ["recipe=mab_tiny", *SMALL, "model.path=some/model"])
+    assert main(["compare", "--run", "other", f"{tmp_path}/other", "--root", str(tmp_path)]) == 0
+    assert not [one for one in players(tmp_path) if one.startswith("best habit")], "nothing is known of this model"
 
 
 # ---- arms -----------------------------------------------------------------------------------------------------------
@@ -449,7 +482,9 @@ def test_mixed_environments_have_a_table_each_and_no_arms_are_counted_in_full_in
     numbers = json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))
     assert list(numbers["environments"]) == ["fol", "mab", "nsmab"]
     assert sum(one["players"]["x"]["n_scenarios"] for one in numbers["environments"].values()) == 12
-    assert list(players(tmp_path, "fol")) == ["base", "x", "uniform", "ftl", "hedge", "ftpl"]
+    *known, habit = players(tmp_path, "fol")
+    assert known == ["base", "x", "uniform", "ftl", "hedge", "ftpl"]
+    assert habit == "best habit of the base: chase"
     assert players(tmp_path, "fol")["x"]["suffix_failure"] is None
     assert players(tmp_path, "mab")["x"]["suffix_failure"] is not None
     assert "On nsmab" in (tmp_path / "report" / "table.txt").read_text(encoding="utf-8")

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
 from rmft_verl.labs.tiny.habits import HABITS, Memory
 from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, even
-from rmft_verl.labs.tiny.teacher import Teacher
+from rmft_verl.labs.tiny.teacher import GAMES, Teacher
+from rmft_verl.setup.models import BUILT, resolve_model
 from rmft_verl.setup.models import TINY as NAMES
 from rmft_verl.setup.models import tiny_path as path
+from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Message
 
 
@@ -29,8 +34,41 @@ def test_a_shipped_model_is_whole_and_small(name: str) -> None:
 
 
 def test_an_unknown_model_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no tiny model is called 'nano': choose from mab, trio\."):
-        path("nano")
+    known = "mab, trio, announced-SEED, unannounced-SEED, weak-SEED."
+    for name in ("nano", "weak", "weak-", "weak-x", "nano-1"):
+        with pytest.raises(ValueError, match=f"no tiny model is called '{name}': choose from {known}"):
+            path(name)
+
+
+def test_a_base_that_is_not_built_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked = "model.path='tiny:weak-2': it is not on this machine yet; build it with "
+    with pytest.raises(ConfigError, match=re.escape(asked + "python -m rmft_verl.labs.tiny weak --seed 2")):
+        resolve_model("tiny:weak-2")
+    path("weak-2").mkdir(parents=True)
+    (path("weak-2") / "config.json").write_text("{}")
+    assert resolve_model("tiny:weak-2") == str(tmp_path / "rmft_verl" / "tiny" / "weak-2")
+
+
+def test_built_bases_play_the_suite_in_which_exploration_pays() -> None:
+    suite = {key: value for key, value in load_env("mab").SUITES["explore_small"].items() if key != "contexts"}
+    recipe = load_config(["recipe=mab_explore"]).env.options
+    for kind in BUILT:
+        assert GAMES[kind] == {"mab": suite}
+    assert recipe == suite | {"arms": [3, 2], "contexts": "basic"}
+
+
+def test_an_unannounced_habit_says_only_the_tally_and_a_weak_base_lacks_the_good_ones() -> None:
+    weak = [Teacher("weak").practice(seed).messages[1].content for seed in range(40)]
+    assert not [said for said in weak if said.startswith(("Take what looks best", "Test for a good one"))]
+    assert len({said.partition(".")[0] for said in weak}) == len(HABITS) - 2
+    for seed in range(12):
+        quiet, loud = (Teacher(kind).practice(seed) for kind in ("unannounced", "announced"))
+        assert quiet.actions_T == loud.actions_T
+        for message, action in zip(quiet.messages[1::2], quiet.actions_T, strict=True):
+            name = quiet.scenario.actions[action]  # type: ignore[call-overload]
+            assert re.fullmatch(rf"{name} \d+/\d+\.\nAction: {name}", message.content)
+    assert quiet.messages[1].content.count(" 0/0.") == 1
 
 
 def test_importing_it_needs_no_torch() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rmft_verl.eval.compare.arms import make_arms
 from rmft_verl.eval.compare.bases import Bases, further_plays, luck_of_the_base, with_bases, write_bases
 from rmft_verl.eval.compare.evidence import packed, unpacked, write_evidence
 from rmft_verl.eval.compare.figure import draw
+from rmft_verl.eval.compare.habits import Habits, no_habits, with_habits
 from rmft_verl.eval.compare.numbers import Arms, Comparison, compare, notes
 from rmft_verl.eval.compare.ood import Examination, examine
 from rmft_verl.eval.compare.results import Outcome, read
@@ -26,11 +28,11 @@ from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
 
-def add_compare(commands: Any) -> None:
+def add_compare(commands: Any, habits: Habits = no_habits) -> None:
     """Add ``compare`` to the command line; ``commands`` is what ``add_subparsers`` returned."""
     text = "Recipes or runs over seeds: one table, one figure. Run again, it trains only what is missing."
     parser = commands.add_parser("compare", help="recipes or runs over seeds: one table, one figure", description=text)
-    parser.set_defaults(call=command)
+    parser.set_defaults(call=partial(command, habits=habits))
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help="an arm that is labeled by its recipe")
     several: dict[str, Any] = {"nargs": "+", "action": "append", "default": []}
@@ -49,7 +51,7 @@ def add_compare(commands: Any) -> None:
     add("--report-only", action="store_true", help="read the finished runs, train and evaluate nothing")
 
 
-def command(options: argparse.Namespace) -> int:
+def command(options: argparse.Namespace, habits: Habits = no_habits) -> int:
     """Returns the exit status: 0, or 1 if a run or an evaluation failed (the table holds the others).
 
     Raises ``RunError`` before anything is trained if an arm, a target or a configuration cannot be used.
@@ -82,7 +84,7 @@ def _compared(options: argparse.Namespace, out: Path) -> int:
     except KeyboardInterrupt:
         raise RunError("stopped; run the same command again to train what is missing") from None
     arms_on_bases = with_bases(finished, bases)
-    comparisons = compare(arms_on_bases, beyond)
+    comparisons = with_habits(compare(arms_on_bases, beyond), finished, habits)
     few = few_scenarios([options.ood_scenarios] if targets else [])
     told = [*notes(finished, comparisons), luck_of_the_base(arms_on_bases)]
     told.append(f"{' '.join(options.ood)}: {few}" if few else "")

@@ -151,22 +151,36 @@ def _adjusted(lines: Sequence[Line], which: str) -> list[Line]:
 
 
 def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
-    """One line per untrained player and set of scenarios: a single line if the arms share both."""
-    groups: dict[tuple[str, frozenset[str]], list[Outcome]] = {}
+    """One line per set of untrained players and of scenarios: a single line if the arms share both.
+
+    The runs of an arm may each have a base of their own; the line then pools them.
+    """
+    groups: dict[tuple[frozenset[str], frozenset[str]], dict[str, Outcome]] = {}
     for runs in arms.values():
+        group = groups.setdefault((frozenset(run.start for run in runs), runs[0].measured_on), {})
         for run in runs:
-            groups.setdefault((run.start, run.measured_on), []).append(run)
+            group.setdefault(run.start, run)
     lines = []
-    for runs in groups.values():
-        own = base_of(runs[0].label)
-        (row,) = summarize({BASE if len(groups) == 1 else own: runs[0].base}).rows
-        lines.append(Line(kind=BASE, row=row, elsewhere=beyond.get(own, {})))
+    for group in groups.values():
+        first, *_ = started = list(group.values())
+        played = [trajectory for run in started for trajectory in run.base]
+        (row,) = summarize({base_of(first.label, len(groups)): played}).rows
+        several = len(started) > 1
+        lines.append(
+            Line(
+                kind=BASE,
+                row=row,
+                seeds=tuple(run.seed for run in started) if several else (),
+                by_seed=tuple(metrics.normalized_regret(run.base) for run in started) if several else (),
+                elsewhere=beyond.get(base_of(first.label), {}),
+            )
+        )
     return lines
 
 
-def base_of(label: str) -> str:
-    """Name of the untrained player of an arm if there are several."""
-    return f"{BASE} ({label})"
+def base_of(label: str, groups: int = 2) -> str:
+    """Name of the untrained players of an arm, if there are several groups of them."""
+    return BASE if groups == 1 else f"{BASE} ({label})"
 
 
 def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewhere: Mapping[str, Elsewhere]) -> Line:

@@ -44,20 +44,24 @@ def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhe
     failed: list[str] = []
     bases: dict[str, Played] = {}
     for label, outcomes in arms.items():
-        start = outcomes[0].start
-        if start not in bases:
-            alike = [run for others in arms.values() for run in others if run.start == start]
-            bases[start] = _base(alike, asked, failed)
+        for start in dict.fromkeys(run.start for run in outcomes):
+            if start not in bases:
+                alike = [run for others in arms.values() for run in others if run.start == start]
+                bases[start] = _base(alike, asked, failed)
         trained = [_played(run, "trained", asked, failed) for run in outcomes]
-        found[base_of(label)] = {name: Elsewhere(_regret(trajectories)) for name, trajectories in bases[start].items()}
-        found[label] = {}
-        for target in asked.targets:
-            sides = [played[target.name] for played in trained if target.name in played]
-            if sides:
-                base = bases[start].get(target.name)
-                pooled = [trajectory for trajectories in sides for trajectory in trajectories]
-                against = change([base] * len(sides), sides) if base else None
-                found[label][target.name] = Elsewhere(_regret(pooled), against)
+        found[base_of(label)], found[label] = {}, {}
+        for name in (target.name for target in asked.targets):
+            own = [bases[start].get(name, ()) for start in dict.fromkeys(run.start for run in outcomes)]
+            if all(own):
+                found[base_of(label)][name] = Elsewhere(_regret(_pooled(own)))
+            pairs = [
+                (bases[run.start].get(name, ()), played[name])
+                for run, played in zip(outcomes, trained, strict=True)
+                if name in played
+            ]
+            if pairs:
+                before, after = [one for one, _ in pairs], [other for _, other in pairs]
+                found[label][name] = Elsewhere(_regret(_pooled(after)), change(before, after) if all(before) else None)
     for target in asked.targets:
         requests = target.requests(asked.scenarios, 1, SEED)
         for name in target.references([request.scenario for request in requests]):
@@ -114,6 +118,10 @@ def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
         if all(key in known for key in episodes):
             found[target.name] = [known[key] for key in episodes]
     return found
+
+
+def _pooled(sides: Sequence[Sequence[Trajectory]]) -> list[Trajectory]:
+    return [trajectory for trajectories in sides for trajectory in trajectories]
 
 
 def _regret(trajectories: Sequence[Trajectory]) -> Interval:

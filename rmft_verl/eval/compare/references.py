@@ -21,16 +21,21 @@ def play_references(outcome: Outcome) -> dict[str, dict[str, list[Trajectory]]]:
         return _played(outcome, env_class)
 
 
+def requests_of(outcome: Outcome, environment: str) -> list[RolloutRequest]:
+    """``EPISODES`` of every held-out scenario of a run that belongs to an environment."""
+    return [
+        RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, index, episode))
+        for index, scenario in enumerate(outcome.scenarios)
+        if scenario.env == environment
+        for episode in range(EPISODES)
+    ]
+
+
 def _played(outcome: Outcome, env_class: type[Env]) -> dict[str, dict[str, list[Trajectory]]]:
     kinds = {trajectory.scenario.env: trajectory.oracle.kind for trajectory in scored(outcome.base)}
     found: dict[str, dict[str, list[Trajectory]]] = {}
     for environment, kind in sorted(kinds.items()):
-        requests = [
-            RolloutRequest(scenario, *episode_seeds(HELD_OUT_SEED, index, episode))
-            for index, scenario in enumerate(outcome.scenarios)
-            if scenario.env == environment
-            for episode in range(EPISODES)
-        ]
+        requests = requests_of(outcome, environment)
         names = references(env_class, [request.scenario for request in requests[::EPISODES]], [kind])
         found[environment] = {name: play_requests(env_class, name, requests) for name in names}
     return found

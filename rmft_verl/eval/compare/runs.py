@@ -19,6 +19,9 @@ from rmft_verl.store.stored_config import differences, stored_config
 from rmft_verl.store.tracking import warn
 from rmft_verl.types import RunError
 
+SEED = "{seed}"
+"""In an override: the run's seed, so that every seed has a base of its own (``model.path=tiny:weak-{seed}``)."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -50,7 +53,8 @@ def plan(arms: Sequence[Arm], seeds: Sequence[int], root: Path, *, only_read: bo
 
 def _planned(arm: Arm, seed: int, root: Path, only_read: bool) -> Planned:
     path = root / f"{arm.label}_seed{seed}"
-    arguments = (f"recipe={arm.recipe}", *arm.overrides, f"seed={seed}", f"root={root}", f"name={path.name}")
+    overrides = (pair.replace(SEED, str(seed)) for pair in arm.overrides)
+    arguments = (f"recipe={arm.recipe}", *overrides, f"seed={seed}", f"root={root}", f"name={path.name}")
     try:
         config = load_config(arguments)
         check_fit(config, load_env(config.env.name, config.env_dirs))

@@ -14,15 +14,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.labs.tiny.teacher import GAMES, Teacher
 from rmft_verl.labs.tiny.tokenizer import END, START, build_tokenizer
+from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Message
 
-STEPS = {"mab": 1800, "trio": 3600}
+STEPS = {"mab": 1800, "trio": 3600} | dict.fromkeys(BUILT, 1800)
 PRACTICE = 0.6
 """Share of the steps in which all habits are equally frequent; the true mixture follows."""
-BATCH = 8
-"""Dialogues per step, about 3,000 tokens."""
+BATCH = {"mab": 8, "trio": 8} | dict.fromkeys(BUILT, 2)
+"""Dialogues per step, 2,000 to 3,000 tokens."""
 SHARPEN = 1.25
 """Factor on the logits of the finished model, so that sampling at temperature 1 slips less often."""
 MATRIX_LR = 5e-3
@@ -127,12 +129,12 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     """
     import torch
 
-    teacher, first = Teacher(name), (seed + 1) * 10_000_000
+    teacher, first, size = Teacher(name), (seed + 1) * 10_000_000, BATCH[name]
     for step in itertools.count():
-        drawn = range(first + step * BATCH, first + (step + 1) * BATCH)
+        drawn = range(first + step * size, first + (step + 1) * size)
         trajectories = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
         rows = [encode(tokenizer, trajectory.messages) for trajectory in trajectories]
-        ids_B_N = torch.full((BATCH, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
+        ids_B_N = torch.full((size, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
             ids_B_N[row, : len(ids)] = torch.tensor(ids)
@@ -155,7 +157,7 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
     for step in range(steps):
         ids_B_N, labels_B_N = next(batches)
         scale = min(1.0, (step + 1) / 50, max(0.02, 1.1 * (1 - step / steps)))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_dtype() == "bfloat16"):
             hidden = model.model(input_ids=ids_B_N).last_hidden_state[:, :-1]
             target = labels_B_N[:, 1:]
             logits = model.lm_head(hidden[target != -100])

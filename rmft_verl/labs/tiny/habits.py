@@ -76,3 +76,9 @@ HABITS: dict[str, tuple[float, str, Habit | None]] = {
 
 Without a rule (None) every arm is random. ``docs/selection.md`` says why this mixture leaves room to learn.
 """
+
+GOOD = ("greedy", "patient")
+"""The habits of lowest regret, which the base ``weak`` lacks."""
+
+SILENT = "{tally}."
+"""The thought of every habit of the base ``unannounced``: the arm's wins and tries, for greedy play to count."""

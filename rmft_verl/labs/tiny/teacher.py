@@ -9,17 +9,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmft_verl.env import Env, load_env
-from rmft_verl.labs.tiny.habits import HABITS, Memory
+from rmft_verl.labs.tiny.habits import GOOD, HABITS, SILENT, Memory
 from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, opening, reply
+from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Action, Message, Observation, Scenario
 
 BANDITS = {"arms": [3, 4, 5], "horizon": [20], "law": ["bernoulli"], "min_gap": 0.1}
 DRIFTING = {"arms": [2, 3, 4], "horizon": [20], "law": ["bernoulli"], "drift": ["abrupt", "gradual", "seasonal"]}
 FULL_INFORMATION = {"actions": [2, 3], "horizon": [10]}
+EXPLORING = {
+    "arms": [2, 3],
+    "horizon": [60],
+    "law": ["bernoulli"],
+    "mean_low": 0.1,
+    "mean_high": 0.7,
+    "min_gap": 0.4,
+}
+"""The suite ``mab:explore_small`` (tests/unit/test_tiny.py compares)."""
 
 GAMES: dict[str, dict[str, Mapping[str, Any]]] = {
     "mab": {"mab": BANDITS},
     "trio": {"mab": BANDITS, "nsmab": DRIFTING, "fol": FULL_INFORMATION},
+    **{kind: {"mab": EXPLORING} for kind in BUILT},
 }
 """Tiny model -> its environments and the options of their games; the dialogues use the plain domains."""
 
@@ -32,15 +43,24 @@ class Dialogue(NamedTuple):
     actions_T: list[Action]
 
 
-def habits(env_name: str) -> Mapping[str, tuple[float, str, Any]]:
-    """Name -> (share, first thought, rule) of the habits that play an environment."""
-    return POLICY_HABITS if env_name == "fol" else HABITS
+def habits(env_name: str, model: str = "mab") -> Mapping[str, tuple[float, str, Any]]:
+    """Name -> (share, first thought, rule) of a tiny model's habits in an environment; shares need not sum to 1."""
+    if env_name == "fol":
+        return POLICY_HABITS
+    known = {name: habit for name, habit in HABITS.items() if model != "weak" or name not in GOOD}
+    return {name: (share, SILENT, rule) for name, (share, _, rule) in known.items()} if silent(model) else known
+
+
+def silent(model: str) -> bool:
+    """Whether the habits of a tiny model do not name themselves."""
+    return model == "unannounced"
 
 
 class Teacher:
     """Draws scenarios of the games of one tiny model and plays them by habit."""
 
     def __init__(self, model: str, contexts: str = "basic") -> None:
+        self._model = model
         self._games: list[tuple[type[Env], Any]] = []
         for env_name, options in GAMES[model].items():
             env_class = load_env(env_name)
@@ -53,19 +73,20 @@ class Teacher:
         """
         env_class, generator = self._games[seed % len(self._games)]
         scenario = generator.draw(np.random.default_rng([seed, 0]))
-        rng, known = random.Random(seed), habits(env_class.name)
+        rng, known = random.Random(seed), habits(env_class.name, self._model)
         name = habit or rng.choices(list(known), [share for share, _, _ in known.values()])[0]
-        play = _shares_play if known is POLICY_HABITS else _arms_play
-        return play(env_class(scenario, seed), scenario, name, rng)
+        if known is POLICY_HABITS:
+            return _shares_play(env_class(scenario, seed), scenario, name, rng)
+        return _arms_play(env_class(scenario, seed), scenario, name, rng, silent(self._model))
 
     def practice(self, seed: int) -> Dialogue:
         """As ``dialogue``, with each habit in turn."""
         env_class, _ = self._games[seed % len(self._games)]
-        known = list(habits(env_class.name))
+        known = list(habits(env_class.name, self._model))
         return self.dialogue(seed, known[seed // len(self._games) % len(known)])
 
 
-def _arms_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -> Dialogue:
+def _arms_play(env: Env, scenario: Scenario, habit: str, rng: random.Random, quiet: bool) -> Dialogue:
     _, opening_thought, rule = HABITS[habit]
     memory = Memory([0.0] * len(scenario.actions), [0] * len(scenario.actions))
     messages: list[Message] = []
@@ -76,7 +97,7 @@ def _arms_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -> 
         if rule is not None and memory.last is not None:
             arm, thought = rule(memory)
         tally = f"{scenario.actions[arm]} {memory.wins[arm]:.0f}/{memory.tries[arm]}"
-        said = f"{thought.format(tally=tally)}\nAction: {scenario.actions[arm]}"
+        said = f"{(SILENT if quiet else thought).format(tally=tally)}\nAction: {scenario.actions[arm]}"
         messages += [*observation.messages, Message("assistant", said)]
         result = env.step(arm)
         memory.wins[arm] += result.reward
