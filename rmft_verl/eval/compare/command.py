@@ -63,10 +63,10 @@ def command(options: argparse.Namespace, habits: Habits = no_habits) -> int:
     for folder in (out, options.root):
         check_place(folder, folder=True)
     with unpacked(options.root):
-        return _compared(options, out)
+        return _compared(options, out, habits)
 
 
-def _compared(options: argparse.Namespace, out: Path) -> int:
+def _compared(options: argparse.Namespace, out: Path, habits: Habits) -> int:
     arms = make_arms(options.recipes, options.arm, options.runs, options.overrides)
     planned = plan(arms, list(dict.fromkeys(options.seeds)), options.root, only_read=options.report_only)
     folders = dict.fromkeys(folder for run in planned for folder in run.env_dirs)
