@@ -201,8 +201,8 @@ class HardwareConfig:
 @dataclass
 class CheckpointConfig:
     every: int = 1
-    """Iterations between saved states of the trainer (12 bytes per trained parameter each). An interrupted run resumes
-    from the last one and repeats the updates since."""
+    """Iterations between saved states of the trainer (12 bytes per trained parameter each, 4 with
+    ``update.start=base``). An interrupted run resumes from the last one and repeats the updates since."""
     keep: int = 2
     """Number of most recent states that stay on disk."""
     best: bool = False

@@ -43,6 +43,7 @@ from rmft_verl.bridge.training.engine import DialogueWorker
 from rmft_verl.bridge.training.lora import write_merged
 from rmft_verl.bridge.training.losses import loss
 from rmft_verl.bridge.training.receipt import Receipt
+from rmft_verl.bridge.training.reshard import ranks
 from rmft_verl.bridge.verl_config import AGENT, STATE, WEIGHTS
 from rmft_verl.config import Config
 from rmft_verl.env import load_env
@@ -136,6 +137,11 @@ class VerlBackend:
             self._prove(version)
         return trajectories
 
+    @property
+    def _state(self) -> list[str]:
+        """What a state holds. With ``update.start=base`` the next update takes the base's optimizer, not this one."""
+        return STATE if self._config.update.start == "current" else [part for part in STATE if part != "optimizer"]
+
     def _keep_base(self) -> None:
         """With ``update.start=base``: save the base and the optimizer's first state, before either changes."""
         if self._config.update.start == "base" and self._base is None:
@@ -165,7 +171,7 @@ class VerlBackend:
         self._before = self._trainer_logprobs(self._probe)
         rows = self._training_batch(drawn)
         if update.start == "base":  # from here on the trainer is not the model that played
-            self._actor.load_checkpoint(str(self._base))
+            self._actor.load_as(str(self._base), STATE)
         tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
         metrics = tu.get(_value(self._actor.update_actor(rows)), "metrics")
         self._actor.give_back()
@@ -246,24 +252,18 @@ class VerlBackend:
     @watched("checkpoint")
     def save_state(self, directory: Path) -> None:
         copy = WEIGHTS if self._config.checkpoint.best and not self._config.model.lora.rank else []
-        self._actor.save_as(str(directory), [*copy, *STATE])
-        shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
-        if shards < self._world:
+        self._actor.save_as(str(directory), [*copy, *self._state])
+        if (found := ranks(directory)) < self._world:
             raise RunError(
-                f"{directory} holds {shards} of {self._world} parts of the trainer: root= must be a directory that "
+                f"{directory} holds {found} of {self._world} parts of the trainer: root= must be a directory that "
                 "every node writes to"
             )
         canary.write_probe(directory / PROBE_FILE, self._probe, self._before)
 
     @watched("loading the checkpoint")
     def load_state(self, directory: Path) -> None:
-        shards = len(list(directory.glob("model_world_size_*_rank_*.pt")))
-        if shards != self._world:
-            raise RunError(
-                f"{directory} was written by {shards} GPUs, and this run has {self._world}: use the same number"
-            )
         self._keep_base()
-        self._actor.load_checkpoint(str(directory))
+        self._actor.load_as(str(directory), self._state)
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 
     def close(self) -> None:

@@ -12,8 +12,11 @@ from rmft_verl.store.tracking import warn
 
 
 def state_gib(use: Use, config: Config) -> float:
-    """A state: weights and Adam's moments in float32, with ``checkpoint.best`` a Hugging Face copy too."""
-    return (16 if config.checkpoint.best else 12) * use.trained / GIB
+    """A state: weights in float32, Adam's moments unless each update begins at the base, with ``checkpoint.best`` a
+    Hugging Face copy too.
+    """
+    moments = 8 if config.update.start == "current" else 0
+    return (4 + moments + 4 * config.checkpoint.best) * use.trained / GIB
 
 
 def model_gib(use: Use) -> float:

@@ -35,19 +35,37 @@ def steps(checkpoints: Path) -> list[int]:
 
 def write_directory(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a directory beside ``path``, add the manifest, and replace ``path`` by it."""
+    begin_directory(path, write)()
+
+
+def begin_directory(path: Path, write: Callable[[Path], None]) -> Callable[[], None]:
+    """The first part of ``write_directory``: what ``write`` has written is hashed and forced to disk in the background.
+
+    What is returned does the second part, once: it waits for that, adds the manifest and replaces ``path``.
+    """
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     write(partial)
     files = _files(partial)
-    with ThreadPoolExecutor() as pool:  # hashing and syncing both release the interpreter's lock
-        sums = list(pool.map(_checksum, files))
-        list(pool.map(sync, files))
-    entries = [{"size": file.stat().st_size, "sha256": checksum} for file, checksum in zip(files, sums, strict=True)]
-    names = [file.relative_to(partial).as_posix() for file in files]
-    write_text(partial / MANIFEST, json.dumps(dict(zip(names, entries, strict=True)), indent=1) + "\n")
-    remove(path)
-    partial.rename(path)
-    sync(path.parent)
+    pool = ThreadPoolExecutor()  # hashing and syncing both release the interpreter's lock
+    sums = [pool.submit(_checksum, file) for file in files]
+    synced = [pool.submit(sync, file) for file in files]
+
+    def end() -> None:
+        with pool:
+            entries = [
+                {"size": file.stat().st_size, "sha256": checksum.result()}
+                for file, checksum in zip(files, sums, strict=True)
+            ]
+            for each in synced:
+                each.result()
+        names = [file.relative_to(partial).as_posix() for file in files]
+        write_text(partial / MANIFEST, json.dumps(dict(zip(names, entries, strict=True)), indent=1) + "\n")
+        remove(path)
+        partial.rename(path)
+        sync(path.parent)
+
+    return end
 
 
 def verify(path: Path, remedy: str) -> None:

@@ -24,6 +24,11 @@ def forked(source: RunDir, config: Config) -> int:
     found = differences(env_copy.same_place(source.path, stored_config(source.path), config), config)
     if changed := [line for line in found if line.partition("=")[0].partition(".")[0] in KEPT]:
         raise RunError(f"fork={source.path}: {'; '.join(changed)}: a fork cannot change these; start a new run instead")
+    if config.update.start == "current" and stored_config(source.path).get("update.start") == "base":
+        raise RunError(
+            f"fork={source.path}: update.start=current: its states hold no optimizer, as each of its updates began at "
+            "the base; keep update.start=base, or start a new run instead"
+        )
     env_copy.check_source(source.path, config)
     complete = [n for n in checkpoints.steps(source.checkpoints) if n <= source.read_state().completed]
     if not complete:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from rmft_verl.config import CheckpointConfig
 from rmft_verl.store import checkpoints
-from rmft_verl.store.checkpoints import step, write_directory
+from rmft_verl.store.checkpoints import begin_directory, step
 from rmft_verl.store.run_dir import PHASES, RunDir
 from rmft_verl.store.tracking import read_metrics
 from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
@@ -42,6 +42,7 @@ class Record:
     def __init__(self, run: RunDir, config: CheckpointConfig) -> None:
         self._run = run
         self._config = config
+        self._end_checkpoint: Callable[[], None] | None = None
         self._state = run.read_state()
         rows = read_metrics(run.metrics) if run.metrics.exists() else []
         self._rows = {int(row["iteration"] or 0): _numbers(row) for row in rows}
@@ -103,11 +104,14 @@ class Record:
         write_kept(self._run.trajectories("train", n), kept)
 
     def checkpoint(self, n: int, backend: Stateful) -> None:
-        """Write the trainer's state after update ``n``. It counts once the update is recorded as finished."""
-        write_directory(step(self._run.checkpoints, n), backend.save_state)
+        """Write the trainer's state after update ``n``. ``finished`` makes it count, once it is hashed."""
+        self._end_checkpoint = begin_directory(step(self._run.checkpoints, n), backend.save_state)
 
     def finished(self, phase: str, n: int, row: dict[str, float]) -> None:
         """Record the end of a phase. The state never goes back: repeated phases change nothing."""
+        if phase == "update" and self._end_checkpoint is not None:
+            end, self._end_checkpoint = self._end_checkpoint, None
+            end()
         if phase == "log":
             self._rows.setdefault(n, dict(row))
         if (n, PHASES.index(phase)) >= (self._state.iteration, self._state.reached):

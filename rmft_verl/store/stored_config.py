@@ -23,6 +23,9 @@ NOT_COMPARED = (
 )
 """Keys that do not change a run's numbers."""
 
+MACHINE = "hardware"
+"""Keys of the machine, which a run may change on its way: its numbers go on the same but for rounding."""
+
 ABSENT = "(no such key)"
 
 
@@ -81,19 +84,22 @@ def differences(stored: Mapping[str, Any], asked: Config) -> list[str]:
 def check_same(run: RunDir, asked: Config) -> None:
     """Raise ``RunError`` with the difference if a run was started with another configuration or environment.
 
-    ``iterations`` may be larger than before: the run then continues after its last one. Other package versions only
-    cause a warning.
+    ``iterations`` may be larger than before: the run then continues after its last one. Another machine (``MACHINE``)
+    or other package versions only cause a warning.
     """
     stored = stored_config(run.path)
     longer = asked.iterations > stored.get("iterations", asked.iterations)
     placed = env_copy.same_place(run.path, stored, asked)
-    changed = differences(placed | ({"iterations": asked.iterations} if longer else {}), asked)
-    if changed:
+    found = differences(placed | ({"iterations": asked.iterations} if longer else {}), asked)
+    machine = [line for line in found if line.startswith(f"{MACHINE}.")]
+    if changed := [line for line in found if line not in machine]:
         raise RunError(
             f"{run.path} was started with {'; '.join(changed)}: start it as before to go on, or choose another name=..."
             f" (with fork={run.path}, to begin from its last complete iteration)"
         )
     env_copy.check_source(run.path, asked)
+    if machine:
+        warn(f"{run.path} was started with {'; '.join(machine)}: it goes on, with other rounding")
     before, now = run.read_packages(), installed_packages()
     moved = [f"{k} {before.get(k)} -> {now.get(k)}" for k in {**before, **now} if before.get(k) != now.get(k)]
     if moved:

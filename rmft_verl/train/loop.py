@@ -69,15 +69,18 @@ class Loop(ABC):
             if n % self._config.checkpoint.every == 0:
                 with self._phase("checkpoint"):
                     self._record.checkpoint(n, self._model)
-            self._finished("update", n)
-            self._measure(n, report)
+            self._measure(n, report, updated=True)
         with self._phase("save"):
             write_directory(self._run.checkpoints / "final", self._model.save)
         self._finished("save", self._config.iterations)
 
-    def _measure(self, n: int, report: Callable[[int, Row], None]) -> None:
-        with self._phase("sync"):
-            self.sync(n)
+    def _measure(self, n: int, report: Callable[[int, Row], None], updated: bool = False) -> None:
+        try:
+            with self._phase("sync"):
+                self.sync(n)
+        finally:  # the state was hashed meanwhile, and a sampler that fails is no reason to lose the update
+            if updated:
+                self._end_update(n)
         self._finished("sync", n)
         if n in (0, self._config.iterations) or n % self._config.eval.every == 0:
             self._row |= self.measure(n)
@@ -86,6 +89,12 @@ class Loop(ABC):
             self._tracker.log(self._row, n)
             report(n, self._row)
         self._finished("log", n)
+
+    def _end_update(self, n: int) -> None:
+        begun = time.monotonic()
+        self._finished("update", n)
+        if "time/checkpoint" in self._row:
+            self._row["time/checkpoint"] += time.monotonic() - begun
 
     def _finished(self, phase: str, n: int) -> None:
         self._record.finished(phase, n, self._row)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from verl.single_controller.base.decorator import MAGIC_ATTR, Dispatch
 
 from rmft_verl.bridge import verl_backend
@@ -28,8 +29,8 @@ class Asked(list[Any]):
     def sent(self) -> list[tuple[int, int]]:
         return [(1, 1)]
 
-    def load_checkpoint(self, path: str) -> None:
-        self.append("load")
+    def load_as(self, path: str, contents: list[str]) -> None:
+        self.append(("load", contents))
 
     def sleep_replicas(self) -> None:
         self.append("sleep")
@@ -70,6 +71,7 @@ def test_the_sampler_sleeps_before_every_sync_and_once(make: Any) -> None:
         ([], STATE, ["hf_model"]),
         (["checkpoint.best=true"], ["hf_model", *STATE], ["hf_model"]),
         (["checkpoint.best=true", "model.lora.rank=2"], STATE, ["model"]),
+        (["update.start=base"], ["model", "extra"], ["hf_model"]),
     ],
 )
 def test_a_state_has_no_copy_of_the_model_and_a_model_no_optimizer(
@@ -91,7 +93,7 @@ def test_the_base_is_kept_when_it_is_about_to_change_and_never_for_an_evaluation
     asked.clear()
     backend.load_state(tmp_path / "step_001")
     backend._keep_base()
-    assert asked == [("rmft_verl", STATE), "load"] and backend._base.is_dir()
+    assert asked == [("rmft_verl", STATE), ("load", ["model", "extra"])] and backend._base.is_dir()
     backend.close()
     assert not backend._base.exists()
     plain, asked = make()
@@ -99,12 +101,20 @@ def test_the_base_is_kept_when_it_is_about_to_change_and_never_for_an_evaluation
     assert not asked
 
 
-def test_the_worker_hands_the_contents_to_verl_and_every_rank_is_asked() -> None:
-    manager, saved = SimpleNamespace(), list[Any]()
+def test_the_worker_hands_the_contents_to_verl_and_every_rank_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, seen = SimpleNamespace(), list[Any]()
     worker: Any = SimpleNamespace(
-        actor=SimpleNamespace(engine=SimpleNamespace(checkpoint_manager=manager)),
-        save_checkpoint=lambda path: saved.append((path, manager.checkpoint_save_contents)),
+        actor=SimpleNamespace(engine=SimpleNamespace(checkpoint_manager=manager, module=torch.nn.Linear(1, 1))),
+        save_checkpoint=lambda path: seen.append((path, manager.checkpoint_save_contents)),
+        load_checkpoint=lambda path: seen.append((path, manager.checkpoint_load_contents)),
     )
     DialogueWorker.save_as.__wrapped__(worker, "there", ["model"])
-    assert saved == [("there", ["model"])]
-    assert getattr(DialogueWorker.save_as, MAGIC_ATTR)["dispatch_mode"] == Dispatch.ONE_TO_ALL
+    (tmp_path / "model_world_size_1_rank_0.pt").write_text("")
+    for name in ("get_rank", "get_world_size"):
+        monkeypatch.setattr(torch.distributed, name, lambda name=name: int(name == "get_world_size"))
+    DialogueWorker.load_as.__wrapped__(worker, str(tmp_path), ["extra"])
+    assert seen == [("there", ["model"]), (str(tmp_path), ["extra"])]
+    for method in (DialogueWorker.save_as, DialogueWorker.load_as):
+        assert getattr(method, MAGIC_ATTR)["dispatch_mode"] == Dispatch.ONE_TO_ALL

@@ -1,15 +1,18 @@
 """What a machine with one GPU, Python 3.12, torch 2.11 and no network needs, collected here and assembled there.
 
-    python tests/gpu/kit.py collect KIT [--model DIRECTORY] [--dry-run]     here: wheels and model, in pieces
-    python tests/gpu/kit.py assemble KIT PLACE [--dry-run]                  there: an environment that checks itself
+    python3.12 tests/gpu/kit.py collect KIT [--model DIRECTORY] [--dry-run]     here: wheels and model, in pieces
+    python tests/gpu/kit.py assemble KIT PLACE [--dry-run]                      there: an environment that checks itself
 
-``collect`` downloads what pip would install for the extra ``gpu`` on Python 3.12 beside torch 2.11 (about 1 GB without
-torch and CUDA, which the machine has). ``assemble`` needs no network; its environment sees the machine's own packages.
+``collect`` asks pip what it would install for the extra ``gpu`` beside torch 2.11, leaves out torch and what torch
+brings (CUDA), which the machine has, and makes wheels of the rest, this package included. pip judges by the Python that
+it runs in, so that must be 3.12. ``assemble`` needs no network; its environment sees the machine's own packages.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,9 +23,9 @@ from pathlib import Path
 import pieces
 
 ROOT = Path(__file__).parents[2]
-PYTHON, PLATFORMS = "3.12", ("manylinux_2_35_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64")
-THERE = ("torch-", "nvidia_", "nvidia-", "triton-", "cuda_", "cuda-")
-"""Beginnings of the names of wheels that the machine has already."""
+PYTHON, TORCH = (3, 12), "torch==2.11.0"
+THERE = ("torch", "triton", "nvidia-", "cuda-")
+"""torch, and beginnings of the names of what torch itself brings: the machine has them."""
 
 MODEL = "smollm2.tar"
 CHECK = (
@@ -32,30 +35,46 @@ CHECK = (
 )
 
 
-def download(into: Path) -> list[str]:
-    """pip's command that gets the wheels."""
-    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    wanted = [f"{ROOT}[gpu]", "torch==2.11.0"]
-    return [
-        *(sys.executable, "-m", "pip", "download", "--dest", str(into), "--only-binary", ":all:"),
-        *("--python-version", PYTHON, "--implementation", "cp", *platforms, *wanted),
-    ]
+def resolve(report: Path, *wanted: str) -> list[str]:
+    """pip's command that writes what it would install for ``wanted``."""
+    options = ("--dry-run", "--ignore-installed", "--quiet", "--report", str(report))
+    return [sys.executable, "-m", "pip", "install", *options, *wanted]
 
 
-def carried(files: list[Path]) -> list[Path]:
-    """The wheels that the machine lacks."""
-    return sorted(file for file in files if not file.name.lower().startswith(THERE))
+def make(into: Path, pinned: list[str]) -> list[str]:
+    """pip's command that puts wheels of exactly these packages ``into`` a directory; it builds what has none."""
+    return [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(into), *pinned]
+
+
+def versions(report: Path) -> dict[str, str]:
+    """Name -> version of what a report lists."""
+    listed = [entry["metadata"] for entry in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    return {re.sub(r"[-_.]+", "-", each["name"]).lower(): each["version"] for each in listed}
+
+
+def carried(wanted: dict[str, str], torch: dict[str, str]) -> list[str]:
+    """What the machine lacks: ``wanted`` without torch and the parts of CUDA that ``torch`` brings, and without us."""
+    there = {name for name in torch if name == THERE[0] or name.startswith(THERE[1:])}
+    return sorted(f"{name}=={found}" for name, found in wanted.items() if name not in {*there, "rmft-verl"})
 
 
 def collect(kit: Path, model: Path | None, dry_run: bool) -> None:
-    """Write wheels and model into ``kit`` in pieces."""
+    """Write wheels and model into ``kit`` in pieces. Raises ``ValueError`` on another Python than the machine's."""
     if dry_run:
-        print(shlex.join(download(kit)))
+        for report, wanted in ("TORCH", [TORCH]), ("ALL", [f"{ROOT}[gpu]", TORCH]):
+            print(shlex.join(resolve(Path(report), *wanted)))
+        print(shlex.join(make(kit, [str(ROOT), "NAME==VERSION"])), "...")
         return
+    if sys.version_info[:2] != PYTHON:
+        raise ValueError(f"collect with Python {'.'.join(map(str, PYTHON))}, not {sys.version.split()[0]}")
+    kit.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kit.parent) as scratch:
-        wheels = Path(scratch)
-        subprocess.run(download(wheels), check=True)
-        files = carried(list(wheels.glob("*.whl")))
+        wheels, reports = Path(scratch) / "wheels", [Path(scratch) / "torch.json", Path(scratch) / "all.json"]
+        subprocess.run(resolve(reports[0], TORCH), check=True)
+        subprocess.run(resolve(reports[1], f"{ROOT}[gpu]", TORCH), check=True)
+        wanted = carried(versions(reports[1]), versions(reports[0]))
+        subprocess.run(make(wheels, [str(ROOT), *wanted]), check=True)
+        files = sorted(wheels.glob("*.whl"))
         if model is not None:
             with tarfile.open(wheels / MODEL, "w") as archive:
                 archive.add(model, arcname="smollm2")
@@ -69,7 +88,7 @@ def commands(place: Path) -> list[list[str]]:
     python = str(place / "venv" / "bin" / "python")
     return [
         [sys.executable, "-m", "venv", "--system-site-packages", str(place / "venv")],
-        [python, "-m", "pip", "install", "--no-index", "--find-links", str(place / "wheels"), f"{ROOT}[gpu]"],
+        [python, "-m", "pip", "install", "--no-index", "--find-links", str(place / "wheels"), "rmft_verl[gpu]"],
         [python, "-c", CHECK],
     ]
 

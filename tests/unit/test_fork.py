@@ -80,6 +80,14 @@ def test_what_would_not_compare_is_refused(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_state_without_an_optimizer_begins_no_run_that_needs_one(machine: Machine, tmp_path: Path) -> None:
+    source = start(tmp_path, "update.start=base")
+    with pytest.raises(RunError, match="its states hold no optimizer"):
+        start(tmp_path, f"fork={source}", "iterations=4", "update.start=current", name="other")
+    assert not (tmp_path / "other").exists()
+    start(tmp_path, f"fork={source}", "iterations=4", "update.start=base", name="other")
+
+
 def test_a_run_without_a_state_cannot_be_forked(machine: Machine, tmp_path: Path) -> None:
     source = cut_in(machine, tmp_path, "update", 1)
     with pytest.raises(RunError, match="no complete iteration with a saved state"):

@@ -49,18 +49,27 @@ def test_a_damaged_piece_is_named(harm: str, files: list[Path], tmp_path: Path) 
     assert pieces.main(["join", str(tmp_path / "kit"), str(tmp_path / "there")]) == 2
 
 
-def test_what_the_machine_has_is_not_carried() -> None:
-    names = ["vllm-0.24.0.whl", "torch-2.11.0.whl", "nvidia_cudnn_cu13-9.whl", "triton-3.whl", "torchdata-0.11.whl"]
-    assert [file.name for file in kit.carried([Path(name) for name in names])] == ["torchdata-0.11.whl", names[0]]
+def test_what_the_machine_has_is_not_carried(tmp_path: Path) -> None:
+    listed = {"rmft_verl": "1", "torch": "2.11.0", "nvidia-cudnn-cu13": "9", "nvidia-ml-py": "13", "Jinja2": "3.1"}
+    install = [{"metadata": {"name": name, "version": version}} for name, version in listed.items()]
+    (tmp_path / "report").write_text(json.dumps({"install": install}))
+    wanted = kit.versions(tmp_path / "report")
+    torch = {"torch": "2.11.0", "nvidia-cudnn-cu13": "9", "jinja2": "3.1"}
+    assert kit.carried(wanted, torch) == ["jinja2==3.1", "nvidia-ml-py==13"]
 
 
-def test_the_kit_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_kit_says_what_it_would_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert kit.main(["collect", str(tmp_path / "kit"), "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert "pip download" in told and "[gpu]" in told and "--python-version 3.12" in told and "torch==2.11.0" in told
+    assert "pip install --dry-run" in told and "[gpu]" in told and "pip wheel" in told and "torch==2.11.0" in told
     assert kit.main(["assemble", str(tmp_path / "kit"), str(tmp_path / "place"), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "--no-index" in told and "cuda.is_available" in told
+    monkeypatch.setattr(kit, "PYTHON", (3, 1))
+    assert kit.main(["collect", str(tmp_path / "kit")]) == 2
+    assert "collect with Python 3.1, not" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert kit.main(["assemble", str(tmp_path / "no kit"), str(tmp_path / "place")]) == 2
     assert "pieces.json" in capsys.readouterr().err

@@ -106,6 +106,30 @@ def test_four_iterations_are_two_and_two(machine: Machine, tmp_path: Path) -> No
     assert load_config([f"resume={two}"]).iterations == 4
 
 
+def test_another_machine_goes_on_with_a_warning(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = start(tmp_path, "iterations=2")
+    capsys.readouterr()
+    start(tmp_path, "hardware.gpus_per_node=2", "hardware.agent_workers=2")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "hardware.gpus_per_node=1, now 2; hardware.agent_workers=1, now 2: it goes on, with other rounding" in told
+    assert facts(two) == facts(start(tmp_path / "whole"))
+
+
+def test_a_state_is_hashed_while_the_sampler_gets_the_weights(machine: Machine, tmp_path: Path) -> None:
+    folder, seen = tmp_path / "run" / "checkpoints", list[Any]()
+
+    def look() -> None:
+        names = sorted(path.name for path in folder.iterdir())
+        seen.append((names, RunDir.open(tmp_path / "run").read_state().phase))
+
+    machine.make = failing("sync", 2, look)  # after the first update
+    start(tmp_path, "checkpoint.keep=9")
+    assert seen == [(["step_001.partial"], "rollout")]
+    assert [len(list(folder.glob("step_*/sha256.json"))), (folder / "step_001").is_dir()] == [3, True]
+
+
 def test_a_finished_run_says_so_and_starts_nothing(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

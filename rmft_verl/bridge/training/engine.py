@@ -14,6 +14,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from rmft_verl.bridge.checksum import Checksum, counted
 from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
 from rmft_verl.bridge.shapes import AT_ONCE, CHUNK
 from rmft_verl.bridge.training import attention as attention  # registers itself with transformers
+from rmft_verl.bridge.training.reshard import own_part
 
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
 """Keys of a model's configuration by which it changes the logits of its head. Those are computed at once."""
@@ -217,6 +219,14 @@ class DialogueWorker(ActorRolloutRefWorker):
         """verl's ``save_checkpoint`` of the named contents alone: a state needs no gathered copy of the model."""
         self.actor.engine.checkpoint_manager.checkpoint_save_contents = contents
         self.save_checkpoint(local_path)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_as(self, local_path: str, contents: list[str]) -> None:
+        """verl's ``load_checkpoint`` of the named contents alone, whatever number of ranks has written them."""
+        engine = self.actor.engine
+        engine.checkpoint_manager.checkpoint_load_contents = contents
+        with own_part(Path(local_path), contents, engine.module) as found:
+            self.load_checkpoint(str(found))
 
     @property
     def rollout(self) -> Any:
