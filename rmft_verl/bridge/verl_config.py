@@ -228,7 +228,7 @@ def check_schema(verl_config: DictConfig) -> None:
 
 
 def agent_loop_file(config: Config, examples: Sequence[Message], path: Path) -> None:
-    """Write the file that names our agent loop and its arguments; every rollout worker of verl reads it."""
+    """Write the file that names our agent loop and its arguments; verl's worker of agent loops reads it."""
     entry = {
         "name": AGENT,
         "_target_": "rmft_verl.bridge.sampling.agent_loop.RMFTAgentLoop",

@@ -24,9 +24,9 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from real_run import FAKE, SMALL, Tree, state
 
-GROUPS = {"ray::WorkerDict": "trainer", "ray::AgentLoop": "rollout worker", "VLLM::": "sampler", "ray::vLLM": "sampler"}
+GROUPS = {"ray::WorkerDict": "trainer", "VLLM::": "sampler", "ray::DialogueServer": "sampler"}
 DISK = ("run without checkpoints", "checkpoints", "/dev/shm")
-NAMES = ("driver", "trainer", "sampler", "rollout worker", "Ray", *DISK)
+NAMES = ("driver", "trainer", "sampler", "Ray", *DISK)
 MIB = 1 << 20
 
 

@@ -111,9 +111,11 @@ def test_another_machine_goes_on_with_a_warning(
 ) -> None:
     two = start(tmp_path, "iterations=2")
     capsys.readouterr()
-    start(tmp_path, "hardware.gpus_per_node=2", "hardware.agent_workers=2")
+    start(tmp_path, "hardware.gpus_per_node=2", "hardware.max_num_seqs=128")
     told = " ".join(capsys.readouterr().err.split())
-    assert "hardware.gpus_per_node=1, now 2; hardware.agent_workers=1, now 2: it goes on, with other rounding" in told
+    assert (
+        "hardware.gpus_per_node=1, now 2; hardware.max_num_seqs=256, now 128: it goes on, with other rounding" in told
+    )
     assert facts(two) == facts(start(tmp_path / "whole"))
 
 
