@@ -50,7 +50,7 @@ def own_part(directory: Path, parts: Sequence[str], module: torch.nn.Module) -> 
                 shutil.copyfile(_file(directory, part, before, rank % before), _file(own, part, world, rank))
                 continue
             read = [  # mapped, so that only this rank's rows are read
-                torch.load(_file(directory, part, before, i), map_location="cpu", mmap=True, weights_only=False)
+                torch.load(_file(directory, part, before, i), map_location="cpu", mmap=True, weights_only=True)
                 for i in range(before)
             ]
             torch.save(split_anew(read, mesh, rank), _file(own, part, world, rank))
