@@ -1,6 +1,6 @@
 # make demo    install, then train the tiny model on a CPU, end to end
 # make smollm2 install, then get a small pretrained model: SmolLM2-135M-Instruct, for model.path=smollm2
-# make test    install, then lint, types, the docs site and the whole test suite (what CI runs)
+# make test    install, get SmolLM2, then lint, types, the docs site and the whole test suite (what CI runs)
 # make lint    ruff and mypy only        make bench    the phases against bare vLLM and PyTorch
 # make docs    the docs site in build/site, with strict links: its own small environment, installed in seconds
 # make soak    an hour more: further model families, kills of real runs, and make fuzz
@@ -24,7 +24,7 @@ smollm2: $(INSTALLED)
 	$(RUN) -m rmft_verl.main.cli smollm2
 
 # One process takes the real runs, which come first, the other all else.
-test: lint docs
+test: lint docs smollm2
 	$(RUN) -m pytest -n 2 --no-loadscope-reorder --durations=20 tests/e2e tests
 
 lint: $(INSTALLED)
