@@ -19,17 +19,22 @@ class VerlTracker:
     def __init__(
         self, directory: Path, *, project: str, name: str, backends: Sequence[str], config: Mapping[str, Any]
     ) -> None:
-        """Start ``backends``. TensorBoard writes to ``directory``/tensorboard unless ``TENSORBOARD_DIR`` is set.
+        """Start ``backends``. TensorBoard and MLflow write to ``directory``, unless their own variables name a place.
 
-        Raises ``TrackingError`` for a backend that is not in ``BACKENDS``, or whose package is missing.
+        Raises ``TrackingError`` for a backend that is not in ``BACKENDS``, whose package is missing, or that verl could
+        not start.
         """
         self._backends = list(backends)
         check_backends(backends)
         os.environ.setdefault("TENSORBOARD_DIR", str(directory / "tensorboard"))
+        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{(directory / 'mlflow.db').absolute()}")
         try:
             self._tracking = Tracking(project, name, self._backends, dict(config))
         except ImportError as error:
             raise TrackingError(f"tracking.backends={self._backends}: {error}. Install it or leave it out.") from error
+        missing = [name for name in self._backends if name not in self._tracking.logger]
+        if missing:  # of which verl only warns
+            raise TrackingError(f"tracking.backends={self._backends}: verl could not start {missing}, as it says above")
         self._dialogues = ValidationGenerationsLogger(project, name)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,18 @@ def test_unknown_backends_and_our_own_are_refused(tmp_path, backend):
 
     with pytest.raises(TrackingError, match=f"'{backend}' is none of .*tensorboard"):
         VerlTracker(tmp_path, project="p", name="n", backends=[backend], config={})
+
+
+def test_a_backend_that_verl_gave_up_on_is_told(tmp_path, monkeypatch):
+    """verl proceeds without an MLflow whose store it cannot open, with a warning only."""
+    from rmft_verl.bridge import verl_tracking
+
+    monkeypatch.setenv("TENSORBOARD_DIR", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    started = type("Tracking", (), {"__init__": lambda self, *_: setattr(self, "logger", {"tensorboard": 1})})
+    monkeypatch.setattr(verl_tracking, "Tracking", started)
+    monkeypatch.setattr(verl_tracking, "check_backends", lambda _: None)  # mlflow is not installed here
+    with pytest.raises(TrackingError, match=r"could not start \['mlflow'\]"):
+        verl_tracking.VerlTracker(tmp_path, project="p", name="n", backends=["tensorboard", "mlflow"], config={})
+    assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path / 'mlflow.db'}"
