@@ -26,19 +26,28 @@ NAMES = ("amber", "azure", "slate")
 LINES = [f"Action: {name}" for name in NAMES]
 
 
+def likely(token: int) -> float:
+    """What stands for the log-probability of a token."""
+    return -1.0 - token / 1024
+
+
 class Sampler:
     """Says the given thoughts, one a reply, and chooses the last allowed token."""
 
-    def __init__(self, thoughts: list[list[int]]) -> None:
-        self.thoughts, self.asked = list(thoughts), []
+    def __init__(self, thoughts: list[list[int]], logs: bool = False) -> None:
+        self.thoughts, self.logs = list(thoughts), logs
+        self.asked: list[tuple[list[int], dict[str, Any]]] = []
 
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
         self.asked.append((list(prompt_ids), sampling_params))
         allowed = sampling_params.get("allowed_token_ids")
         if allowed is None:
-            return SimpleNamespace(token_ids=self.thoughts.pop(0)[: sampling_params["max_tokens"]])
+            return self._output(self.thoughts.pop(0)[: sampling_params["max_tokens"]])
         assert len(allowed) > 1 and sampling_params["max_tokens"] == 1
-        return SimpleNamespace(token_ids=[allowed[-1]])
+        return self._output([allowed[-1]])
+
+    def _output(self, ids: list[int]) -> SimpleNamespace:
+        return SimpleNamespace(token_ids=ids, log_probs=[likely(token) for token in ids] if self.logs else None)
 
 
 def reads(text: str) -> int | None:
@@ -46,9 +55,11 @@ def reads(text: str) -> int | None:
     return NAMES.index(last) if last in NAMES else None
 
 
-def one_reply(family: Any, thoughts: list[list[int]], alone: bool, room: int = 60) -> tuple[ModelPlayer, Any, Sampler]:
+def one_reply(
+    family: Any, thoughts: list[list[int]], alone: bool, room: int = 60, logs: bool = False
+) -> tuple[ModelPlayer, Any, Sampler]:
     tokenizer, kwargs = family()
-    template, sampler = ChatTemplate(tokenizer, kwargs), Sampler(thoughts)
+    template, sampler = ChatTemplate(tokenizer, kwargs), Sampler(thoughts, logs)
     line = AnswerLine(template, LINES, reads, alone)
     player = ModelPlayer(sampler, tokenizer, template, {}, 0, (500, room), line)
     observation = Observation((Message("user", "Which?"),), None, 0)  # type: ignore[arg-type]
@@ -123,6 +134,18 @@ def test_reasoning_is_cut_where_the_line_still_fits_and_where_a_turn_would_end()
     player, reply, _ = one_reply(llama3, [inside], alone=False)
     assert reply.text.startswith("xxxxx\nAction: ") and not reply.control
     assert mark not in player.dialogue.ids[player.dialogue.tokens().prompt_length :]
+
+
+@pytest.mark.parametrize("thought", ["Well.", "Try it.\nAction: azure", "x" * 200])
+def test_log_probabilities_stand_at_the_tokens_that_were_sampled(thought: str) -> None:
+    """Of a reply that is cut, goes on with a line, or stands as it is; forced tokens and prompts have none."""
+    tokenizer, kwargs = llama3()
+    said = ChatTemplate(tokenizer, kwargs).reply(thought)
+    assert one_reply(llama3, [said], alone=False)[0].samples()[0].logprobs_N is None
+    (tokens,) = one_reply(llama3, [said], alone=False, logs=True)[0].samples()
+    wanted = np.where(tokens.sampled_N, [likely(token) for token in tokens.ids_N.tolist()], 0.0)
+    assert tokens.logprobs_N is not None and tokens.logprobs_N.dtype == np.float32
+    assert tokens.logprobs_N.tolist() == wanted.astype(np.float32).tolist() and (wanted < 0).sum() >= 2
 
 
 @pytest.mark.parametrize("more", ["", "x" * 200])

@@ -40,7 +40,9 @@ class Sampler:
         self.asked += 1
         ids = self.replies[(self.asked - 1) % len(self.replies)]
         allowed = sampling_params.get("allowed_token_ids")
-        return SimpleNamespace(token_ids=allowed[:1] if allowed else ids[: sampling_params["max_tokens"]])
+        return SimpleNamespace(
+            token_ids=allowed[:1] if allowed else ids[: sampling_params["max_tokens"]], log_probs=None
+        )
 
     def end(self, session: str) -> None: ...
 

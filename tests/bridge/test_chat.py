@@ -93,7 +93,7 @@ def test_a_reply_that_ends_at_its_cap_in_another_end_token_is_whole(tmp_path: Pa
             self.last = last
 
         async def generate(self, **request: Any) -> Any:
-            return SimpleNamespace(token_ids=[9, 9, self.last])
+            return SimpleNamespace(token_ids=[9, 9, self.last], log_probs=None)
 
     for last, cut in ((7, False), (template.end, False), (9, True)):
         player = ModelPlayer(Client(last), tokenizer, template, {}, 0, (500, 3), ends=ends)

@@ -70,7 +70,7 @@ class Sampler:
     async def generate(self, request_id: str, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
         ids = next(self._replies)[: sampling_params["max_tokens"]]
         self.said.append((list(prompt_ids), ids))
-        return SimpleNamespace(token_ids=ids)
+        return SimpleNamespace(token_ids=ids, log_probs=None)
 
 
 class Family:

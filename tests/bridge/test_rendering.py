@@ -28,7 +28,7 @@ class Speaker:
 
     async def generate(self, **request: Any) -> Any:
         ids = self._tokenizer(self._replies.pop(0), add_special_tokens=False).input_ids
-        return SimpleNamespace(token_ids=[*ids, template_end(self._tokenizer)])
+        return SimpleNamespace(token_ids=[*ids, template_end(self._tokenizer)], log_probs=None)
 
 
 def played(family: Any, history: str) -> tuple[Trajectory, Any, ChatTemplate]:

@@ -133,13 +133,15 @@ class ChatTemplate:
 
 
 class Dialogue:
-    """The growing ids and mask of one dialogue."""
+    """The growing ids and mask of one dialogue, and log-probabilities if the sampler gives them."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self._prompt_length = 0
         self.ids: list[int] = []
         self.mask: list[int] = []
+        self._logprobs: dict[int, float] = {}
+        """Of sampled tokens, by their place."""
 
     def observe(self, messages: Sequence[Message]) -> None:
         """Append the environment's messages and the generation prompt of the next reply."""
@@ -153,8 +155,9 @@ class Dialogue:
         self.ids = self.ids + new
         self.mask = self.mask + [0] * len(new)
 
-    def reply(self, token_ids: Sequence[int], forced: bool = False) -> None:
+    def reply(self, token_ids: Sequence[int], forced: bool = False, logprobs: Sequence[float] = ()) -> None:
         """Append sampled tokens unchanged, or tokens that the model was ``forced`` to say."""
+        self._logprobs |= dict(enumerate(logprobs[: len(token_ids)], start=len(self.ids)))
         self.ids = [*self.ids, *token_ids]
         self.mask = self.mask + [2 if forced else 1] * len(token_ids)
 
@@ -163,6 +166,8 @@ class Dialogue:
         end = len(self.mask)
         while end > self._prompt_length and not self.mask[end - 1]:
             end -= 1
-        return Tokens(
-            np.array(self.ids[:end], dtype=np.int32), np.array(self.mask[:end], dtype=np.int8), self._prompt_length
-        )
+        ids_N, mask_N = np.array(self.ids[:end], dtype=np.int32), np.array(self.mask[:end], dtype=np.int8)
+        if not self._logprobs:
+            return Tokens(ids_N, mask_N, self._prompt_length)
+        logprobs_N = np.array([self._logprobs.get(place, 0.0) for place in range(end)], dtype=np.float32)
+        return Tokens(ids_N, mask_N, self._prompt_length, logprobs_N)

@@ -54,8 +54,8 @@ class ModelPlayer:
             return await self._structured(self._line, room)
         if room < 1:
             return Reply(exhausted=True)
-        ids = await self._sample(room)
-        self.dialogue.reply(ids)
+        ids, logprobs = await self._sample(room)
+        self.dialogue.reply(ids, logprobs=logprobs)
         return self._read(ids, room)
 
     async def _structured(self, line: AnswerLine, room: int) -> Reply:
@@ -63,18 +63,19 @@ class ModelPlayer:
         if self._context - len(self.dialogue.ids) < line.longest:
             return Reply(exhausted=True)
         thought: list[int] = []
+        logprobs: list[float] = []
         if not line.alone and room > line.longest:
             room -= line.longest
-            thought = await self._sample(room)
+            thought, logprobs = await self._sample(room)
             reply = self._read(thought, room)
             if not (reply.cut or reply.control) and line.parse(reply.text) is not None:
-                self.dialogue.reply(thought)
+                self.dialogue.reply(thought, logprobs=logprobs)
                 return reply
             stop = (n for n, token in enumerate(thought) if token in self.template.control)
             thought = thought[: next(stop, len(thought))]  # cut where its turn would end
             if thinks(self.template.text(thought)):
                 thought = thought[: max(0, room - line.closing)]  # leave room to close the thought
-        self.dialogue.reply(thought)
+        self.dialogue.reply(thought, logprobs=logprobs)
         before = self.template.text(thought)
         return Reply(text=before + self.template.text(await self._say(line.choices(before))))
 
@@ -83,18 +84,19 @@ class ModelPlayer:
         said: list[int] = []
         while options := going_on(choices, said):
             free = len(options) > 1
-            tokens = await self._sample(1, {"allowed_token_ids": options}) if free else options
-            self.dialogue.reply(tokens, forced=not free)
+            tokens, logprobs = await self._sample(1, {"allowed_token_ids": options}) if free else (options, [])
+            self.dialogue.reply(tokens, forced=not free, logprobs=logprobs)
             said += tokens
         return said
 
-    async def _sample(self, room: int, further: dict[str, Any] | None = None) -> list[int]:
+    async def _sample(self, room: int, further: dict[str, Any] | None = None) -> tuple[list[int], list[float]]:
+        """The tokens of a reply, and their log-probabilities if verl's ``calculate_log_probs`` asks for them."""
         output = await self._client.generate(
             request_id=self.session,
             prompt_ids=self.dialogue.ids,
             sampling_params=self._params | {"max_tokens": room, "seed": self._turn_seed()} | (further or {}),
         )
-        return list(output.token_ids)
+        return list(output.token_ids), list(output.log_probs or [])
 
     def _read(self, ids: list[int], room: int) -> Reply:
         """The ``Reply`` of the sampled tokens ``ids``, at most ``room`` of them."""
