@@ -110,9 +110,7 @@ def when_it_plays(tree: Tree, run: Path) -> bool:
 def table(found: dict[str, dict[str, object]]) -> str:
     """The layouts that end well, beside the first; then those that lose something."""
     first = next(iter(found.values()))
-    lines = [
-        "| layout | ranks | seconds | plays as one rank does | loss, relative difference | canary's slope | weights |"
-    ]
+    lines = ["| layout | ranks | seconds | plays as one does | loss, relative difference | canary's slope | weights |"]
     lines += ["|---|---|---|---|---|---|---|"]
     lost = ["", "| killed | exit | after s | says | processes left |", "|---|---|---|---|---|"]
     for name, one in found.items():
