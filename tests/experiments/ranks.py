@@ -25,13 +25,12 @@ import psutil
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from real_run import Tree, plays
 
-ACTOR, ROLLOUT = "verl.actor_rollout_ref.actor", "verl.actor_rollout_ref.rollout"
-MIXED = f"{ACTOR}.fsdp_config.mixed_precision"
+MIXED = "verl.actor_rollout_ref.actor.fsdp_config.mixed_precision"
 WORDS = [
     *("recipe=mab_tiny", "env.options.horizon=[4]", "iterations=1", "eval.scenarios=16", "rollout.scenarios=4"),
     *("rollout.rollouts=4", "selection.keep=2", "update.batch=4", "update.epochs=2", "hardware.device=cpu"),
-    *(f"{MIXED}.{kind}=fp32" for kind in ("param_dtype", "reduce_dtype", "output_dtype")),
-    f"{ROLLOUT}.dtype=float32",
+    *(f"{MIXED}.+{kind}=fp32" for kind in ("param_dtype", "reduce_dtype", "output_dtype")),
+    "verl.actor_rollout_ref.rollout.dtype=float32",
 ]
 
 
