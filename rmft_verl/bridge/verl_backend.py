@@ -169,16 +169,17 @@ class VerlBackend:
         self._keep_base()
         self._probe = _spread(samples.tokens)
         self._before = self._trainer_logprobs(self._probe)
-        rows = self._training_batch(drawn)
+        order = steps.order(size * n_steps, size, world, together, update.epochs, seed)
+        rows = tu.index_select_tensor_dict(self._training_batch(drawn), torch.from_numpy(order))
         if update.start == "base":  # from here on the trainer is not the model that played
             self._actor.load_as(str(self._base), STATE)
-        tu.assign_non_tensor(rows, **steps.entries(size, n_steps, world, together, update.epochs, seed))
+        tu.assign_non_tensor(rows, **steps.entries(size, together))
         metrics = tu.get(_value(self._actor.update_actor(rows)), "metrics")
         self._actor.give_back()
         self._updated = True
         counts = {
             "update/samples": float(size * n_steps),
-            "update/tokens": float(rows["input_ids"].offsets()[-1]) * update.epochs,
+            "update/tokens": float(rows["input_ids"].offsets()[-1]),
             "update/dropped": float(n_samples - size * n_steps),
         }
         return steps.outcome(metrics) | counts

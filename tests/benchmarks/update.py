@@ -128,8 +128,7 @@ def _rows(prepared: Prepared, dialogues: list[Tokens]) -> Any:
     samples = Samples(dialogues, list(range(len(dialogues))), [0] * len(dialogues), Batch([], []))
     columns = METHODS[config.update.loss].columns(samples, config, prepared.verl_config)
     rows = training_batch(config, dialogues, columns)
-    size, n_steps = steps.cut(len(dialogues), config.update.batch, 1, 1)
-    tu.assign_non_tensor(rows, **steps.entries(size, n_steps, 1, 1, 1, 0))
+    tu.assign_non_tensor(rows, **steps.entries(steps.cut(len(dialogues), config.update.batch, 1, 1)[0], 1))
     return rows
 
 

@@ -10,8 +10,8 @@ import torch
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine.utils import prepare_micro_batches
 
-from rmft_verl.bridge.training.batches import plain_batch, training_batch
-from rmft_verl.bridge.training.steps import cut, draw, entries, outcome
+from rmft_verl.bridge.training.batches import training_batch
+from rmft_verl.bridge.training.steps import cut, draw, entries, order, outcome
 from rmft_verl.config import Config
 from rmft_verl.types import RunError, Tokens
 
@@ -39,11 +39,11 @@ def test_too_few_samples_for_the_gpus_stop_the_run() -> None:
 
 
 def test_samples_are_drawn_without_replacement_and_pairs_stay_whole() -> None:
-    order = draw(20, 12, together=2, seed=0)
-    assert len(set(order.tolist())) == 12 and max(order) < 20
-    assert (order[0::2] % 2 == 0).all() and (order[1::2] == order[0::2] + 1).all()
+    drawn = draw(20, 12, together=2, seed=0)
+    assert len(set(drawn.tolist())) == 12 and max(drawn) < 20
+    assert (drawn[0::2] % 2 == 0).all() and (drawn[1::2] == drawn[0::2] + 1).all()
     assert sorted(draw(9, 9, together=1, seed=0)) == list(range(9))
-    assert draw(20, 12, 2, seed=0).tolist() == order.tolist() != draw(20, 12, 2, seed=1).tolist()
+    assert draw(20, 12, 2, seed=0).tolist() == drawn.tolist() != draw(20, 12, 2, seed=1).tolist()
 
 
 def pairs(n: int) -> Any:
@@ -57,10 +57,9 @@ def micro_batches(batch: Any, world: int, most_tokens: int, dynamic: bool) -> li
     """Row numbers by GPU, step and micro-batch, through the calls that verl's dispatch and training loop make."""
     found = []
     for part in tu.chunk_tensordict(batch, world):
-        size, epochs = tu.pop(part, "mini_batch_size"), tu.pop(part, "epochs")
-        seed, options = tu.pop(part, "seed"), tu.pop(part, "dataloader_kwargs")
+        size, epochs, options = (tu.pop(part, key) for key in ("mini_batch_size", "epochs", "dataloader_kwargs"))
         steps = []
-        for step in tu.make_iterator(part, size // world, epochs, seed, options):
+        for step in tu.make_iterator(part, size // world, epochs, 42, options):
             tu.assign_non_tensor(
                 step, use_dynamic_bsz=dynamic, max_token_len_per_gpu=most_tokens, micro_batch_size_per_gpu=1
             )
@@ -73,38 +72,39 @@ def micro_batches(batch: Any, world: int, most_tokens: int, dynamic: bool) -> li
     return found
 
 
+def arranged(n: int, world: int, together: int, epochs: int, size: int) -> Any:
+    """The batch of ``pairs`` as an update gives it to verl."""
+    rows = order(2 * n, size, world, together, epochs, seed=5)
+    batch = tu.index_select_tensor_dict(pairs(n), torch.from_numpy(rows))
+    tu.assign_non_tensor(batch, **entries(size, together))
+    return batch
+
+
 @pytest.mark.parametrize("dynamic", [True, False])
 @pytest.mark.parametrize(("world", "most_tokens"), [(1, 10_000), (1, 130), (2, 130), (3, 120)])
 def test_pairs_stay_together_in_every_micro_batch(world: int, most_tokens: int, dynamic: bool) -> None:
-    batch = pairs(18)
-    tu.assign_non_tensor(batch, **entries(size=12, steps=3, world=world, together=2, epochs=2, seed=5))
-    by_gpu = micro_batches(batch, world, most_tokens, dynamic)
-    for gpu, steps in enumerate(by_gpu):
+    by_gpu = micro_batches(arranged(18, world, together=2, epochs=2, size=12), world, most_tokens, dynamic)
+    for steps in by_gpu:
         assert len(steps) == 6
-        for step in steps:
-            for rows in step:
-                assert all(
-                    chosen % 2 == 0 and rejected == chosen + 1
-                    for chosen, rejected in zip(rows[0::2], rows[1::2], strict=True)
-                )
-        epochs = [[row for step in part for rows in step for row in rows] for part in (steps[:3], steps[3:])]
-        mine = list(range(gpu * 36 // world, (gpu + 1) * 36 // world))
-        assert sorted(epochs[0]) == sorted(epochs[1]) == mine  # each pair once an epoch
-        assert {tuple(sorted(r for rows in step for r in rows)) for step in steps[:3]} != {
-            tuple(sorted(r for rows in step for r in rows)) for step in steps[3:]
-        }  # other pairs meet in the next epoch
+        for rows in (rows for step in steps for rows in step):
+            pairs = list(zip(rows[0::2], rows[1::2], strict=True))
+            assert all(chosen % 2 == 0 and rejected == chosen + 1 for chosen, rejected in pairs)
     if dynamic and most_tokens < 10_000:
         assert any(len(step) > 1 for steps in by_gpu for step in steps)
 
 
-def test_verl_shuffles_single_samples() -> None:
-    """``WholeRuns`` is for pairs only: a batch without it is not in order, and without ``together`` pairs part."""
-    samples = [Tokens(np.full(5, i), np.arange(5) > 1, 2) for i in range(12)]
-    batch = plain_batch(samples, 1.0)
-    tu.assign_non_tensor(batch, **entries(size=6, steps=2, world=1, together=1, epochs=1, seed=0))
-    options = tu.pop(batch, "dataloader_kwargs")
-    order = [int(row[0]) for step in tu.make_iterator(batch, 6, 1, 0, options) for row in step["input_ids"].unbind()]
-    assert sorted(order) == list(range(12)) != order
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_step_has_the_same_samples_on_any_number_of_gpus(together: int) -> None:
+    """Every sample once an epoch, in other company in the next."""
+    of_world = []
+    for world in (1, 2, 3):
+        by_gpu = micro_batches(arranged(18, world, together, epochs=2, size=12), world, 10_000, dynamic=True)
+        whole = [sorted(row for steps in by_gpu for rows in steps[n] for row in rows) for n in range(6)]
+        of_world.append(whole)
+        for epoch in (whole[:3], whole[3:]):
+            assert sorted(row for step in epoch for row in step) == list(range(36))
+        assert sorted(whole[:3]) != sorted(whole[3:])
+    assert of_world[0] == of_world[1] == of_world[2]
 
 
 def test_outcome_reads_verls_lists() -> None:

@@ -11,12 +11,18 @@ from typing import Any
 import pytest
 from real_run import SMALL, environment, litter, plays
 
+MIXED = "verl.actor_rollout_ref.actor.fsdp_config.mixed_precision"
+FLOAT32 = (
+    *(f"{MIXED}.+{kind}=fp32" for kind in ("param_dtype", "reduce_dtype", "output_dtype")),
+    "verl.actor_rollout_ref.rollout.dtype=float32",
+)
+
 pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
 
 def run(root: Path, ranks: int, iterations: int) -> subprocess.CompletedProcess[str]:
     words = [f"hardware.gpus_per_node={ranks}", f"iterations={iterations}", "eval.scenarios=8", "update.batch=4"]
-    command = [sys.executable, "-m", "rmft_verl.main", *SMALL, *words, "checkpoint.every=1"]
+    command = [sys.executable, "-m", "rmft_verl.main", *SMALL, *FLOAT32, *words, "checkpoint.every=1"]
     return subprocess.run(
         [*command, f"root={root}", "name=run"], capture_output=True, text=True, timeout=600, env=environment()
     )
@@ -37,6 +43,8 @@ def test_two_ranks_play_as_one_does_train_and_go_on(tmp_path: Path) -> None:
     alone, together = (rows(tmp_path / name)[-1] for name in ("1", "2"))
     for key in ("update/samples", "update/steps", "update/tokens"):
         assert together[key] == alone[key]
+    for key in ("update/loss", "update/loss_first", "update/loss_last", "update/grad_norm"):
+        assert together[key] == pytest.approx(alone[key], rel=1e-5)
     for row in (*rows(tmp_path / "2"), alone):
         assert row["sync/weights"] == 1
     assert abs(together["sync/slope"] - 1) < 0.05 and together["sync/canary"] < 0.05

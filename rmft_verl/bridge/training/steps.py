@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
 
 from rmft_verl.types import RunError
 
@@ -32,31 +31,24 @@ def draw(n_samples: int, n_drawn: int, together: int, seed: int) -> np.ndarray:
     return (runs[:, None] * together + np.arange(together)).ravel()
 
 
-class WholeRuns(Sampler[int]):
-    """Row numbers of one GPU's part of the batch, in a new order each epoch. Runs of ``together`` rows stay whole."""
-
-    def __init__(self, n_rows: int, together: int, seed: int) -> None:
-        self._n_rows, self._together = n_rows, together
-        self._rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return self._n_rows
-
-    def __iter__(self) -> Iterator[int]:
-        for run in self._rng.permutation(self._n_rows // self._together):
-            yield from range(int(run) * self._together, (int(run) + 1) * self._together)
+def order(n_rows: int, size: int, world: int, together: int, epochs: int, seed: int) -> np.ndarray:
+    """The rows of an update as verl splits them: GPU after GPU, on each step after step, every row once an epoch in a
+    new order. The ``size`` samples of a step are the same for any ``world``. Shape (epochs * n_rows,).
+    """
+    rng = np.random.default_rng([seed, 1])
+    runs_E_R = np.array([rng.permutation(n_rows // together) for _ in range(epochs)])
+    rows = runs_E_R[:, :, None] * together + np.arange(together)
+    return rows.reshape(-1, world, size // world).transpose(1, 0, 2).ravel()
 
 
-def entries(size: int, steps: int, world: int, together: int, epochs: int, seed: int) -> dict[str, Any]:
-    """Batch entries that configure verl's training loop: ``steps`` steps of ``size`` samples, ``epochs`` times."""
-    order = {"shuffle": True} if together == 1 else {"sampler": WholeRuns(size * steps // world, together, seed)}
+def entries(size: int, together: int) -> dict[str, Any]:
+    """Batch entries that configure verl's training loop: steps of ``size`` samples, in the order of the rows."""
     return {
         "mini_batch_size": size,
         "global_batch_size": size,
         "force_group_size": together,  # rows that verl keeps in one micro-batch
-        "epochs": epochs,
-        "seed": seed,
-        "dataloader_kwargs": order,
+        "epochs": 1,  # the rows hold them all
+        "dataloader_kwargs": {"shuffle": False},
     }
 
 
