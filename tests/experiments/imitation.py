@@ -1,10 +1,12 @@
 """Does a model learn *when* to repeat an action by imitating plays? A bare loop, asked on contexts of other games.
 
-    python tests/experiments/imitation.py MODEL TRAIN.parquet ... --asked HELDOUT.parquet [--lr 2e-4] [--slow-start 8]
+    python tests/experiments/imitation.py MODEL RECIPE [key=value ...] [--player uniform] [--slow-start 8]
 
-Cross-entropy on the action's first token of every round but the first, AdamW in float32 under bfloat16 autocast. Every
-twelve steps: the probability of the last action, renormalised over the scenario's actions and averaged over the rounds
-of the asked plays after a reward and after none (rewards of 0 and 1). Equal shares: the model does not use rewards.
+RECIPE names the game, ``rollout.scenarios`` x ``rollout.rollouts`` of it that an algorithm plays, and the rule by which
+some are kept. Cross-entropy on the action's first token of every round but the first, AdamW in float32 under bfloat16
+autocast, with the recipe's rate and batch. Every twelve steps: the probability of the last action, renormalized over
+the scenario's actions and averaged over the rounds of 48 uniform plays of held-out scenarios, where it had paid at
+least half and where it had not. Equal shares: the model does not use rewards.
 """
 
 from __future__ import annotations
@@ -17,14 +19,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from rmft_verl.store.trajectory_file import read_trajectories
-from rmft_verl.types import Trajectory
+from rmft_verl.algo import METHODS
+from rmft_verl.algo.distill import teach
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.bridge.sampling.chat import load_template
+from rmft_verl.bridge.sampling.rendering import render
+from rmft_verl.config import Config
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.env.regret import score
+from rmft_verl.env.seeds import held_out_scenarios
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.types import RolloutRequest, Trajectory
 
 EVERY = 12
 TOGETHER = 8
 """Plays in one pass of the model."""
+ASKED = 48
 
 
 @dataclass
@@ -37,10 +49,32 @@ class Play:
     rewarded_T: np.ndarray
 
 
-def read(files: Sequence[Path], tokenizer: Any) -> list[Play]:
+def read(trajectories: Sequence[Trajectory], tokenizer: Any) -> list[Play]:
     """The plays whose actions differ in their first token and stand once in every reply."""
-    found = (_play(trajectory, tokenizer) for file in files for trajectory in read_trajectories(file))
+    found = (_play(trajectory, tokenizer) for trajectory in trajectories)
     return [play for play in found if play is not None]
+
+
+def kept(config: Config, player: str) -> list[Trajectory]:
+    """What the recipe's rule keeps of the plays of an algorithm, one iteration of them."""
+    env_class, rollout = load_env(config.env.name, config.env_dirs), config.rollout
+    generator, rng = make_generator(env_class, config.env.options), np.random.default_rng(config.seed)
+    scenarios = [generator.draw(rng) for _ in range(rollout.scenarios)]
+    requests = [
+        RolloutRequest(scenario, *(int(seed) for seed in rng.integers(2**31, size=2)))
+        for scenario in scenarios
+        for _ in range(rollout.rollouts)
+    ]
+    played = [score(trajectory) for trajectory in teach(env_class, player, "dialogue", requests)]
+    scored = Scorer(config.selection.score, generator, config.selection.further)(played, rng)
+    return list(METHODS[config.update.loss].choose(scored, config, rng).trajectories)
+
+
+def held_out(config: Config) -> list[Trajectory]:
+    """``ASKED`` uniform plays of held-out scenarios."""
+    env_class = load_env(config.env.name, config.env_dirs)
+    scenarios = held_out_scenarios(config, env_class)[:ASKED]
+    return teach(env_class, "uniform", "dialogue", [RolloutRequest(s, i, i) for i, s in enumerate(scenarios)])
 
 
 def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
@@ -51,7 +85,7 @@ def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
     places_T = np.flatnonzero((mask_N > 0) & np.isin(ids_N, names))
     if len(places_T) != len(trajectory.turns):
         return None
-    rewarded_T = np.array([bool(turn.reward) for turn in trajectory.turns])
+    rewarded_T = np.array([(turn.reward or 0) >= 0.5 for turn in trajectory.turns])
     return Play(torch.tensor(ids_N).long(), torch.tensor(places_T), torch.tensor(names), rewarded_T)
 
 
@@ -81,42 +115,45 @@ def repeats(model: Any, plays: Sequence[Play]) -> tuple[float, float]:
     return float(np.mean(shares[1])), float(np.mean(shares[0]))
 
 
+def say(step: int, shares: tuple[float, float]) -> None:
+    print(f"step {step}: repeats {shares[0]:.2f} where it paid, {shares[1]:.2f} where it did not", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("train", type=Path, nargs="+")
-    parser.add_argument("--asked", type=Path, required=True)
-    parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--player", default="uniform")
     parser.add_argument("--slow-start", type=int, default=8)
     options = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    config = load_config([f"recipe={options.recipe}", *options.overrides])
+    template = load_template(str(options.model), "", config.model.chat_template)
+    plays = kept(config, options.player), held_out(config)
+    taught, asked = (read([render(play, template, "dialogue") for play in part], template.tokenizer) for part in plays)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
-    taught, asked = read(options.train, tokenizer), read([options.asked], tokenizer)
-    asked = asked[:: max(1, len(asked) // 48)][:48]
-    print(f"{len(taught)} plays to imitate, {len(asked)} asked\nstep 0: repeats {repeats(model, asked)}", flush=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0)
+    print(f"{len(taught)} plays to imitate, {len(asked)} asked")
+    say(0, repeats(model, asked))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
     rng, step = np.random.default_rng(0), 0
-    for _ in range(options.epochs):
+    for _ in range(config.update.epochs):
         order = rng.permutation(len(taught))
-        for start in range(0, len(order) - options.batch + 1, options.batch):
+        for start in range(0, len(order) - config.update.batch + 1, config.update.batch):
             step += 1
-            optimizer.param_groups[0]["lr"] = options.lr * min(1.0, step / max(1, options.slow_start))
+            optimizer.param_groups[0]["lr"] = config.update.lr * min(1.0, step / max(1, options.slow_start))
             model.train()
             optimizer.zero_grad()
-            shown = [taught[i] for i in order[start : start + options.batch]]
+            shown = [taught[i] for i in order[start : start + config.update.batch]]
             for part in (shown[at : at + TOGETHER] for at in range(0, len(shown), TOGETHER)):
                 losses = [
                     torch.nn.functional.cross_entropy(logits_T_V[1:], play.ids_N[play.places_T][1:])
                     for play, logits_T_V in logits(model, part)
                 ]
-                (torch.stack(losses).sum() / options.batch).backward()
+                (torch.stack(losses).sum() / config.update.batch).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % EVERY == 0:
-                after, none = repeats(model, asked)
-                print(f"step {step}: repeats {after:.2f} after a reward, {none:.2f} after none", flush=True)
+                say(step, repeats(model, asked))
 
 
 if __name__ == "__main__":
