@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
 
 def run(root: Path, ranks: int, iterations: int) -> subprocess.CompletedProcess[str]:
-    words = [f"hardware.gpus_per_node={ranks}", f"iterations={iterations}", "eval.scenarios=8", "update.batch=4"]
+    words = [f"hardware.gpus_per_node={ranks}", f"iterations={iterations}", "eval.scenarios=16", "update.batch=4"]
     command = [sys.executable, "-m", "rmft_verl.main", *SMALL, *FLOAT32, *words, "checkpoint.every=1"]
     return subprocess.run(
         [*command, f"root={root}", "name=run"], capture_output=True, text=True, timeout=600, env=environment()
