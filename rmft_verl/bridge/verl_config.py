@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rmft_verl.bridge.precision import cpu_dtype
-from rmft_verl.bridge.shapes import model_shape
+from rmft_verl.bridge.shapes import WIDTHS, model_shape
 from rmft_verl.bridge.training.tensors import bucket_megabytes
 from rmft_verl.config import MOVED, Config, ConfigError, dotted
 from rmft_verl.env.tokens import Budget
@@ -49,6 +49,7 @@ CACHE = 1 << 31
 """Most bytes of vLLM's cache on a CPU, unless one dialogue needs more."""
 
 ACTOR, SAMPLER = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+DTYPE = f"{SAMPLER}.dtype"
 
 
 def derive(config: Config, kind: str, model_path: str, budget: Budget) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def _on_cpu(config: Config, model_path: str, budget: Budget) -> dict[str, Any]:
 def _in_float32() -> dict[str, Any]:
     mixed = f"+{ACTOR}.fsdp_config.mixed_precision"
     kinds = dict.fromkeys((f"{mixed}.param_dtype", f"{mixed}.reduce_dtype", f"{mixed}.output_dtype"), "fp32")
-    return {f"{SAMPLER}.dtype": "float32"} | kinds
+    return {DTYPE: "float32"} | kinds
 
 
 def _cache(config: Config, model_path: str, budget: Budget) -> int:
@@ -167,7 +168,7 @@ def _cache(config: Config, model_path: str, budget: Budget) -> int:
     longest, context = (math.ceil(tokens / BLOCK) * BLOCK for tokens in (budget.most, config.model.context))
     spare = BLOCK  # vLLM keeps a block for itself
     least, wanted = context + spare, open_at_once * min(longest, context) + spare
-    token = shape.cached(cpu_dtype())
+    token = shape.cached(dotted(config.verl).get(DTYPE, cpu_dtype()))
     return token * max(least, min(wanted, CACHE // token))
 
 
@@ -195,7 +196,12 @@ def compose_verl(derived: Mapping[str, Any], raw: Mapping[str, Any], chat_templa
 
 
 def check_raw(config: Config) -> None:
-    """Raise ``ConfigError`` for a key below ``verl:`` that verl does not have, before anything heavy is imported."""
+    """Raise ``ConfigError`` for a key below ``verl:`` that verl does not have, or numbers that the sampler does not
+    compute in, before anything heavy is imported.
+    """
+    dtype = dotted(config.verl).get(DTYPE, "bfloat16")
+    if dtype not in list(WIDTHS):
+        raise ConfigError(f"verl.{DTYPE}={dtype}: set one of {', '.join(WIDTHS)}")
     if config.verl:
         planned = dataclasses.replace(config, dry_run=True)  # nothing is downloaded or read
         # A CPU run derives all keys that a run on GPUs derives, so none that may be overridden is missing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from rmft_verl.bridge import verl_config
 from rmft_verl.bridge.precision import cpu_dtype
-from rmft_verl.config import Config
+from rmft_verl.config import Config, ConfigError
 from rmft_verl.env.tokens import Budget
 from rmft_verl.setup.recipe import load_config
 
@@ -52,3 +53,14 @@ def test_sampler_and_trainer_of_a_cpu_compute_in_the_same_numbers(monkeypatch: p
     assert set(found["float32"].actor.fsdp_config.mixed_precision.values()) == {"fp32"}
     caches = [found[dtype].rollout.engine_kwargs.vllm.kv_cache_memory_bytes for dtype in found]
     assert caches[1] == 2 * caches[0]  # as many dialogues
+    raw = {"actor_rollout_ref": {"rollout": {"dtype": "float32"}}}
+    monkeypatch.setattr(verl_config, "cpu_dtype", lambda: "bfloat16")
+    overridden = verl_config.compose_verl(derived(dataclasses.replace(config, verl=raw), "cpu"), raw)
+    assert overridden.actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes == caches[1]
+
+
+@pytest.mark.verl
+def test_numbers_that_the_sampler_does_not_compute_in_are_refused() -> None:
+    config = load_config(["recipe=mab_tiny", "verl.actor_rollout_ref.rollout.dtype=fp32"])
+    with pytest.raises(ConfigError, match=r"rollout\.dtype=fp32: set one of bfloat16, float16, float32"):
+        verl_config.check_raw(config)
