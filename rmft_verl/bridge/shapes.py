@@ -17,6 +17,8 @@ AT_ONCE, CHUNK = 1024, 512
 gradient, so that no more exist at a time.
 """
 
+PROBE = 8
+"""Number of dialogues that the canary compares."""
 
 WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4}
 """Bytes of a number."""

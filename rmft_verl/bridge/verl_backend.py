@@ -36,6 +36,7 @@ from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.bridge.sampling.progress import watched
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.bridge.sampling.servers import RemoteClient, Servers
+from rmft_verl.bridge.shapes import PROBE
 from rmft_verl.bridge.training import canary, steps
 from rmft_verl.bridge.training.action_line import action_only
 from rmft_verl.bridge.training.batches import plain_batch, sampled_logprobs, training_batch
@@ -48,9 +49,6 @@ from rmft_verl.bridge.verl_config import AGENT, STATE, WEIGHTS
 from rmft_verl.config import Config
 from rmft_verl.env import load_env
 from rmft_verl.types import Batch, RolloutRequest, RunError, Tokens, Trajectory
-
-PROBE = 8
-"""Number of dialogues that the canary compares."""
 
 PROBE_FILE = "probe.npz"
 """Their file beside the trainer's state, so that the first sync of a resumed run is checked too."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rmft_verl.algo import METHODS
-from rmft_verl.bridge.shapes import Shape
+from rmft_verl.bridge.shapes import PROBE, Shape
 from rmft_verl.setup.config_checks import samples_per_scenario
 from rmft_verl.setup.memory import Use
 from rmft_verl.setup.prepare import Prepared
@@ -39,15 +39,15 @@ class Machine:
     sends: float = 0.05
     """Share of ``bandwidth`` of a weight sync: buckets, checksums, the sampler's own copy."""
     meets: float = 0.35
-    """Seconds of a sync beside the weights: calls of every process, and the canary."""
+    """Seconds of a sync beside its work: calls of every process."""
     request: float = 0.0003
     """Seconds a reply costs beside the engine's work: agent loop, server, scheduler."""
     token: float = 0.0
     """Seconds to choose a token."""
     step: float = 0.004
     """Seconds of a decoding step beside memory and arithmetic."""
-    token_layer: float = 0.0
-    """Seconds per trained token and layer beside arithmetic: many small operations."""
+    touched: float = 0.0
+    """Seconds that small operations take in a training step, per token, layer and unit of its width."""
 
 
 CARDS = (
@@ -117,18 +117,36 @@ def rollout_seconds(work: Work, shape: Shape, machine: Machine, engines: int, ca
 
 
 def update_seconds(work: Work, shape: Shape, machine: Machine, cards: int, adapters: int, checkpointed: bool) -> float:
-    """Forward passes, twice that backward (once through weights that are not trained), and the optimizer's bytes."""
+    """Forward passes, twice that backward (once through weights that are not trained), the optimizer's bytes, and the
+    canary's log-probabilities.
+    """
     tokens, scored = work.trained * work.length, work.trained * work.replies * work.reply
     passes = (2 if adapters else 3) + checkpointed + work.again
     arithmetic = passes * forward(shape, tokens, scored, work.length / 2) / (machine.flops * machine.trains)
-    beside = tokens * shape.layers * machine.token_layer * (1 + work.again / 3)
+    beside = touched_seconds(tokens, shape, machine) * (1 + work.again / 3)
     moments = work.steps * 28 * (adapters or shape.parameters) / (machine.bandwidth * machine.streams)
-    return (arithmetic + beside + moments) / cards
+    return (arithmetic + beside + moments) / cards + probe_seconds(work, shape, machine)
 
 
-def sync_seconds(shape: Shape, machine: Machine) -> float:
-    """The weights in float32 are read, written for the sampler, and read by it."""
-    return machine.meets + 3 * 4 * shape.parameters / (machine.bandwidth * machine.sends)
+def touched_seconds(tokens: float, shape: Shape, machine: Machine) -> float:
+    """What a training step takes on ``tokens`` beside its matrix products."""
+    return tokens * shape.layers * shape.hidden * machine.touched
+
+
+def probe_seconds(work: Work, shape: Shape, machine: Machine) -> float:
+    """A forward pass of the trainer over the dialogues that the canary compares."""
+    tokens, scored = PROBE * work.length, PROBE * work.replies * work.reply
+    arithmetic = forward(shape, tokens, scored, work.length / 2) / (machine.flops * machine.trains)
+    return arithmetic + touched_seconds(tokens, shape, machine) / 3
+
+
+def sync_seconds(work: Work, shape: Shape, machine: Machine) -> float:
+    """The weights in float32 are read, written for the sampler, and read by it; then the canary asks trainer and
+    sampler.
+    """
+    weights = 3 * 4 * shape.parameters / (machine.bandwidth * machine.sends)
+    read = forward(shape, PROBE * work.length, PROBE * work.length, work.length / 2) / (machine.flops * machine.reads)
+    return machine.meets + weights + probe_seconds(work, shape, machine) + read
 
 
 def cpu(flops: float, bandwidth: float) -> Machine:
@@ -138,12 +156,12 @@ def cpu(flops: float, bandwidth: float) -> Machine:
         0,
         flops,
         bandwidth,
-        trains=0.6,
-        sends=0.02,
-        request=0.0045,
-        token=0.00033,
+        trains=0.8,
+        meets=0.15,
+        request=0.00035,
+        token=0.00022,
         step=0.0,
-        token_layer=55e-6,
+        touched=1.2e-7,
     )
 
 
@@ -172,7 +190,7 @@ def phase_seconds(work: Work, use: Use, machine: Machine, at_once: int) -> dict[
     return {
         "rollout": rollout_seconds(work, shape, machine, engines, use.tensor_parallel, at_once),
         "update": update_seconds(work, shape, machine, use.ranks, shape.adapters(use.lora), use.checkpointed),
-        "sync": sync_seconds(shape, machine),
+        "sync": sync_seconds(work, shape, machine),
     }
 
 

@@ -24,6 +24,9 @@ from rmft_verl.types import RunError
 if TYPE_CHECKING:
     from yardsticks import Work
 
+    from rmft_verl.setup.cost import Work as Planned
+    from rmft_verl.setup.prepare import Prepared
+
 DEFAULTS = ["recipe=mab_tiny", "rollout.scenarios=16"]
 
 
@@ -50,11 +53,12 @@ def main() -> int:
     measured = iterations[1:]
     table = compare(measured, generated[1:], trained[1:])
     shares = shares_of_an_iteration(measured)
+    predicted = against_the_plan(prepared, measured)
     print(f"{' '.join(arguments)} on {prepared.kind}, {os.cpu_count()} cores, load {load:.1f} before the start")
     print(
         f"{options.repeats} iterations of {len(measured[0].played)} dialogues after a warm-up; median [least, most]\n"
     )
-    print("\n".join([*comparison_lines(table), "", *share_lines(shares, startup)]))
+    print("\n".join([*comparison_lines(table), "", *share_lines(shares, startup), *predicted_lines(predicted)]))
     if options.json:
         content = {
             "environment": describe_environment(),
@@ -64,6 +68,7 @@ def main() -> int:
             "iterations": [ours.seconds for ours in measured],
             "phases": table,
             "shares": shares,
+            "predicted": predicted,
             "yardsticks": {"rollout": [asdict(w) for w in generated[1:]], "update": [asdict(w) for w in trained[1:]]},
         }
         options.json.write_text(json.dumps(content, indent=2) + "\n")
@@ -90,6 +95,52 @@ def shares_of_an_iteration(measured: list[Iteration]) -> dict[str, list[float]]:
         for phase in PHASES
     }
     return {"seconds": lengths} | shares
+
+
+def against_the_plan(prepared: Prepared, measured: list[Iteration]) -> dict[str, dict[str, list[float]]]:
+    """By phase: the seconds that the plan's cost model predicts for the tokens there were, and the measured ones."""
+    from rmft_verl.setup.cost import machines, phase_seconds
+    from rmft_verl.setup.fit import card_gib
+    from rmft_verl.setup.memory import use_of
+
+    use = use_of(prepared)
+    assert use is not None
+    machine, at_once = machines(prepared, card_gib(prepared.config))[0], prepared.config.hardware.max_num_seqs
+    each = [phase_seconds(work_done(prepared, iteration), use, machine, at_once) for iteration in measured]
+    return {
+        phase: {"predicted": [s[phase] for s in each], "measured": [i.seconds[phase] for i in measured]}
+        for phase in each[0]
+    }
+
+
+def work_done(prepared: Prepared, iteration: Iteration) -> Planned:
+    """The tokens of an iteration as the cost model counts them."""
+    from rmft_verl.algo import METHODS
+    from rmft_verl.setup.cost import Work as Planned
+
+    update, dialogues = prepared.config.update, len(iteration.played)
+    replies = prepared.budget.replies
+    prompt = float(np.mean([tokens.sampled_N.argmax() for tokens in iteration.played]))
+    told = sum(len(tokens.ids_N) for tokens in iteration.played) - iteration.sampled_tokens
+    return Planned(
+        dialogues=dialogues,
+        replies=replies,
+        prompt=prompt,
+        observed=told / dialogues - prompt,
+        reply=iteration.sampled_tokens / dialogues / replies,
+        shared=prepared.config.rollout.rollouts,
+        trained=len(iteration.trained) * update.epochs,
+        steps=round(len(iteration.trained) / iteration.batch) * update.epochs,
+        again=METHODS[update.loss].needs_old / update.epochs,
+    )
+
+
+def predicted_lines(predicted: dict[str, dict[str, list[float]]]) -> Iterable[str]:
+    """The plan's cost model beside what was measured."""
+    yield "seconds that the plan (dry_run=true) predicts for these tokens, and their ratio to the measured ones"
+    for phase, row in predicted.items():
+        ratios = [p / m for p, m in zip(row["predicted"], row["measured"], strict=True)]
+        yield f"  {phase:8} {np.median(row['predicted']):8.1f} s  {spread(ratios, '.2f')}"
 
 
 def comparison_lines(table: dict[str, dict[str, list[float]]]) -> Iterable[str]:

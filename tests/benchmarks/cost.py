@@ -74,7 +74,7 @@ def compared(path: Path, machine: Machine) -> Any:
             predicted = (
                 rollout_seconds(work, shape, machine, 1, 1, config["hardware"]["max_num_seqs"]),
                 update_seconds(work, shape, machine, 1, 0, False),
-                sync_seconds(shape, machine),
+                sync_seconds(work, shape, machine),
             )
             yield {p: (seconds, mean[f"time/{p}"]) for p, seconds in zip(PHASES, predicted, strict=True)}
 

@@ -13,7 +13,7 @@ import pytest
 from rmft_verl.bridge.shapes import Shape
 from rmft_verl.main import main
 from rmft_verl.setup import cost
-from rmft_verl.setup.cost import Machine, Work, forward, rollout_seconds, sync_seconds, update_seconds
+from rmft_verl.setup.cost import Machine, Work, forward, probe_seconds, rollout_seconds, sync_seconds, update_seconds
 
 SHAPE = Shape(1_100, hidden=10, layers=2, kv_heads=1, head_dim=5, vocabulary=10, linears={"q_proj": 100}, outside=100)
 PLAIN = Machine(
@@ -48,14 +48,16 @@ def test_phases_by_hand() -> None:
     reads = forward(SHAPE, 2000, 640, 100) / 0.25e6
     moves = 640 / 8 * (2 * 1100 + 8 * 4 * 2 * 5 * 100) / 0.5e6  # 80 steps of 8 dialogues
     assert rollout_seconds(WORK, SHAPE, PLAIN, 1, 1, 8) == pytest.approx(reads + moves + 8 + 0.64 + 0.64)
-    trains = 3 * forward(SHAPE, 1600, 320, 100) / 0.5e6
-    assert update_seconds(WORK, SHAPE, PLAIN, 1, 0, False) == pytest.approx(trains + 2 * 28 * 1100 / 0.5e6)
-    assert sync_seconds(SHAPE, PLAIN) == pytest.approx(2 + 12 * 1100 / 1e5)
+    trains, probed = 3 * forward(SHAPE, 1600, 320, 100) / 0.5e6, forward(SHAPE, 8 * 200, 8 * 40, 100) / 0.5e6
+    assert update_seconds(WORK, SHAPE, PLAIN, 1, 0, False) == pytest.approx(trains + 2 * 28 * 1100 / 0.5e6 + probed)
+    asked = probed + forward(SHAPE, 8 * 200, 8 * 200, 100) / 0.25e6
+    assert sync_seconds(WORK, SHAPE, PLAIN) == pytest.approx(2 + 12 * 1100 / 1e5 + asked)
 
 
 def test_what_it_depends_on() -> None:
     update = update_seconds(WORK, SHAPE, PLAIN, 1, 0, False)
-    assert update_seconds(WORK, SHAPE, PLAIN, 2, 0, False) == pytest.approx(update / 2)
+    probed = probe_seconds(WORK, SHAPE, PLAIN)
+    assert update_seconds(WORK, SHAPE, PLAIN, 2, 0, False) - probed == pytest.approx((update - probed) / 2)
     assert update_seconds(WORK, SHAPE, PLAIN, 1, 0, True) > update  # activations computed again
     assert update_seconds(WORK, SHAPE, PLAIN, 1, 50, False) < update  # adapters
     assert update_seconds(changed(again=0.5), SHAPE, PLAIN, 1, 0, False) > update  # old log-probabilities

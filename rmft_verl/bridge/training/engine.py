@@ -215,6 +215,13 @@ class DialogueWorker(ActorRolloutRefWorker):
     _sent = Checksum()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        """verl's. What is loaded then lives as long as the process: no collection looks at it again (half a second)."""
+        super().init_model()
+        gc.collect()
+        gc.freeze()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def save_as(self, local_path: str, contents: list[str]) -> None:
         """verl's ``save_checkpoint`` of the named contents alone: a state needs no gathered copy of the model."""
         self.actor.engine.checkpoint_manager.checkpoint_save_contents = contents
