@@ -1,10 +1,10 @@
 """The cost model beside what was measured: predicted and measured seconds of the committed runs' phases.
 
-    python tests/benchmarks/cost.py [docs/results/NAME/runs.zip ...] [--gflops 900] [--bandwidth 15]
+    python tests/benchmarks/cost.py [docs/results/NAME/runs.zip ...] [--gflops 435] [--bandwidth 38]
 
 A prediction gets the run's settings and, in place of the budget's limits, the tokens that were really sampled and
 trained on; half of what a dialogue tells is taken for its first prompt. ``--gflops`` (bfloat16) and ``--bandwidth``
-(GB/s) are those of the machine of the runs, without other load: two cores at 450 GFLOPS a core-second.
+(GB/s) are those of the machine of the runs, without other load, as ``bridge.cluster.speed`` measures them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from rmft_verl.setup.cost import Machine, Work, cpu, rollout_seconds, sync_secon
 from rmft_verl.setup.models import tiny_path
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+RUNS, GFLOPS, BANDWIDTH = ("demo", "nsmab_smollm2"), 435.0, 38.0
+"""Those made since the agent loops run in the sampler's process, and their machine."""
 SMOLLM2 = {
     "hidden_size": 576,
     "num_hidden_layers": 30,
@@ -39,10 +41,10 @@ PHASES = ("rollout", "update", "sync")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    chosen = [RESULTS / name / "runs.zip" for name in ("mab_paradigms", "fol_paradigms", "mab_smollm2")]
+    chosen = [RESULTS / name / "runs.zip" for name in RUNS]
     parser.add_argument("zips", nargs="*", type=Path, default=chosen)
-    parser.add_argument("--gflops", type=float, default=900)
-    parser.add_argument("--bandwidth", type=float, default=15)
+    parser.add_argument("--gflops", type=float, default=GFLOPS)
+    parser.add_argument("--bandwidth", type=float, default=BANDWIDTH)
     options = parser.parse_args()
     machine = cpu(options.gflops * 1e9, options.bandwidth * 1e9)
     print(f"{'runs of':16} {'phase':8} {'predicted':>9} {'measured':>9}  predicted / measured, median [least, most]")

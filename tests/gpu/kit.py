@@ -14,8 +14,10 @@ import argparse
 import json
 import re
 import shlex
+import site
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -24,8 +26,10 @@ import pieces
 
 ROOT = Path(__file__).parents[2]
 PYTHON, TORCH = (3, 12), "torch==2.11.0"
-THERE = ("torch", "triton", "nvidia-", "cuda-")
-"""torch, and beginnings of the names of what torch itself brings: the machine has them."""
+THERE = ("torch", "triton", "nvidia-", "cuda-toolkit")
+"""torch, and beginnings of the names of what torch itself brings and pins: the machine has them. Of what it does not
+pin (cuda-bindings) the machine may have another version than the rest of the wheels needs.
+"""
 
 MODEL = "smollm2.tar"
 CHECK = (
@@ -87,7 +91,7 @@ def commands(place: Path) -> list[list[str]]:
     """What makes the environment in ``place`` from the wheels beside it, and checks it."""
     python = str(place / "venv" / "bin" / "python")
     return [
-        [sys.executable, "-m", "venv", "--system-site-packages", str(place / "venv")],
+        [sys.executable, "-m", "venv", str(place / "venv")],
         [python, "-m", "pip", "install", "--no-index", "--find-links", str(place / "wheels"), "rmft_verl[gpu]"],
         [python, "-c", CHECK],
     ]
@@ -95,15 +99,24 @@ def commands(place: Path) -> list[list[str]]:
 
 def assemble(kit: Path, place: Path, dry_run: bool) -> None:
     """Put the pieces of ``kit`` together in ``place`` and install them. Raises on what is missing or fails."""
+    create, *rest = commands(place)
     if dry_run:
-        print("\n".join(shlex.join(command) for command in commands(place)))
+        print("\n".join(shlex.join(command) for command in (create, *rest)))
         return
     for file in pieces.join(kit, place / "wheels"):
         if file.name == MODEL:
             with tarfile.open(file) as archive:
                 archive.extractall(place, filter="data")
-    for command in commands(place):
+    subprocess.run(create, check=True)
+    see_machine(place / "venv")
+    for command in rest:
         subprocess.run(command, check=True)
+
+
+def see_machine(environment: Path) -> None:
+    """Let ``environment`` see the packages of this Python, which may itself be one of a virtual environment."""
+    own = sysconfig.get_path("purelib", vars={"base": str(environment)})
+    (Path(own) / "machine.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:

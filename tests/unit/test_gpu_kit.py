@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,15 @@ def test_the_kit_says_what_it_would_do(
     assert not list(tmp_path.iterdir())
     assert kit.main(["assemble", str(tmp_path / "no kit"), str(tmp_path / "place")]) == 2
     assert "pieces.json" in capsys.readouterr().err
+
+
+def test_the_environment_sees_the_packages_of_the_python_that_makes_it(tmp_path: Path) -> None:
+    create = next(iter(kit.commands(tmp_path)))
+    subprocess.run([*create, "--without-pip"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    assert subprocess.run([python, "-c", "import pytest"], capture_output=True).returncode == 1
+    kit.see_machine(tmp_path / "venv")  # this Python's pytest may be one of a virtual environment
+    assert subprocess.run([python, "-c", "import pytest"], capture_output=True).returncode == 0
 
 
 RUNS = {
