@@ -157,7 +157,7 @@ def cpu(flops: float, bandwidth: float) -> Machine:
         flops,
         bandwidth,
         trains=0.8,
-        meets=0.15,
+        meets=0.2,
         request=0.00035,
         token=0.00022,
         step=0.0,

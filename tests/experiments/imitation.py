@@ -115,8 +115,9 @@ def repeats(model: Any, plays: Sequence[Play]) -> tuple[float, float]:
     return float(np.mean(shares[1])), float(np.mean(shares[0]))
 
 
-def say(step: int, shares: tuple[float, float]) -> None:
-    print(f"step {step}: repeats {shares[0]:.2f} where it paid, {shares[1]:.2f} where it did not", flush=True)
+def say(step: int, shares: tuple[float, float], losses: Sequence[float]) -> None:
+    loss = f"; loss of these steps {np.mean(losses):.2f}, of the last {losses[-1]:.2f}" if losses else ""
+    print(f"step {step}: repeats {shares[0]:.2f} where it paid, {shares[1]:.2f} where it did not{loss}", flush=True)
 
 
 def main() -> None:
@@ -133,9 +134,9 @@ def main() -> None:
     taught, asked = (read([render(play, template, "dialogue") for play in part], template.tokenizer) for part in plays)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     print(f"{len(taught)} plays to imitate, {len(asked)} asked")
-    say(0, repeats(model, asked))
+    say(0, repeats(model, asked), [])
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
-    rng, step = np.random.default_rng(0), 0
+    rng, step, seen = np.random.default_rng(0), 0, list[float]()
     for _ in range(config.update.epochs):
         order = rng.permutation(len(taught))
         for start in range(0, len(order) - config.update.batch + 1, config.update.batch):
@@ -143,17 +144,20 @@ def main() -> None:
             optimizer.param_groups[0]["lr"] = config.update.lr * min(1.0, step / max(1, options.slow_start))
             model.train()
             optimizer.zero_grad()
+            seen.append(0.0)
             shown = [taught[i] for i in order[start : start + config.update.batch]]
             for part in (shown[at : at + TOGETHER] for at in range(0, len(shown), TOGETHER)):
                 losses = [
                     torch.nn.functional.cross_entropy(logits_T_V[1:], play.ids_N[play.places_T][1:])
                     for play, logits_T_V in logits(model, part)
                 ]
-                (torch.stack(losses).sum() / config.update.batch).backward()
+                loss = torch.stack(losses).sum() / config.update.batch
+                loss.backward()
+                seen[-1] += float(loss.detach())
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % EVERY == 0:
-                say(step, repeats(model, asked))
+                say(step, repeats(model, asked), seen[-EVERY:])
 
 
 if __name__ == "__main__":
