@@ -98,13 +98,16 @@ def shares_of_an_iteration(measured: list[Iteration]) -> dict[str, list[float]]:
 
 
 def against_the_plan(prepared: Prepared, measured: list[Iteration]) -> dict[str, dict[str, list[float]]]:
-    """By phase: the seconds that the plan's cost model predicts for the tokens there were, and the measured ones."""
+    """By phase: the seconds that the plan's cost model predicts for the tokens there were, and the measured ones.
+    Nothing for a model of unknown shape.
+    """
     from rmft_verl.setup.cost import machines, phase_seconds
     from rmft_verl.setup.fit import card_gib
     from rmft_verl.setup.memory import use_of
 
     use = use_of(prepared)
-    assert use is not None
+    if use is None:
+        return {}
     machine, at_once = machines(prepared, card_gib(prepared.config))[0], prepared.config.hardware.max_num_seqs
     each = [phase_seconds(work_done(prepared, iteration), use, machine, at_once) for iteration in measured]
     return {

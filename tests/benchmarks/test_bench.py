@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import bench
@@ -124,6 +125,8 @@ def measured(prepared, monkeypatch) -> None:
     monkeypatch.setattr(bench, "measure", lambda *_: (prepared, {"prepare": 5.0, "verl and vLLM": 20.0}, iterations))
     monkeypatch.setattr(yardsticks, "generate_offline", lambda *_: [Work(2.0, 800)] * 3)
     monkeypatch.setattr(yardsticks, "train_bare", lambda *_: [Work(0.5, 400)] * 3)
+    predicted = {"rollout": {"predicted": [4.0, 4.0], "measured": [8.0, 8.0]}}
+    monkeypatch.setattr(bench, "against_the_plan", lambda *_: predicted)  # it reads a model
 
 
 def test_the_bench_prints_ratios_and_shares_and_writes_them(measured, monkeypatch, capsys, tmp_path):
@@ -135,6 +138,7 @@ def test_the_bench_prints_ratios_and_shares_and_writes_them(measured, monkeypatc
     assert "update 400 400 [400, 400] 800 [800, 800] 0.50 [0.50, 0.50] bare PyTorch loop" in lines
     assert "sync 5.0% [5.0%, 5.0%]" in lines
     assert "start-up 25.0 s (prepare 5.0 s, verl and vLLM 20.0 s): 250% of an iteration, once a run" in lines
+    assert lines[-1] == "rollout 4.0 s 0.50 [0.50, 0.50]"
     written = json.loads((tmp_path / "b.json").read_text())
     assert written["phases"]["rollout"]["ratio"] == [0.25, 0.25] and len(written["iterations"]) == 2
 
@@ -144,3 +148,14 @@ def test_a_yardstick_that_did_other_work_is_no_yardstick(measured, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench.py"])
     with pytest.raises(AssertionError, match="799 tokens sampled, not 800"):
         bench.main()
+
+
+def test_the_cost_model_is_told_the_tokens_there_were() -> None:
+    config = load_config(["recipe=mab_tiny", "update.epochs=2", "rollout.rollouts=2", "selection.keep=1"])
+    prepared: Any = SimpleNamespace(config=config, budget=SimpleNamespace(replies=2))
+    long, short = dialogue([1] * 9, [0, 0, 0, 1, 1, 0, 0, 1, 1]), dialogue([1] * 7, [0, 0, 0, 1, 0, 0, 1])
+    iteration = Iteration({}, [long, short], [long], sampled_tokens=6, trained_tokens=18, batch=1)
+    work = bench.work_done(prepared, iteration)
+    assert (work.dialogues, work.replies, work.shared, work.trained, work.steps) == (2, 2, 2, 2, 2)
+    assert (work.prompt, work.observed, work.reply) == (3, 2, 1.5)
+    assert work.length == (9 + 7) / 2 and work.sampled == 6
