@@ -140,7 +140,8 @@ def work_done(prepared: Prepared, iteration: Iteration) -> Planned:
 
 def predicted_lines(predicted: dict[str, dict[str, list[float]]]) -> Iterable[str]:
     """The plan's cost model beside what was measured."""
-    yield "seconds that the plan (dry_run=true) predicts for these tokens, and their ratio to the measured ones"
+    if predicted:
+        yield "seconds that the plan (dry_run=true) predicts for these tokens, and their ratio to the measured ones"
     for phase, row in predicted.items():
         ratios = [p / m for p, m in zip(row["predicted"], row["measured"], strict=True)]
         yield f"  {phase:8} {np.median(row['predicted']):8.1f} s  {spread(ratios, '.2f')}"

@@ -6,7 +6,8 @@ RECIPE names the game, ``rollout.scenarios`` x ``rollout.rollouts`` of it that a
 some are kept. Cross-entropy on the action's first token of every round but the first, AdamW in float32 under bfloat16
 autocast, with the recipe's rate and batch. Every twelve steps: the probability of the last action, renormalized over
 the scenario's actions and averaged over the rounds of 48 uniform plays of held-out scenarios, where it had paid at
-least half and where it had not. Equal shares: the model does not use rewards.
+least half and where it had not. Equal shares: the model does not use rewards. And what the actions of these plays cost
+it, which says how far from uniform it is.
 """
 
 from __future__ import annotations
@@ -103,21 +104,27 @@ def logits(model: Any, plays: Sequence[Play]) -> Iterator[tuple[Play, torch.Tens
 
 
 @torch.no_grad()
-def repeats(model: Any, plays: Sequence[Play]) -> tuple[float, float]:
-    """Probability of the last action again: mean over rounds after a reward, and after none."""
+def asked_about(model: Any, plays: Sequence[Play]) -> tuple[float, float, float]:
+    """Probability of the last action again: mean over rounds after a reward, and after none. Then the cross-entropy of
+    the actions that were played, in nats: ln 2 for two actions if the model plays them uniformly.
+    """
     model.eval()
     shares: tuple[list[float], list[float]] = ([], [])
+    costs: list[float] = []
     for play, logits_T_V in logits(model, plays):
+        costs.append(float(torch.nn.functional.cross_entropy(logits_T_V, play.ids_N[play.places_T])))
         probs_T_A = logits_T_V[:, play.names_A].softmax(-1)
         for t in range(1, len(probs_T_A)):
             last = play.names_A == play.ids_N[play.places_T[t - 1]]
             shares[int(play.rewarded_T[t - 1])].append(float(probs_T_A[t][last]))
-    return float(np.mean(shares[1])), float(np.mean(shares[0]))
+    return float(np.mean(shares[1])), float(np.mean(shares[0])), float(np.mean(costs))
 
 
-def say(step: int, shares: tuple[float, float], losses: Sequence[float]) -> None:
+def say(step: int, found: tuple[float, float, float], losses: Sequence[float]) -> None:
     loss = f"; loss of these steps {np.mean(losses):.2f}, of the last {losses[-1]:.2f}" if losses else ""
-    print(f"step {step}: repeats {shares[0]:.2f} where it paid, {shares[1]:.2f} where it did not{loss}", flush=True)
+    paid, unpaid, cost = found
+    told = f"repeats {paid:.2f} where it paid, {unpaid:.2f} where it did not; a uniform choice costs {cost:.2f} nats"
+    print(f"step {step}: {told}{loss}", flush=True)
 
 
 def main() -> None:
@@ -134,7 +141,7 @@ def main() -> None:
     taught, asked = (read([render(play, template, "dialogue") for play in part], template.tokenizer) for part in plays)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     print(f"{len(taught)} plays to imitate, {len(asked)} asked")
-    say(0, repeats(model, asked), [])
+    say(0, asked_about(model, asked), [])
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
     rng, step, seen = np.random.default_rng(0), 0, list[float]()
     for _ in range(config.update.epochs):
@@ -157,7 +164,7 @@ def main() -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % EVERY == 0:
-                say(step, repeats(model, asked), seen[-EVERY:])
+                say(step, asked_about(model, asked), seen[-EVERY:])
 
 
 if __name__ == "__main__":
