@@ -166,12 +166,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Oracle:
-    """The truth of a finished game. ``expected_T_A``: expected reward of each action at each round, shape (T, A).
-
-    In full-information games these are the revealed reward vectors themselves.
-    """
+    """The truth of a finished game."""
 
     expected_T_A: np.ndarray
+    """Expected reward of each action at each round, or what full-information games reveal itself, shape (T, A)."""
     kind: str
     """Which regret the game is scored by: ``pseudo``, ``external``, ``dynamic`` or ``contextual``."""
 
@@ -197,12 +195,13 @@ class Tokens:
     ids_N: np.ndarray
     """Prompt, replies and observations, in order; int32, shape (N,)."""
     mask_N: np.ndarray
-    """1 for sampled tokens, 2 for reply tokens that the answer format forced (``rollout.structured``), 0 elsewhere;
-    int8, shape (N,)."""
+    """1 for sampled tokens, 2 for those that the answer format forced, 0 elsewhere; int8, shape (N,)."""
     prompt_length: int
     """Number of tokens before the first reply."""
     logprobs_N: np.ndarray | None = None
     """The sampler's log-probability of each sampled token, 0 elsewhere; float32, shape (N,). None = not asked for."""
+    allowed: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Place of a sampled token -> the ids among which structured decoding let it be drawn; others had all of them."""
 
     @property
     def sampled_N(self) -> np.ndarray:

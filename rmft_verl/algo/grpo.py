@@ -70,10 +70,6 @@ class GRPO(Method):
         below = [worst[t.scenario.id][: len(t.rounds)] - config.update.penalty for t in fallen]
         return Batch([*valid, *fallen], kept=[one.place for one in compared], credit=[*credit, *below])
 
-    def temperature(self, config: Config) -> float:
-        """That of sampling, because the reinforced policy is the one that played."""
-        return config.rollout.temperature
-
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
         """The advantage of each token: that of its turn on reply tokens, 0 elsewhere."""
         advantages = turn_advantages(samples.batch, by_std=verl.algorithm.norm_adv_by_std_in_grpo)

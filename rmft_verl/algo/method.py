@@ -130,10 +130,6 @@ class Method(ABC):
         """``choose``; a method that penalizes invalid replies also takes ``failed``, the trajectories with one."""
         return self.choose(scored, config, rng)
 
-    def temperature(self, config: Config) -> float:
-        """Temperature at which log-probabilities are computed."""
-        return 1.0
-
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:
         """Values that the loss reads besides tokens. ``verl``: verl's resolved configuration."""
         return {}

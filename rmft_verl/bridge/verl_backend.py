@@ -5,6 +5,7 @@ It composes verl's parts and inherits none of its trainers.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 import tempfile
@@ -34,7 +35,7 @@ from rmft_verl.bridge.cluster.peers import Peers
 from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.bridge.sampling.progress import watched
-from rmft_verl.bridge.sampling.rendering import render
+from rmft_verl.bridge.sampling.rendering import render_all
 from rmft_verl.bridge.sampling.servers import RemoteClient, Servers
 from rmft_verl.bridge.shapes import PROBE
 from rmft_verl.bridge.training import canary, steps
@@ -153,7 +154,7 @@ class VerlBackend:
             self._awake = False
 
     def render(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        return [render(trajectory, self._template, self._config.rollout.history) for trajectory in trajectories]
+        return render_all(trajectories, self._template, self._config)
 
     @watched("update")
     def update(self, batch: Batch, seed: int) -> dict[str, float]:
@@ -186,7 +187,7 @@ class VerlBackend:
         """verl's batch of the samples, with log-probabilities of the model that played if the method needs them."""
         config, actor = self._config, self._verl.actor_rollout_ref.actor
         method = METHODS[config.update.loss]
-        tokens, temperature = samples.tokens, method.temperature(config)
+        tokens, temperature = samples.tokens, config.rollout.temperature or 1.0  # 0: one rollout of the likeliest
         columns = method.columns(samples, config, self._verl)
         old = self._logprobs(tokens, temperature) if method.needs_old else None
         if config.update.train_on == "action":
@@ -276,9 +277,11 @@ def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:
 
 
 def _spread(samples: Sequence[Tokens]) -> list[Tokens]:
-    """``PROBE`` evenly spaced dialogues: those of one scenario often say the same, and a few tokens prove little."""
+    """``PROBE`` evenly spaced dialogues: those of one scenario often say the same, and a few tokens prove little. The
+    sampler gives log-probabilities among the whole vocabulary only, so what was allowed is left out.
+    """
     places = np.linspace(0, len(samples) - 1, min(PROBE, len(samples))).round().astype(int)
-    return [samples[place] for place in places]
+    return [dataclasses.replace(samples[place], allowed={}) for place in places]
 
 
 def _objects(values: list[Any]) -> np.ndarray:

@@ -41,6 +41,13 @@ ONLY: dict[str, Any] = {
 }
 """Key -> the one value that the bridge is written for."""
 
+UNSTRUCTURED: dict[str, Any] = {
+    "actor_rollout_ref.actor.ulysses_sequence_parallel_size": 1,
+    "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size": 1,
+    "actor_rollout_ref.model.use_fused_kernels": False,
+}
+"""Key -> the one value with which log-probabilities among the allowed tokens of structured decoding can be had."""
+
 
 def check_overrides(config: Config) -> None:
     """Raise ``ConfigError`` for the first override that would not arrive."""
@@ -55,3 +62,8 @@ def check_overrides(config: Config) -> None:
                 raise ConfigError(f"verl.{given}={value}: {remedy}; leave verl's key out")
         if key in ONLY and value != ONLY[key]:
             raise ConfigError(f"verl.{given}={value}: the bridge is written for {ONLY[key]} alone; leave it out")
+        if config.rollout.structured and value != UNSTRUCTURED.get(key, value):
+            raise ConfigError(
+                f"verl.{given}={value}: with rollout.structured=true the losses need log-probabilities among the "
+                "allowed answers, which verl's kernels do not give; leave it out"
+            )

@@ -4,7 +4,8 @@ Columns: phase, iteration; scenario_id, env, context, player, policy_version, re
 stop_reason, valid, regret; one entry per turn in actions (arm indices) or policies (points of the simplex), rewards
 and turns (JSON: messages, text, parsed, cut); scenario (JSON); error; oracle_kind, expected_shape, expected_T_A (flat);
 token_ids_N, token_mask_N, token_logprobs_N (all samples of the trajectory, concatenated), with sample_lengths and
-prompt_lengths (one entry per sample; none for players that verl does not sample).
+prompt_lengths (one entry per sample; none for players that verl does not sample); allowed_places, allowed_ids (which of
+these tokens structured decoding restricted, and to what; older files do not say).
 """
 
 from __future__ import annotations
@@ -146,6 +147,8 @@ def _schema() -> Any:
         ("token_ids_N", pa.list_(pa.int32())),
         ("token_mask_N", pa.list_(pa.int8())),
         ("token_logprobs_N", pa.list_(pa.float32())),
+        ("allowed_places", pa.list_(pa.int32())),
+        ("allowed_ids", pa.list_(pa.list_(pa.int32()))),
         ("sample_lengths", pa.list_(integer)),
         ("prompt_lengths", pa.list_(integer)),
     ]
@@ -155,6 +158,12 @@ def _schema() -> Any:
 def _to_row(trajectory: Trajectory) -> dict[str, Any]:
     scenario, samples, oracle = trajectory.scenario, trajectory.tokens, trajectory.oracle
     logged = all(tokens.logprobs_N is not None for tokens in samples)
+    starts = np.cumsum([0, *(len(tokens.ids_N) for tokens in samples)]).tolist()
+    allowed = [
+        (start + place, ids)
+        for start, tokens in zip(starts, samples, strict=False)
+        for place, ids in tokens.allowed.items()
+    ]
     actions = [turn.action for turn in trajectory.turns]
     turns = [[turn.messages, turn.text, turn.parsed, turn.cut] for turn in trajectory.turns]
     return {
@@ -180,6 +189,8 @@ def _to_row(trajectory: Trajectory) -> dict[str, Any]:
         "token_ids_N": np.concatenate([tokens.ids_N for tokens in samples]) if samples else None,
         "token_mask_N": np.concatenate([tokens.mask_N for tokens in samples]) if samples else None,
         "token_logprobs_N": np.concatenate([tokens.logprobs_N for tokens in samples]) if samples and logged else None,
+        "allowed_places": [place for place, _ in allowed],
+        "allowed_ids": [ids for _, ids in allowed],
         "sample_lengths": [len(tokens.ids_N) for tokens in samples],
         "prompt_lengths": [tokens.prompt_length for tokens in samples],
     }
@@ -223,7 +234,11 @@ def _samples(row: dict[str, Any], arrays: dict[str, np.ndarray | None]) -> tuple
         raise ValueError("sample_lengths do not add up to the tokens of a row")
     samples = zip(np.split(ids, cuts[:-1]), np.split(mask, cuts[:-1]), row["prompt_lengths"], strict=True)
     each = [None] * len(cuts) if logprobs is None else np.split(logprobs, cuts[:-1])
-    return tuple(Tokens(*sample, logged) for sample, logged in zip(samples, each, strict=True))
+    allowed: list[dict[int, tuple[int, ...]]] = [{} for _ in cuts]
+    for place, among in zip(row.get("allowed_places") or (), row.get("allowed_ids") or (), strict=True):
+        nth = int(np.searchsorted(cuts, place, side="right"))
+        allowed[nth][place - int(cuts[nth - 1] if nth else 0)] = tuple(among)
+    return tuple(Tokens(*own, logged, among) for own, logged, among in zip(samples, each, allowed, strict=True))
 
 
 def _turn(turn: dict[str, Any], action: int | None, policy: list[float] | None, reward: float | None) -> Turn:

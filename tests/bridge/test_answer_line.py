@@ -77,6 +77,8 @@ def test_alone_the_reply_is_a_line_whose_choices_are_sampled(family: Any) -> Non
     assert ids == template.reply(reply.text)  # the words as they are tokenized, and the end
     branches = [n for n in range(len(ids)) if len({tuple(c)[n] for c in choices(template) if c[:n] == ids[:n]}) > 1]
     assert np.flatnonzero(tokens.sampled_N).tolist() == [tokens.prompt_length + n for n in branches]
+    among = {n: sorted({c[n] for c in choices(template) if c[:n] == ids[:n]}) for n in branches}
+    assert tokens.allowed == {tokens.prompt_length + n: tuple(found) for n, found in among.items()}
     assert set(tokens.mask_N[tokens.prompt_length :]) == {1, 2} and not tokens.mask_N[: tokens.prompt_length].any()
     assert [len(prompt) for prompt, _ in sampler.asked] == [tokens.prompt_length + n for n in branches]
     assert len({params["seed"] for _, params in sampler.asked}) == len(branches)
@@ -98,7 +100,7 @@ def test_a_reply_that_names_its_action_is_left_alone(family: Any) -> None:
     assert reply.text == "Try it.\nAction: azure" and len(sampler.asked) == 1
     (tokens,) = player.samples()
     assert tokens.ids_N[tokens.prompt_length :].tolist() == said
-    assert tokens.sampled_N[tokens.prompt_length :].all()
+    assert tokens.sampled_N[tokens.prompt_length :].all() and not tokens.allowed
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,6 +12,7 @@ import pytest
 from templates import FAMILIES, shipped, template_end
 
 from env_plugins.mab import BanditEnv
+from rmft_verl.bridge.sampling.answer_line import AnswerLine
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.bridge.sampling.rendering import render
@@ -82,3 +83,35 @@ def test_a_turn_without_words_is_refused() -> None:
     silent = dataclasses.replace(sampled, turns=(*sampled.turns[:2], dataclasses.replace(sampled.turns[2], text="")))
     with pytest.raises(ValueError, match="turn 2 of a play by 'model' has no words"):
         render(silent, template, "dialogue")
+
+
+class Chooser:
+    """A sampler that only chooses: a token among the allowed ones, by the request's seed."""
+
+    async def generate(self, sampling_params: dict[str, Any], **request: Any) -> Any:
+        allowed = sampling_params["allowed_token_ids"]
+        return SimpleNamespace(token_ids=[allowed[sampling_params["seed"] % len(allowed)]], log_probs=None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_structured_reply_is_rendered_as_it_would_have_been_decoded(family: Any) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    scenario = BanditEnv.Generator(arms=3, horizon=4, answer="action_only").draw(np.random.default_rng(0))
+    line = AnswerLine.of(BanditEnv, scenario, template)
+    player = ModelPlayer(Chooser(), tokenizer, template, {}, seed=0, limits=(8192, 256), line=line)
+    trajectory = asyncio.run(play(BanditEnv(scenario, 1), player, scenario, reward_seed=1, policy_seed=0))
+    (sampled,) = player.samples()
+    (ours,) = render(trajectory, template, "dialogue", line).tokens
+    assert ours.ids_N.tolist() == sampled.ids_N.tolist() and ours.mask_N.tolist() == sampled.mask_N.tolist()
+    assert ours.allowed == sampled.allowed and ours.allowed
+    (free,) = render(trajectory, template, "dialogue").tokens
+    assert not free.allowed and (free.mask_N == (sampled.mask_N > 0)).all()
+
+
+def test_a_reply_that_reasons_first_was_sampled_freely() -> None:
+    sampled, _, template = played(shipped, "dialogue")
+    line = AnswerLine.of(BanditEnv, sampled.scenario, template)
+    assert not line.alone
+    (ours,) = render(sampled, template, "dialogue", line).tokens
+    assert ours.mask_N.tolist() == sampled.tokens[0].mask_N.tolist() and not ours.allowed

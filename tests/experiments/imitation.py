@@ -3,11 +3,11 @@
     python tests/experiments/imitation.py MODEL RECIPE [key=value ...] [--player uniform] [--slow-start 8]
 
 RECIPE names the game, ``rollout.scenarios`` x ``rollout.rollouts`` of it that an algorithm plays, and the rule by which
-some are kept. Cross-entropy on the action's first token of every round but the first, AdamW in float32 under bfloat16
-autocast, with the recipe's rate and batch. Every twelve steps: the probability of the last action, renormalized over
-the scenario's actions and averaged over the rounds of 48 uniform plays of held-out scenarios, where it had paid at
-least half and where it had not. Equal shares: the model does not use rewards. And what the actions of these plays cost
-it, which says how far from uniform it is.
+some are kept. Cross-entropy of the action's first token of every round but the first, among those of the scenario's
+actions and at ``rollout.temperature``, as a structured run has it; AdamW with the recipe's rate and batch. Every twelve
+steps: the probability of the last action, averaged over the rounds of 48 uniform plays of held-out scenarios, where it
+had paid at least half and where it had not. Equal shares: the model does not use rewards. And what the actions of these
+plays cost it, which says how far from uniform it is; before the first step at several temperatures.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.distill import teach
 from rmft_verl.algo.scores import Scorer
+from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.bridge.sampling.chat import load_template
 from rmft_verl.bridge.sampling.rendering import render
 from rmft_verl.config import Config
@@ -38,6 +39,7 @@ EVERY = 12
 TOGETHER = 8
 """Plays in one pass of the model."""
 ASKED = 48
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass
@@ -48,6 +50,11 @@ class Play:
     places_T: torch.Tensor
     names_A: torch.Tensor
     rewarded_T: np.ndarray
+
+    @property
+    def actions_T(self) -> torch.Tensor:
+        """The action of every round, by its number."""
+        return (self.ids_N[self.places_T][:, None] == self.names_A).long().argmax(-1)
 
 
 def read(trajectories: Sequence[Trajectory], tokenizer: Any) -> list[Play]:
@@ -91,32 +98,36 @@ def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
 
 
 def logits(model: Any, plays: Sequence[Play]) -> Iterator[tuple[Play, torch.Tensor]]:
-    """Each play with the logits (T, V) of its actions."""
+    """Each play with the logits (T, A) of the scenario's actions in every round."""
     for start in range(0, len(plays), TOGETHER):
         part = plays[start : start + TOGETHER]
         ids = torch.nn.utils.rnn.pad_sequence([play.ids_N for play in part], batch_first=True)
         lengths = torch.tensor([len(play.ids_N) for play in part])
         attended = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_dtype() == "bfloat16"):
             hidden = model.model(input_ids=ids, attention_mask=attended).last_hidden_state
             for row, play in zip(hidden, part, strict=True):
-                yield play, model.lm_head(row[play.places_T - 1]).float()
+                yield play, model.lm_head(row[play.places_T - 1])[:, play.names_A].float()
 
 
 @torch.no_grad()
-def asked_about(model: Any, plays: Sequence[Play]) -> tuple[float, float, float]:
-    """Probability of the last action again: mean over rounds after a reward, and after none. Then the cross-entropy of
-    the actions that were played, in nats: ln 2 for two actions if the model plays them uniformly.
+def asked_about(model: Any, plays: Sequence[Play], temperatures: Sequence[float]) -> list[tuple[float, float, float]]:
+    """For each temperature: probability of the last action again, mean over rounds after a reward, and after none. Then
+    the cross-entropy of the actions that were played, in nats: ln 2 for two actions if the model plays them uniformly.
     """
     model.eval()
+    known = list(logits(model, plays))
+    return [_asked(known, temperature) for temperature in temperatures]
+
+
+def _asked(known: Sequence[tuple[Play, torch.Tensor]], temperature: float) -> tuple[float, float, float]:
     shares: tuple[list[float], list[float]] = ([], [])
     costs: list[float] = []
-    for play, logits_T_V in logits(model, plays):
-        costs.append(float(torch.nn.functional.cross_entropy(logits_T_V, play.ids_N[play.places_T])))
-        probs_T_A = logits_T_V[:, play.names_A].softmax(-1)
+    for play, logits_T_A in known:
+        costs.append(float(torch.nn.functional.cross_entropy(logits_T_A / temperature, play.actions_T)))
+        probs_T_A = (logits_T_A / temperature).softmax(-1)
         for t in range(1, len(probs_T_A)):
-            last = play.names_A == play.ids_N[play.places_T[t - 1]]
-            shares[int(play.rewarded_T[t - 1])].append(float(probs_T_A[t][last]))
+            shares[int(play.rewarded_T[t - 1])].append(float(probs_T_A[t][play.actions_T[t - 1]]))
     return float(np.mean(shares[1])), float(np.mean(shares[0])), float(np.mean(costs))
 
 
@@ -141,7 +152,10 @@ def main() -> None:
     taught, asked = (read([render(play, template, "dialogue") for play in part], template.tokenizer) for part in plays)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     print(f"{len(taught)} plays to imitate, {len(asked)} asked")
-    say(0, asked_about(model, asked), [])
+    temperature = config.rollout.temperature
+    for each, found in zip(TEMPERATURES, asked_about(model, asked, TEMPERATURES), strict=True):
+        print(f"temperature {each:g}: ", end="")
+        say(0, found, [])
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
     rng, step, seen = np.random.default_rng(0), 0, list[float]()
     for _ in range(config.update.epochs):
@@ -155,8 +169,8 @@ def main() -> None:
             shown = [taught[i] for i in order[start : start + config.update.batch]]
             for part in (shown[at : at + TOGETHER] for at in range(0, len(shown), TOGETHER)):
                 losses = [
-                    torch.nn.functional.cross_entropy(logits_T_V[1:], play.ids_N[play.places_T][1:])
-                    for play, logits_T_V in logits(model, part)
+                    torch.nn.functional.cross_entropy(logits_T_A[1:] / temperature, play.actions_T[1:])
+                    for play, logits_T_A in logits(model, part)
                 ]
                 loss = torch.stack(losses).sum() / config.update.batch
                 loss.backward()
@@ -164,7 +178,7 @@ def main() -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             if step % EVERY == 0:
-                say(step, asked_about(model, asked), seen[-EVERY:])
+                say(step, asked_about(model, asked, [temperature])[0], seen[-EVERY:])
 
 
 if __name__ == "__main__":

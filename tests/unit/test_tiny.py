@@ -211,3 +211,28 @@ def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
     assert invalid_rate(trajectories) <= 0.03  # 480 turns; 0.01 expected at most
     forced = play_model(model, tokenizer, env_class, scenarios[:4], 0, "I keep to one.\nAction:")
     assert all(trajectory.turns[0].text.startswith("I keep to one.\nAction: ") for trajectory in forced)
+
+
+def test_a_slip_names_no_arm_is_not_learned_and_the_habit_goes_on() -> None:
+    slipped = [Teacher("unannounced", slips=0.2).practice(seed) for seed in range(12)]
+    env_class, share = load_env("mab"), []
+    for play in slipped:
+        env, replies = env_class(play.scenario, 0), play.messages[1::2]
+        for t, (message, action) in enumerate(zip(replies, play.actions_T, strict=True)):
+            assert env.parse(message.content) == (None if 2 * t + 1 in play.slips else action)
+            if t + 1 < len(replies):  # what is reported is the arm that was played instead
+                assert str(play.scenario.actions[action]) in play.messages[2 * t + 2].content  # type: ignore[call-overload]
+        wrong = {play.messages[n].content.partition("Action: ")[2] for n in play.slips}
+        assert len(wrong) == 1 and wrong.isdisjoint(play.scenario.actions)
+        share.append(len(play.slips) / len(replies))
+    assert np.mean(share) == pytest.approx(0.2, abs=0.04)
+    from transformers import AutoTokenizer
+
+    from rmft_verl.labs.tiny.build import encode
+
+    tokenizer = AutoTokenizer.from_pretrained(path("mab"))
+    whole, learned = (encode(tokenizer, slipped[0].messages, slips) for slips in ((), slipped[0].slips))
+    assert whole[0] == learned[0]
+    spoken = sum(len(tokenizer(slipped[0].messages[n].content).input_ids) + 1 for n in slipped[0].slips)
+    assert sum(whole[1]) - sum(learned[1]) == spoken
+    assert not Teacher("unannounced").practice(0).slips

@@ -23,6 +23,7 @@ def trajectories() -> list[Trajectory]:
         np.array([0, 1, 1], np.int8),
         1,
         np.array([0.0, -0.1, np.nan], np.float32),
+        {1: (9, 151_643), 2: (7, 8, 9)},
     )
     expected = np.array([[0.1, 1 / 3], [np.nan, -np.inf]])
     sampled = Trajectory(
@@ -34,7 +35,10 @@ def trajectories() -> list[Trajectory]:
         reward_seed=2**62,
         policy_seed=7,
         policy_version=3,
-        tokens=(tokens, dataclasses.replace(tokens, ids_N=tokens.ids_N[::-1].copy(), prompt_length=2)),
+        tokens=(
+            tokens,
+            dataclasses.replace(tokens, ids_N=tokens.ids_N[::-1].copy(), prompt_length=2, allowed={2: (4, 5)}),
+        ),
         regret=0.0,
     )
     mixed = Trajectory(

@@ -37,6 +37,14 @@ def test_what_would_not_arrive_is_refused_by_name(given: str, remedy: str) -> No
     assert str(caught.value).startswith(given.partition("=")[0])
 
 
+def test_what_cannot_be_restricted_is_refused_with_structured_decoding() -> None:
+    for key in (f"{MODEL}.use_fused_kernels=true", f"{ACTOR}.ulysses_sequence_parallel_size=2"):
+        with pytest.raises(ConfigError, match="among the allowed answers"):
+            load_config(["recipe=mab_tiny", "rollout.structured=true", key])
+        load_config(["recipe=mab_tiny", key])
+    load_config(["recipe=mab_tiny", "rollout.structured=true", f"{MODEL}.use_fused_kernels=false"])
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -20,10 +20,9 @@ from rmft_verl.bridge.sampling.chat import end_tokens
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
 from rmft_verl.bridge.sampling.player import ModelPlayer
 from rmft_verl.env import Env, load_env
-from rmft_verl.env.answers import every_answer
 from rmft_verl.env.history import told
 from rmft_verl.env.play import play
-from rmft_verl.types import Message, RolloutRequest, Scenario
+from rmft_verl.types import Message, RolloutRequest
 
 
 class Meter:
@@ -129,7 +128,7 @@ class RMFTAgentLoop(AgentLoopBase):
         }
         limits = (self.rollout_config.prompt_length + self.rollout_config.response_length, self._reply_tokens)
         client = WatchedClient(self.server_manager)
-        line = self._answer_line(scenario, template) if self._structured else None
+        line = AnswerLine.of(self._env_class, scenario, template) if self._structured else None
         ends = end_tokens(self.tokenizer)
         player = ModelPlayer(client, self.tokenizer, template, params, request.policy_seed, limits, line, ends)
         env = told(self._env_class(scenario, request.reward_seed), scenario, self._history, self._examples)
@@ -154,8 +153,3 @@ class RMFTAgentLoop(AgentLoopBase):
             metrics=AgentLoopMetrics(),
             extra_fields={"trajectory": trajectory},
         )
-
-    def _answer_line(self, scenario: Scenario, template: ChatTemplate) -> AnswerLine:
-        env = self._env_class(scenario, 0)
-        lines = every_answer(env, env.reset().spec)
-        return AnswerLine(template, lines, env.parse, scenario.telling.get("answer") == "action_only")

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
+from rmft_verl.env import Env
+from rmft_verl.env.answers import every_answer
 from rmft_verl.env.thoughts import CLOSE, thinks
+from rmft_verl.types import Scenario
 
 _AFTER_THOUGHT = f"\n{CLOSE}\n"
 
@@ -33,6 +36,13 @@ class AnswerLine:
         if thinks(before):
             return self._lines[_AFTER_THOUGHT]
         return self._lines["" if not before or before.endswith("\n") else "\n"]
+
+    @classmethod
+    def of(cls, env_class: type[Env], scenario: Scenario, template: ChatTemplate) -> AnswerLine:
+        """That of the game ``scenario``."""
+        env = env_class(scenario, 0)
+        lines = every_answer(env, env.reset().spec)
+        return cls(template, lines, env.parse, scenario.telling.get("answer") == "action_only")
 
 
 def going_on(choices: Sequence[Sequence[int]], said: Sequence[int]) -> list[int]:

@@ -142,6 +142,7 @@ class Dialogue:
         self.mask: list[int] = []
         self._logprobs: dict[int, float] = {}
         """Of sampled tokens, by their place."""
+        self._allowed: dict[int, tuple[int, ...]] = {}
 
     def observe(self, messages: Sequence[Message]) -> None:
         """Append the environment's messages and the generation prompt of the next reply."""
@@ -155,11 +156,22 @@ class Dialogue:
         self.ids = self.ids + new
         self.mask = self.mask + [0] * len(new)
 
-    def reply(self, token_ids: Sequence[int], forced: bool = False, logprobs: Sequence[float] = ()) -> None:
-        """Append sampled tokens unchanged, or tokens that the model was ``forced`` to say."""
+    def reply(self, token_ids: Sequence[int], logprobs: Sequence[float] = ()) -> None:
+        """Append sampled tokens unchanged."""
         self._logprobs |= dict(enumerate(logprobs[: len(token_ids)], start=len(self.ids)))
+        self._say(token_ids, 1)
+
+    def choose(self, token: int, options: Sequence[int], logprobs: Sequence[float] = ()) -> None:
+        """Append a token that was drawn among ``options``. If there is one option only, it was forced."""
+        if len(options) > 1:
+            self._allowed[len(self.ids)] = tuple(options)
+            self.reply([token], logprobs)
+        else:
+            self._say([token], 2)
+
+    def _say(self, token_ids: Sequence[int], mark: int) -> None:
         self.ids = [*self.ids, *token_ids]
-        self.mask = self.mask + [2 if forced else 1] * len(token_ids)
+        self.mask = self.mask + [mark] * len(token_ids)
 
     def tokens(self) -> Tokens:
         """The dialogue up to the end of the last reply."""
@@ -167,7 +179,5 @@ class Dialogue:
         while end > self._prompt_length and not self.mask[end - 1]:
             end -= 1
         ids_N, mask_N = np.array(self.ids[:end], dtype=np.int32), np.array(self.mask[:end], dtype=np.int8)
-        if not self._logprobs:
-            return Tokens(ids_N, mask_N, self._prompt_length)
         logprobs_N = np.array([self._logprobs.get(place, 0.0) for place in range(end)], dtype=np.float32)
-        return Tokens(ids_N, mask_N, self._prompt_length, logprobs_N)
+        return Tokens(ids_N, mask_N, self._prompt_length, logprobs_N if self._logprobs else None, self._allowed)

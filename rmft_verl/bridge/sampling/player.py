@@ -55,7 +55,7 @@ class ModelPlayer:
         if room < 1:
             return Reply(exhausted=True)
         ids, logprobs = await self._sample(room)
-        self.dialogue.reply(ids, logprobs=logprobs)
+        self.dialogue.reply(ids, logprobs)
         return self._read(ids, room)
 
     async def _structured(self, line: AnswerLine, room: int) -> Reply:
@@ -69,13 +69,13 @@ class ModelPlayer:
             thought, logprobs = await self._sample(room)
             reply = self._read(thought, room)
             if not (reply.cut or reply.control) and line.parse(reply.text) is not None:
-                self.dialogue.reply(thought, logprobs=logprobs)
+                self.dialogue.reply(thought, logprobs)
                 return reply
             stop = (n for n, token in enumerate(thought) if token in self.template.control)
             thought = thought[: next(stop, len(thought))]  # cut where its turn would end
             if thinks(self.template.text(thought)):
                 thought = thought[: max(0, room - line.closing)]  # leave room to close the thought
-        self.dialogue.reply(thought, logprobs=logprobs)
+        self.dialogue.reply(thought, logprobs)
         before = self.template.text(thought)
         return Reply(text=before + self.template.text(await self._say(line.choices(before))))
 
@@ -85,7 +85,7 @@ class ModelPlayer:
         while options := going_on(choices, said):
             free = len(options) > 1
             tokens, logprobs = await self._sample(1, {"allowed_token_ids": options}) if free else (options, [])
-            self.dialogue.reply(tokens, forced=not free, logprobs=logprobs)
+            self.dialogue.choose(tokens[0], options, logprobs)
             said += tokens
         return said
 

@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 
 from rmft_verl.algo.method import Column
+from rmft_verl.bridge.training.allowed import ALLOWED, packed
 from rmft_verl.config import Config
 from rmft_verl.types import Tokens
 
@@ -65,7 +66,9 @@ def plain_batch(samples: Sequence[Tokens], temperature: float) -> TensorDict:
 
 
 def _rows(samples: Sequence[Tokens]) -> dict[str, torch.Tensor]:
-    return {
+    restricted = any(tokens.allowed for tokens in samples)
+    rows = {ALLOWED: _jagged([packed(tokens.allowed) for tokens in samples])} if restricted else {}
+    return rows | {
         "input_ids": _jagged([torch.tensor(tokens.ids_N, dtype=torch.long) for tokens in samples]),
         "loss_mask": _jagged([torch.tensor(tokens.sampled_N, dtype=torch.long) for tokens in samples]),
         "position_ids": _jagged([torch.arange(len(tokens.ids_N)) for tokens in samples]),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from rmft_verl.bridge.checksum import Checksum, counted
 from rmft_verl.bridge.cluster.private import note_shared_memory, own_socket
 from rmft_verl.bridge.shapes import AT_ONCE, CHUNK
 from rmft_verl.bridge.training import attention as attention  # registers itself with transformers
+from rmft_verl.bridge.training.allowed import Restricted
 from rmft_verl.bridge.training.reshard import own_part
 
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
@@ -55,6 +56,8 @@ class DialogueEngine(FSDPEngineWithLMHead):
     """Positions of the current micro-batch whose logits are needed, in the shape of the model's ``input_ids``."""
     _chunked: tuple[torch.Tensor, float] | None = None
     """Tokens at these positions (M,) and the temperature, if their logits are computed in chunks."""
+    _restricted: Restricted | None = None
+    """The marked tokens that were drawn from a part of the vocabulary."""
     _hidden_M_H: torch.Tensor
 
     def initialize(self) -> None:
@@ -118,9 +121,18 @@ class DialogueEngine(FSDPEngineWithLMHead):
         if self._chunked is None:
             return logits
         labels_M, temperature = self._chunked
-        of_M = FusedLinearForPPO(CHUNK)(self._hidden_M_H, head.weight, labels_M, temperature)
+        hidden_M_H, restricted = self._hidden_M_H, self._restricted
         del self._hidden_M_H
-        return torch.stack([value.float() for value in of_M], dim=-1)[None]
+        if restricted is None:
+            return _both(FusedLinearForPPO(CHUNK)(hidden_M_H, head.weight, labels_M, temperature))[None]
+        among = restricted.outcome(restricted.scores(hidden_M_H, head.weight) / temperature, labels_M)
+        found_M_2 = hidden_M_H.new_zeros(len(labels_M), 2, dtype=torch.float32)
+        found_M_2 = found_M_2.index_put((restricted.places_R,), _both(among))
+        free_M = restricted.free_M(len(labels_M))
+        if free_M.any():
+            whole = FusedLinearForPPO(CHUNK)(hidden_M_H[free_M], head.weight, labels_M[free_M], temperature)
+            found_M_2 = found_M_2.masked_scatter(free_M[:, None], _both(whole))
+        return found_M_2[None]
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         inputs, outputs = super().prepare_model_inputs(micro_batch)
@@ -128,9 +140,10 @@ class DialogueEngine(FSDPEngineWithLMHead):
         if not self._dense(micro_batch):
             self._marked_B_S = _marked(micro_batch, inputs["input_ids"])
             marked_N = _next(micro_batch)
+            self._restricted = Restricted.of(micro_batch, marked_N)
             temperatures_M = _temperatures(micro_batch)[marked_N]
             same = bool((temperatures_M == temperatures_M[0]).all())
-            if self._divisible and same and len(temperatures_M) > AT_ONCE:
+            if self._divisible and same and (self._restricted or len(temperatures_M) > AT_ONCE):
                 labels_M = outputs["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
                 self._chunked = labels_M, max(1e-8, float(temperatures_M[0]))
         return inputs, outputs
@@ -169,9 +182,15 @@ class DialogueEngine(FSDPEngineWithLMHead):
         if not output_args["temperature_is_one"]:
             logits_M_V = logits_M_V / _temperatures(micro_batch)[marked_N].clamp(min=1e-8).to(logits_M_V.dtype)[:, None]
         labels_M = output_args["input_ids_rmpad_rolled"][: len(marked_N)][marked_N]
-        values = {"log_probs": logprobs_from_logits(logits_M_V, labels_M, inplace_backward=not entropy)}
+        own = not entropy and self._restricted is None  # nothing else reads these logits
+        values = {"log_probs": logprobs_from_logits(logits_M_V, labels_M, inplace_backward=own)}
         if entropy:
             values["entropy"] = torch_functional.entropy_from_logits(logits_M_V)
+        if (restricted := self._restricted) is not None:
+            scores_R_C = logits_M_V[restricted.places_R[:, None], restricted.ids_R_C].float()
+            for key, among_R in zip(("log_probs", "entropy"), restricted.outcome(scores_R_C, labels_M), strict=True):
+                if key in values:
+                    values[key] = values[key].float().index_put((restricted.places_R,), among_R)
         return values
 
     def _dense(self, micro_batch: TensorDict) -> bool:
@@ -182,6 +201,11 @@ class DialogueEngine(FSDPEngineWithLMHead):
             or nothing_asked
             or any(tu.get_non_tensor_data(micro_batch, key, default=False) for key in others)
         )
+
+
+def _both(of_M: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Log-probability and entropy of tokens side by side. Shape (M, 2)."""
+    return torch.stack([value.float() for value in of_M], dim=-1)
 
 
 def _next(micro_batch: TensorDict) -> torch.Tensor:

@@ -9,13 +9,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rmft_verl.bridge.precision import cpu_dtype
-from rmft_verl.labs.tiny.teacher import GAMES, Teacher
+from rmft_verl.labs.tiny.teacher import GAMES, SLIPS, Teacher
 from rmft_verl.labs.tiny.tokenizer import END, START, build_tokenizer
 from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Message
@@ -60,9 +60,9 @@ def _tokenizer(name: str) -> Any:
     for contexts, count in (("basic", 2000), ("basic_heldout", 500)):
         teacher = Teacher(name, contexts)
         for seed in range(count):
-            scenario, messages, _ = teacher.dialogue(seed)
-            names.update(scenario.actions)
-            texts += [f"user\n{content}" if role == "user" else content for role, content in messages]
+            played = teacher.dialogue(seed)
+            names.update(played.scenario.actions)
+            texts += [f"user\n{content}" if role == "user" else content for role, content in played.messages]
             texts.append("assistant\n")
     return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name])
 
@@ -104,16 +104,19 @@ def _order_decimals(model: Any, tokenizer: Any) -> None:
                 weight[index] += DECIMAL_NORM * (angle.cos() * axes[:, 0] + angle.sin() * axes[:, 1])
 
 
-def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-    """Token ids of a dialogue as the chat template renders it; 1 where the assistant speaks (with ``END``), else 0."""
+def encode(tokenizer: Any, messages: Sequence[Message], slips: Collection[int] = ()) -> tuple[list[int], list[int]]:
+    """Token ids of a dialogue as the chat template renders it; 1 where the assistant speaks (with ``END``), else 0.
+
+    ``slips``: messages of the assistant that are not learned.
+    """
     ids: list[int] = []
     mask: list[int] = []
-    for role, content in messages:
+    for place, (role, content) in enumerate(messages):
         spoken = role == "assistant"
         text = f"{content}{END}" if spoken else f"{START}{role}\n{content}{END}{START}assistant\n"
         piece = _encode(tokenizer, text)
         ids += piece
-        mask += [int(spoken)] * len(piece)
+        mask += [int(spoken and place not in slips)] * len(piece)
     return ids, mask
 
 
@@ -129,11 +132,12 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     """
     import torch
 
-    teacher, first, size = Teacher(name), (seed + 1) * 10_000_000, BATCH[name]
+    teacher = Teacher(name, slips=SLIPS if name in BUILT else 0.0)
+    first, size = (seed + 1) * 10_000_000, BATCH[name]
     for step in itertools.count():
         drawn = range(first + step * size, first + (step + 1) * size)
         trajectories = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
-        rows = [encode(tokenizer, trajectory.messages) for trajectory in trajectories]
+        rows = [encode(tokenizer, trajectory.messages, trajectory.slips) for trajectory in trajectories]
         ids_B_N = torch.full((size, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
