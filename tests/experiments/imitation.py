@@ -37,28 +37,26 @@ from rmft_verl.types import RolloutRequest, Trajectory
 
 EVERY = 12
 TOGETHER = 8
-"""Plays in one pass of the model."""
+"""Sequences in one pass of the model, or those of one play."""
 ASKED = 48
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass
 class Play:
-    """One dialogue: its tokens, where its actions stand, the tokens of all actions, and what each round paid."""
+    """A trajectory: its dialogue, or the prompt of each round (``rollout.history``), and where its actions stand in
+    them; the tokens of all actions, the action of every round by its number, and whether the round paid.
+    """
 
-    ids_N: torch.Tensor
-    places_T: torch.Tensor
+    sequences: list[tuple[torch.Tensor, torch.Tensor]]
+    """Ids (N,) and the places of actions among them."""
     names_A: torch.Tensor
+    actions_T: torch.Tensor
     rewarded_T: np.ndarray
-
-    @property
-    def actions_T(self) -> torch.Tensor:
-        """The action of every round, by its number."""
-        return (self.ids_N[self.places_T][:, None] == self.names_A).long().argmax(-1)
 
 
 def read(trajectories: Sequence[Trajectory], tokenizer: Any) -> list[Play]:
-    """The plays whose actions differ in their first token and stand once in every reply."""
+    """The trajectories whose actions differ in their first token and stand once in every reply."""
     found = (_play(trajectory, tokenizer) for trajectory in trajectories)
     return [play for play in found if play is not None]
 
@@ -73,7 +71,7 @@ def kept(config: Config, player: str) -> list[Trajectory]:
         for scenario in scenarios
         for _ in range(rollout.rollouts)
     ]
-    played = [score(trajectory) for trajectory in teach(env_class, player, "dialogue", requests)]
+    played = [score(trajectory) for trajectory in teach(env_class, player, rollout.history, requests)]
     scored = Scorer(config.selection.score, generator, config.selection.further)(played, rng)
     return list(METHODS[config.update.loss].choose(scored, config, rng).trajectories)
 
@@ -82,32 +80,43 @@ def held_out(config: Config) -> list[Trajectory]:
     """``ASKED`` uniform plays of held-out scenarios."""
     env_class = load_env(config.env.name, config.env_dirs)
     scenarios = held_out_scenarios(config, env_class)[:ASKED]
-    return teach(env_class, "uniform", "dialogue", [RolloutRequest(s, i, i) for i, s in enumerate(scenarios)])
+    return teach(
+        env_class, "uniform", config.rollout.history, [RolloutRequest(s, i, i) for i, s in enumerate(scenarios)]
+    )
 
 
 def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
     names = [tokenizer(f" {name}", add_special_tokens=False).input_ids[0] for name in trajectory.scenario.actions]
     if len(set(names)) < len(names) or not trajectory.tokens:
         return None
-    ids_N, mask_N = trajectory.tokens[0].ids_N, trajectory.tokens[0].mask_N
-    places_T = np.flatnonzero((mask_N > 0) & np.isin(ids_N, names))
-    if len(places_T) != len(trajectory.turns):
+    sequences, said = [], list[int]()
+    for tokens in trajectory.tokens:
+        places = np.flatnonzero((tokens.mask_N > 0) & np.isin(tokens.ids_N, names))
+        sequences.append((torch.tensor(tokens.ids_N).long(), torch.tensor(places)))
+        said += [names.index(token) for token in tokens.ids_N[places].tolist()]
+    if said != [turn.action for turn in trajectory.turns]:
         return None
     rewarded_T = np.array([(turn.reward or 0) >= 0.5 for turn in trajectory.turns])
-    return Play(torch.tensor(ids_N).long(), torch.tensor(places_T), torch.tensor(names), rewarded_T)
+    return Play(sequences, torch.tensor(names), torch.tensor(said), rewarded_T)
 
 
 def logits(model: Any, plays: Sequence[Play]) -> Iterator[tuple[Play, torch.Tensor]]:
     """Each play with the logits (T, A) of the scenario's actions in every round."""
-    for start in range(0, len(plays), TOGETHER):
-        part = plays[start : start + TOGETHER]
-        ids = torch.nn.utils.rnn.pad_sequence([play.ids_N for play in part], batch_first=True)
-        lengths = torch.tensor([len(play.ids_N) for play in part])
-        attended = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    at_once = together(plays)
+    for part in (plays[start : start + at_once] for start in range(0, len(plays), at_once)):
+        rows = [sequence for play in part for sequence, _ in play.sequences]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        attended = (torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]).long()
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_dtype() == "bfloat16"):
-            hidden = model.model(input_ids=ids, attention_mask=attended).last_hidden_state
-            for row, play in zip(hidden, part, strict=True):
-                yield play, model.lm_head(row[play.places_T - 1])[:, play.names_A].float()
+            hidden = iter(model.model(input_ids=ids, attention_mask=attended).last_hidden_state)
+            for play in part:
+                before_T_H = torch.cat([next(hidden)[places - 1] for _, places in play.sequences])
+                yield play, model.lm_head(before_T_H)[:, play.names_A].float()
+
+
+def together(plays: Sequence[Play]) -> int:
+    """How many trajectories go through the model at once."""
+    return max(1, TOGETHER // len(plays[0].sequences))
 
 
 @torch.no_grad()
@@ -149,7 +158,8 @@ def main() -> None:
     config = load_config([f"recipe={options.recipe}", *options.overrides])
     template = load_template(str(options.model), "", config.model.chat_template)
     plays = kept(config, options.player), held_out(config)
-    taught, asked = (read([render(play, template, "dialogue") for play in part], template.tokenizer) for part in plays)
+    history = config.rollout.history
+    taught, asked = (read([render(play, template, history) for play in part], template.tokenizer) for part in plays)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     print(f"{len(taught)} plays to imitate, {len(asked)} asked")
     temperature = config.rollout.temperature
@@ -167,7 +177,8 @@ def main() -> None:
             optimizer.zero_grad()
             seen.append(0.0)
             shown = [taught[i] for i in order[start : start + config.update.batch]]
-            for part in (shown[at : at + TOGETHER] for at in range(0, len(shown), TOGETHER)):
+            at_once = together(shown)
+            for part in (shown[at : at + at_once] for at in range(0, len(shown), at_once)):
                 losses = [
                     torch.nn.functional.cross_entropy(logits_T_A[1:] / temperature, play.actions_T[1:])
                     for play, logits_T_A in logits(model, part)
