@@ -213,7 +213,10 @@ def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
     assert all(trajectory.turns[0].text.startswith("I keep to one.\nAction: ") for trajectory in forced)
 
 
-def test_a_slip_names_no_arm_is_not_learned_and_the_habit_goes_on() -> None:
+@pytest.mark.verl
+def test_a_slip_names_no_arm_is_not_learned_and_the_habit_goes_on(tokenizer: Any) -> None:
+    from rmft_verl.labs.tiny.build import encode
+
     slipped = [Teacher("unannounced", slips=0.2).practice(seed) for seed in range(12)]
     env_class, share = load_env("mab"), []
     for play in slipped:
@@ -226,13 +229,32 @@ def test_a_slip_names_no_arm_is_not_learned_and_the_habit_goes_on() -> None:
         assert len(wrong) == 1 and wrong.isdisjoint(play.scenario.actions)
         share.append(len(play.slips) / len(replies))
     assert np.mean(share) == pytest.approx(0.2, abs=0.04)
-    from transformers import AutoTokenizer
-
-    from rmft_verl.labs.tiny.build import encode
-
-    tokenizer = AutoTokenizer.from_pretrained(path("mab"))
     whole, learned = (encode(tokenizer, slipped[0].messages, slips) for slips in ((), slipped[0].slips))
     assert whole[0] == learned[0]
     spoken = sum(len(tokenizer(slipped[0].messages[n].content).input_ids) + 1 for n in slipped[0].slips)
     assert sum(whole[1]) - sum(learned[1]) == spoken
     assert not Teacher("unannounced").practice(0).slips
+
+
+@pytest.mark.verl
+def test_a_built_base_learns_from_whole_dialogues_and_from_openings(tokenizer: Any) -> None:
+    pytest.importorskip("torch")
+    from itertools import islice
+
+    from rmft_verl.labs.tiny.build import BATCH, OPENINGS, ROUNDS, _batches
+
+    replies = {"whole": list[int](), "opening": list[int]()}
+    thoughts = set()
+    for n, (ids, labels) in enumerate(islice(_batches("announced", tokenizer, 0, practice=99), 9)):
+        kind = "whole" if n % 3 else "opening"
+        assert len(ids) == (BATCH["announced"] if n % 3 else OPENINGS)
+        ends = (labels == tokenizer.eos_token_id).sum(-1)  # one of every reply that is learned
+        replies[kind] += ends.tolist()
+        assert not ((labels != -100) & (labels != ids)).any()
+        if kind == "whole":
+            said = [tokenizer.decode(row[row != -100]) for row in labels]
+            thoughts |= {re.split("[.:]", text)[0] for text in said}
+    assert max(replies["opening"]) == ROUNDS and min(replies["opening"]) >= ROUNDS - 3
+    whole = replies["whole"]
+    assert 50 < min(whole) <= max(whole) <= 60 and sum(whole) < 60 * len(whole)
+    assert len(thoughts) == len(HABITS)  # each is practised

@@ -20,11 +20,15 @@ from rmft_verl.labs.tiny.tokenizer import END, START, build_tokenizer
 from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Message
 
-STEPS = {"mab": 1800, "trio": 3600} | dict.fromkeys(BUILT, 1800)
+STEPS = {"mab": 1800, "trio": 3600} | dict.fromkeys(BUILT, 2400)
 PRACTICE = 0.6
 """Share of the steps in which all habits are equally frequent; the true mixture follows."""
 BATCH = {"mab": 8, "trio": 8} | dict.fromkeys(BUILT, 2)
 """Dialogues per step, 2,000 to 3,000 tokens."""
+OPENINGS, ROUNDS, EVERY = 10, 8, 3
+"""Of a built base, whose games are long, every third step has the first eight rounds of ten dialogues instead: a model
+names what is not in its game mostly there, and learns to read the list of names from many lists.
+"""
 SHARPEN = 1.25
 """Factor on the logits of the finished model, so that sampling at temperature 1 slips less often."""
 MATRIX_LR = 5e-3
@@ -132,12 +136,16 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     """
     import torch
 
-    teacher = Teacher(name, slips=SLIPS if name in BUILT else 0.0)
-    first, size = (seed + 1) * 10_000_000, BATCH[name]
+    built = name in BUILT
+    teacher = Teacher(name, slips=SLIPS if built else 0.0)
+    first = (seed + 1) * 10_000_000
+    whole, openings = itertools.count(first), itertools.count(first + 5_000_000)
     for step in itertools.count():
-        drawn = range(first + step * size, first + (step + 1) * size)
+        opening = built and step % EVERY == 0
+        size, said = (OPENINGS, 2 * ROUNDS) if opening else (BATCH[name], None)
+        drawn = list(itertools.islice(openings if opening else whole, size))
         trajectories = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
-        rows = [encode(tokenizer, trajectory.messages, trajectory.slips) for trajectory in trajectories]
+        rows = [encode(tokenizer, trajectory.messages[:said], trajectory.slips) for trajectory in trajectories]
         ids_B_N = torch.full((size, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
