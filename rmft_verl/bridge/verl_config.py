@@ -209,8 +209,8 @@ def check_raw(config: Config) -> None:
 
 
 def _flatten(tree: Mapping[str, Any]) -> list[str]:
-    """Hydra override strings. A ``+`` anywhere in a key moves to the front, as Hydra needs it."""
-    return [f"{'+' * ('+' in key)}{key.replace('+', '')}={_hydra(value)}" for key, value in dotted(tree).items()]
+    """Hydra override strings. A ``+`` anywhere in a key adds it; Hydra needs two at the front, as ours may be there."""
+    return [f"{'++' * ('+' in key)}{key.replace('+', '')}={_hydra(value)}" for key, value in dotted(tree).items()]
 
 
 def _hydra(value: Any) -> str:

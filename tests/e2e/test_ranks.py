@@ -17,12 +17,14 @@ FLOAT32 = (
     "verl.actor_rollout_ref.rollout.dtype=float32",
 )
 
+STRUCTURED = ("rollout.structured=true", "env.options.answer=action_only")
+
 pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
 
-def run(root: Path, ranks: int, iterations: int) -> subprocess.CompletedProcess[str]:
+def run(root: Path, ranks: int, iterations: int, *further: str) -> subprocess.CompletedProcess[str]:
     words = [f"hardware.gpus_per_node={ranks}", f"iterations={iterations}", "eval.scenarios=16", "update.batch=4"]
-    command = [sys.executable, "-m", "rmft_verl.main", *SMALL, *FLOAT32, *words, "checkpoint.every=1"]
+    command = [sys.executable, "-m", "rmft_verl.main", *SMALL, *FLOAT32, *words, *further, "checkpoint.every=1"]
     return subprocess.run(
         [*command, f"root={root}", "name=run"], capture_output=True, text=True, timeout=600, env=environment()
     )
@@ -32,10 +34,11 @@ def rows(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_ranks_play_as_one_does_train_and_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("further", [(), STRUCTURED], ids=["free", "structured"])
+def test_two_ranks_play_as_one_does_train_and_go_on(further: tuple[str, ...], tmp_path: Path) -> None:
     before_all = litter()
     for ranks in (1, 2):
-        done = run(tmp_path / str(ranks), ranks, iterations=1)
+        done = run(tmp_path / str(ranks), ranks, 1, *further)
         assert done.returncode == 0, done.stdout + done.stderr
     one, two = (plays(tmp_path / name / "run") for name in ("1", "2"))
     for name in ("eval_000.parquet", "train_001.parquet"):  # before the first update
@@ -50,7 +53,7 @@ def test_two_ranks_play_as_one_does_train_and_go_on(tmp_path: Path) -> None:
     assert abs(together["sync/slope"] - 1) < 0.05 and together["sync/canary"] < 0.05
 
     for before, ranks in ((2, 1), (1, 2)):  # each goes on with as many as the other had
-        longer = run(tmp_path / str(before), ranks, iterations=2)
+        longer = run(tmp_path / str(before), ranks, 2, *further)
         assert longer.returncode == 0, longer.stdout + longer.stderr
         assert f"hardware.gpus_per_node={before}, now {ranks}: it goes on" in " ".join(longer.stderr.split())
     assert plays(tmp_path / "2" / "run").items() >= two.items() and plays(tmp_path / "1" / "run").items() >= one.items()

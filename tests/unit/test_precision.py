@@ -64,3 +64,16 @@ def test_numbers_that_the_sampler_does_not_compute_in_are_refused() -> None:
     config = load_config(["recipe=mab_tiny", "verl.actor_rollout_ref.rollout.dtype=fp32"])
     with pytest.raises(ConfigError, match=r"rollout\.dtype=fp32: set one of bfloat16, float16, float32"):
         verl_config.check_raw(config)
+
+
+@pytest.mark.verl
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_added_key_is_taken_whether_or_not_the_machine_sets_it_itself(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verl_config, "cpu_dtype", lambda: dtype)
+    config = load_config(
+        ["recipe=mab_tiny", "verl.actor_rollout_ref.actor.fsdp_config.mixed_precision.+param_dtype=fp16"]
+    )
+    composed = verl_config.compose_verl(derived(config, "cpu"), config.verl)
+    assert composed.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype == "fp16"
