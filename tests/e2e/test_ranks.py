@@ -17,7 +17,7 @@ FLOAT32 = (
     "verl.actor_rollout_ref.rollout.dtype=float32",
 )
 
-STRUCTURED = ("rollout.structured=true", "env.options.answer=action_only")
+STRUCTURED = ("rollout.structured=true", "env.options.answer=action_only", "env.options.horizon=[8]")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak]
 
