@@ -89,7 +89,7 @@ class RolloutConfig:
     reply_tokens: int = 512
     """Maximum tokens of one reply."""
     temperature: float = 1.0
-    """Sampling temperature, and that of the log-probabilities in every loss."""
+    """Sampling temperature, and that of the log-probabilities in the losses on verl."""
     top_p: float = 1.0
     """Sample from the fewest most likely tokens that have this probability together; GRPO needs 1."""
     history: str = "dialogue"

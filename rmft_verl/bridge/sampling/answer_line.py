@@ -39,7 +39,7 @@ class AnswerLine:
 
     @classmethod
     def of(cls, env_class: type[Env], scenario: Scenario, template: ChatTemplate) -> AnswerLine:
-        """That of the game ``scenario``."""
+        """The answers of the game ``scenario``, alone if it asks for no reasoning (``answer: action_only``)."""
         env = env_class(scenario, 0)
         lines = every_answer(env, env.reset().spec)
         return cls(template, lines, env.parse, scenario.telling.get("answer") == "action_only")

@@ -143,6 +143,7 @@ class Dialogue:
         self._logprobs: dict[int, float] = {}
         """Of sampled tokens, by their place."""
         self._allowed: dict[int, tuple[int, ...]] = {}
+        """By the place of a token that was drawn among some."""
 
     def observe(self, messages: Sequence[Message]) -> None:
         """Append the environment's messages and the generation prompt of the next reply."""
@@ -180,4 +181,4 @@ class Dialogue:
             end -= 1
         ids_N, mask_N = np.array(self.ids[:end], dtype=np.int32), np.array(self.mask[:end], dtype=np.int8)
         logprobs_N = np.array([self._logprobs.get(place, 0.0) for place in range(end)], dtype=np.float32)
-        return Tokens(ids_N, mask_N, self._prompt_length, logprobs_N if self._logprobs else None, self._allowed)
+        return Tokens(ids_N, mask_N, self._prompt_length, logprobs_N if self._logprobs else None, dict(self._allowed))
