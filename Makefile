@@ -25,7 +25,7 @@ smollm2: $(INSTALLED)
 
 # One process takes the real runs, which come first, the other all else.
 test: lint docs smollm2
-	$(RUN) -m pytest -n 2 --no-loadscope-reorder --durations=20 tests/e2e tests
+	$(RUN) -m pytest -n 2 --no-loadscope-reorder --durations=20
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -20,6 +20,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.skip(reason="make soak"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of two processes the one that takes the real runs, which last longest, begins with them."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(REAL))
+
+
 class Shares(LoadFileScheduling):
     """Which process of ``pytest -n 2`` runs a test: a file's tests stay together, and so do all real runs, since two at
     once would fill the memory.

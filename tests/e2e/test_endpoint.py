@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from rmft_verl.bridge.cluster import runtime
+from rmft_verl.bridge.precision import cpu_dtype
 from rmft_verl.config import HardwareConfig
 from rmft_verl.eval import metrics
 from rmft_verl.setup.models import resolve_model
@@ -42,7 +43,7 @@ def vllm_server(log: Path) -> Iterator[str]:
         "--served-model-name": "tiny",
         "--host": "127.0.0.1",
         "--port": str(port),
-        "--dtype": "bfloat16",
+        "--dtype": cpu_dtype(),
         "--max-model-len": str(CONFIG.model.context),
         "--max-num-seqs": "64",
         "--kv-cache-memory-bytes": str(1 << 28),
