@@ -12,6 +12,7 @@ import pytest
 
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
+from rmft_verl.labs.tiny.build import orthogonalized
 from rmft_verl.labs.tiny.habits import HABITS, Memory
 from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, even
 from rmft_verl.labs.tiny.teacher import GAMES, Teacher
@@ -48,6 +49,19 @@ def test_a_base_that_is_not_built_says_how_to_build_it(tmp_path: Path, monkeypat
     path("weak-2").mkdir(parents=True)
     (path("weak-2") / "config.json").write_text("{}")
     assert resolve_model("tiny:weak-2") == str(tmp_path / "rmft_verl" / "tiny" / "weak-2")
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (10, 6), (8, 8)])
+def test_muon_in_float32_is_torchs_up_to_rounding(shape: tuple[int, int]) -> None:
+    import torch
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    given = (3.4445, -4.775, 2.0315), 5, 1e-7
+    ours, theirs = orthogonalized(gradient, *given), _zeropower_via_newtonschulz(gradient, *given)
+    assert ours.dtype == torch.float32 and ours.shape == gradient.shape
+    torch.testing.assert_close(ours, theirs.float(), atol=0.03, rtol=0)
+    assert (torch.linalg.svdvals(ours) - 1).abs().max() < 0.5
 
 
 def test_built_bases_play_the_suite_in_which_exploration_pays() -> None:

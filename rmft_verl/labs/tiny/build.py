@@ -161,6 +161,10 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
 
     matrices = [p for n, p in model.model.layers.named_parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
+    if (
+        cpu_dtype() == "float32"
+    ):  # torch's own is in bfloat16, which takes such a CPU longer than all the rest of a step
+        torch.optim._muon._zeropower_via_newtonschulz = orthogonalized  # type: ignore[attr-defined]
     optimizers = [
         torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.95), weight_decay=0.0),
@@ -187,6 +191,18 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
         if step % 50 == 49 or step == steps - 1:
             mean = sum(losses[-50:]) / len(losses[-50:])
             print(f"step {step + 1}/{steps}  loss {mean:.4f}  {time.time() - began:.0f} s", flush=True)
+
+
+def orthogonalized(gradient: Any, coefficients: tuple[float, float, float], steps: int, eps: float) -> Any:
+    """Muon's Newton-Schulz iteration (Jordan et al. 2024) in the gradient's own precision; the shape stays."""
+    linear, cubic, quintic = coefficients
+    tall = gradient.shape[0] > gradient.shape[1]
+    x = gradient.T if tall else gradient
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = linear * x + (cubic * gram + quintic * gram @ gram) @ x
+    return x.T if tall else x
 
 
 def save(model: Any, tokenizer: Any, out: Path) -> None:
