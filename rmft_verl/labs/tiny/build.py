@@ -161,10 +161,8 @@ def _train(model: Any, batches: Iterator[tuple[Any, Any]], steps: int) -> None:
 
     matrices = [p for n, p in model.model.layers.named_parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
-    if (
-        cpu_dtype() == "float32"
-    ):  # torch's own is in bfloat16, which takes such a CPU longer than all the rest of a step
-        torch.optim._muon._zeropower_via_newtonschulz = orthogonalized  # type: ignore[attr-defined]
+    if cpu_dtype() == "float32":  # torch's own is in bfloat16, which takes such a CPU longer than the rest of a step
+        torch.optim._muon._zeropower_via_newtonschulz = orthogonalized
     optimizers = [
         torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.95), weight_decay=0.0),
