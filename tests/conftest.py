@@ -1,12 +1,16 @@
 """Tests import verl themselves, in any order, so the environment must be ready before the first does."""
 
 import os
+import re
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from rmft_verl.bridge.cluster import runtime
+from rmft_verl.bridge.cluster import runtime, scratch
 from rmft_verl.config import HardwareConfig
 
 runtime.prepare(runtime.device(HardwareConfig()))
@@ -37,3 +41,16 @@ class Shares(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     return Shares(config, log)
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A process of the tests has died: say how, and of what Ray's part of it warned last, which pytest does not."""
+    if error:
+        print(f"\nexit status {node.gateway._io.popen.wait(timeout=60)}", file=sys.stderr)
+        logs = Path(tempfile.gettempdir()).glob(f"{scratch.PREFIX}*/ray/session_*/logs/*core-driver*.log")
+        for log in sorted(logs, key=lambda path: path.stat().st_mtime)[-1:]:
+            print(
+                *re.findall(r"^\[.* [WEF] \d+ .*", log.read_text(errors="replace"), re.M)[-10:],
+                sep="\n",
+                file=sys.stderr,
+            )
