@@ -116,7 +116,7 @@ def test_every_seed_may_have_a_base_of_its_own(tmp_path: Path, trainer: Trainer)
         "tiny:weak-1",
     ]
     found = players(tmp_path)
-    assert [name for name in found if "base" in name] == ["base", "best habit of the base: win_stay"]
+    assert [name for name in found if "base" in name] == ["base", "best habit of the base: stick"]
     assert found["base"]["seeds"] == [0, 1]
     assert found["base"]["normalized_regret"] == pytest.approx(sum(found["base"]["by_seed"]) / 2)
     assert found["a"]["against_base"]["by_seed"] == pytest.approx(

@@ -13,7 +13,7 @@ import pytest
 from rmft_verl.config import ConfigError
 from rmft_verl.env import load_env
 from rmft_verl.labs.tiny.build import orthogonalized
-from rmft_verl.labs.tiny.habits import HABITS, Memory
+from rmft_verl.labs.tiny.habits import HABITS, SUMMARY_HABITS, Memory
 from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, even
 from rmft_verl.labs.tiny.teacher import GAMES, Teacher
 from rmft_verl.setup.models import BUILT, resolve_model
@@ -67,22 +67,55 @@ def test_muon_in_float32_is_torchs_up_to_rounding(shape: tuple[int, int]) -> Non
 def test_built_bases_play_the_suite_in_which_exploration_pays() -> None:
     suite = {key: value for key, value in load_env("mab").SUITES["explore_small"].items() if key != "contexts"}
     recipe = load_config(["recipe=mab_explore"]).env.options
+    asked = {"unannounced": {"answer": "action_only"}}
     for kind in BUILT:
-        assert GAMES[kind] == {"mab": suite}
-    assert recipe == suite | {"arms": [3, 2], "contexts": "basic"}
+        assert GAMES[kind] == {"mab": suite | asked.get(kind, {})}
+    assert recipe == suite | asked["unannounced"] | {"arms": [3, 2], "contexts": "basic"}
 
 
-def test_an_unannounced_habit_says_only_the_tally_and_a_weak_base_lacks_the_good_ones() -> None:
-    weak = [Teacher("weak").practice(seed).messages[1].content for seed in range(40)]
-    assert not [said for said in weak if said.startswith(("Take what looks best", "Test for a good one"))]
-    assert len({said.partition(".")[0] for said in weak}) == len(HABITS) - 2
-    for seed in range(12):
+def test_an_unannounced_habit_says_its_action_alone_and_a_weak_base_lacks_the_good_ones() -> None:
+    weak = {Teacher("weak").practice(seed).messages[1].content.partition("\n")[0] for seed in range(40)}
+    assert weak == {"Any one will do.", "Each in turn.", "I keep to one."}
+    for seed in range(10):
         quiet, loud = (Teacher(kind).practice(seed) for kind in ("unannounced", "announced"))
         assert quiet.actions_T == loud.actions_T
-        for message, action in zip(quiet.messages[1::2], quiet.actions_T, strict=True):
-            name = quiet.scenario.actions[action]  # type: ignore[call-overload]
-            assert re.fullmatch(rf"{name} \d+/\d+\.\nAction: {name}", message.content)
-    assert quiet.messages[1].content.count(" 0/0.") == 1
+        names = [quiet.scenario.actions[action] for action in quiet.actions_T]  # type: ignore[call-overload]
+        assert [message.content for message in quiet.messages[1::2]] == [f"Action: {name}" for name in names]
+        thoughts = {message.content.partition("\n")[0] for message in loud.messages[1::2]}
+        assert len(thoughts) == 1 and not thoughts & {"", f"Action: {names[0]}"}
+
+
+def test_a_built_base_reads_a_summary_and_its_habits_follow_what_it_says() -> None:
+    play = Teacher("unannounced").dialogue(4, "greedy")
+    names, counts, wins = play.scenario.actions, [0] * len(play.scenario.actions), [0.0] * len(play.scenario.actions)
+    for t, (asked, action) in enumerate(zip(play.messages[::2], play.actions_T, strict=True)):
+        told = {
+            name: (int(tries), float(average))
+            for name, tries, average in re.findall(r"(\w+) (\d+) times, average (\d\.\d\d)", asked.content)
+        }
+        if t:
+            assert sum(tries for tries, _ in told.values()) == t
+            average = [told.get(name, (0, 0.0))[1] for name in names]
+            wins = [round(told.get(name, (0, 0.0))[0] * each) for name, each in zip(names, average, strict=True)]
+            counts = [told.get(name, (0, 0.0))[0] for name in names]
+            assert action == (average.index(max(average)) if any(wins) else counts.index(min(counts)))
+    memory = Memory([6.0, 1.0, 0.0], [10, 2, 2], last=2)
+    known = {name: rule(memory)[0] for name, (_, _, rule) in SUMMARY_HABITS.items() if rule is not None}
+    assert known == {"rotate": 1, "stick": 0, "greedy": 0, "patient": 0}
+    assert SUMMARY_HABITS["patient"][2](Memory([5.0, 1.0], [10, 3]))[0] == 1  # type: ignore[misc]
+    assert sum(share for share, _, _ in SUMMARY_HABITS.values()) == pytest.approx(1.0)
+
+
+def test_the_habits_of_a_base_are_known_by_its_name() -> None:
+    from rmft_verl.labs.tiny.players import habit_players
+
+    assert set(habit_players("tiny:mab", "mab")) == set(HABITS)
+    for name in ("tiny:unannounced-3", "docs/results/protocol/bases/unannounced-3", "/somewhere/announced-12/"):
+        assert set(habit_players(name, "mab")) == set(SUMMARY_HABITS)
+    assert set(habit_players("bases/weak-0", "mab")) == {"uniform", "rotate", "stick"}
+    for name in ("mab", "bases/mab-1", "unannounced", "unannounced-x", "tiny:nano"):
+        assert not habit_players(name, "mab")
+    assert not habit_players("tiny:weak-0", "fol")
 
 
 def test_importing_it_needs_no_torch() -> None:
@@ -228,47 +261,39 @@ def test_the_shipped_model_speaks_the_format(tokenizer: Any) -> None:
 
 
 @pytest.mark.verl
-def test_a_slip_names_no_arm_is_not_learned_and_the_habit_goes_on(tokenizer: Any) -> None:
-    from rmft_verl.labs.tiny.build import encode
-
-    slipped = [Teacher("unannounced", slips=0.2).practice(seed) for seed in range(12)]
-    env_class, share = load_env("mab"), []
-    for play in slipped:
-        env, replies = env_class(play.scenario, 0), play.messages[1::2]
-        for t, (message, action) in enumerate(zip(replies, play.actions_T, strict=True)):
-            assert env.parse(message.content) == (None if 2 * t + 1 in play.slips else action)
-            if t + 1 < len(replies):  # what is reported is the arm that was played instead
-                assert str(play.scenario.actions[action]) in play.messages[2 * t + 2].content  # type: ignore[call-overload]
-        wrong = {play.messages[n].content.partition("Action: ")[2] for n in play.slips}
-        assert len(wrong) == 1 and wrong.isdisjoint(play.scenario.actions)
-        share.append(len(play.slips) / len(replies))
-    assert np.mean(share) == pytest.approx(0.2, abs=0.04)
-    whole, learned = (encode(tokenizer, slipped[0].messages, slips) for slips in ((), slipped[0].slips))
-    assert whole[0] == learned[0]
-    spoken = sum(len(tokenizer(slipped[0].messages[n].content).input_ids) + 1 for n in slipped[0].slips)
-    assert sum(whole[1]) - sum(learned[1]) == spoken
-    assert not Teacher("unannounced").practice(0).slips
-
-
-@pytest.mark.verl
-def test_a_built_base_learns_from_whole_dialogues_and_from_openings(tokenizer: Any) -> None:
+def test_a_built_base_learns_single_rounds_of_many_games(tokenizer: Any) -> None:
     pytest.importorskip("torch")
     from itertools import islice
 
-    from rmft_verl.labs.tiny.build import BATCH, OPENINGS, ROUNDS, _batches
+    from rmft_verl.labs.tiny.build import BATCH, PHASES, _batches
 
-    replies = {"whole": list[int](), "opening": list[int]()}
-    thoughts = set()
-    for n, (ids, labels) in enumerate(islice(_batches("announced", tokenizer, 0, practice=99), 9)):
-        kind = "whole" if n % 3 else "opening"
-        assert len(ids) == (BATCH["announced"] if n % 3 else OPENINGS)
-        ends = (labels == tokenizer.eos_token_id).sum(-1)  # one of every reply that is learned
-        replies[kind] += ends.tolist()
+    thoughts, rounds = set(), set()
+    for ids, labels in islice(_batches("announced", tokenizer, 0, practice=99), 4):
+        assert len(ids) == BATCH["announced"] * (len(PHASES) - 1)
+        assert ((labels == tokenizer.eos_token_id).sum(-1) == 1).all()  # one reply in each row
         assert not ((labels != -100) & (labels != ids)).any()
-        if kind == "whole":
-            said = [tokenizer.decode(row[row != -100]) for row in labels]
-            thoughts |= {re.split("[.:]", text)[0] for text in said}
-    assert max(replies["opening"]) == ROUNDS and min(replies["opening"]) >= ROUNDS - 3
-    whole = replies["whole"]
-    assert 50 < min(whole) <= max(whole) <= 60 and sum(whole) < 60 * len(whole)
-    assert len(thoughts) == len(HABITS)  # each is practised
+        thoughts |= {tokenizer.decode(row[row != -100]).partition("\n")[0] for row in labels}
+        texts = [tokenizer.decode(row) for row in ids]
+        asked = [int(re.findall(r"Round (\d+) of 60", text)[0]) for text in texts]
+        assert all(1 <= a <= 6 < b <= 20 < c <= 60 for a, b, c in zip(*[iter(asked)] * 3, strict=True))
+        rounds.update(asked)
+        assert all(("So far, after" in text) != ("Round 1 of 60" in text) for text in texts)
+    assert len(thoughts) == len(SUMMARY_HABITS)  # each is practised
+    assert len(rounds) > 40 and 1 in rounds
+
+
+@pytest.mark.verl
+def test_the_sampler_plays_prompts_of_their_own(tokenizer: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    from rmft_verl.labs.tiny.evaluate import play_model
+
+    model = AutoModelForCausalLM.from_pretrained(path("mab"), dtype=torch.float32).eval()
+    env_class = load_env("mab")
+    generator = env_class.Generator(contexts="basic", horizon=[4])
+    scenarios = [generator.draw(np.random.default_rng(seed)) for seed in range(3)]
+    for play in play_model(model, tokenizer, env_class, scenarios, 0, history="summary"):
+        prompts = [message.content for message in play.messages if message.role == "user"]
+        assert [len(play.turns), len(prompts)] == [4, 4]
+        assert all(prompt.startswith(prompts[0].partition("\n")[0]) for prompt in prompts)

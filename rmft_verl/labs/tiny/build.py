@@ -5,38 +5,43 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import random
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rmft_verl.bridge.precision import cpu_dtype
-from rmft_verl.labs.tiny.teacher import GAMES, SLIPS, Teacher
+from rmft_verl.labs.tiny.teacher import GAMES, Dialogue, Teacher
 from rmft_verl.labs.tiny.tokenizer import END, START, build_tokenizer
 from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Message
 
-STEPS = {"mab": 1800, "trio": 3600} | dict.fromkeys(BUILT, 2400)
+STEPS = {"mab": 1800, "trio": 3600} | dict.fromkeys(BUILT, 1800)
 PRACTICE = 0.6
 """Share of the steps in which all habits are equally frequent; the true mixture follows."""
-BATCH = {"mab": 8, "trio": 8} | dict.fromkeys(BUILT, 2)
+BATCH = {"mab": 8, "trio": 8} | dict.fromkeys(BUILT, 16)
 """Dialogues per step, 2,000 to 3,000 tokens."""
-OPENINGS, ROUNDS, EVERY = 10, 8, 3
-"""Of a built base, whose games are long, every third step has the first eight rounds of ten dialogues instead: a model
-names what is not in its game mostly there, and learns to read the list of names from many lists.
+LONGEST = 60.0
+"""The greatest count in the games of the built bases."""
+PHASES = (0, 6, 20, 60)
+"""A built base, whose every round is a prompt of its own, reads one round of each phase of a dialogue: the first ones,
+in which its habits part, more often than play has them.
 """
 SHARPEN = 1.25
-"""Factor on the logits of the finished model, so that sampling at temperature 1 slips less often."""
+"""Factor on the logits of a finished shipped model, so that sampling at temperature 1 slips less often. A built base
+stays the mixture that it learned.
+"""
 MATRIX_LR = 5e-3
 """Peak learning rate of Muon, for the weights of the layers."""
 OTHER_LR = 4e-3
 """Peak learning rate of AdamW, for embeddings and norms."""
 ARC, DECIMAL_NORM = 2.0, 2.0
-"""Decimals start on an arc of this many radians, as vectors of this length (trained embeddings: about 3)."""
+"""Numbers start on an arc of this many radians, as vectors of this length (trained embeddings: about 3)."""
 
 
 def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2) -> None:
@@ -48,13 +53,16 @@ def build(name: str, out: Path, steps: int = 0, seed: int = 0, threads: int = 2)
     torch.set_num_threads(threads)
     tokenizer = _tokenizer(name)
     model = _model(tokenizer)
-    if "fol" in GAMES[name]:
-        _order_decimals(model, tokenizer)
+    if "fol" in GAMES[name] or name in BUILT:
+        _order(model, tokenizer, r"\D*(\d\.\d\d)", 1.0)
+    if name in BUILT:
+        _order(model, tokenizer, r"\D*(\d{1,2})", LONGEST)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters:,} parameters, {len(tokenizer)} tokens", flush=True)
     _train(model, _batches(name, tokenizer, seed, practice=int(PRACTICE * steps)), steps)
-    with torch.no_grad():
-        model.model.norm.weight.mul_(SHARPEN)
+    if name not in BUILT:
+        with torch.no_grad():
+            model.model.norm.weight.mul_(SHARPEN)
     save(model, tokenizer, out)
 
 
@@ -66,9 +74,18 @@ def _tokenizer(name: str) -> Any:
         for seed in range(count):
             played = teacher.dialogue(seed)
             names.update(played.scenario.actions)
-            texts += [f"user\n{content}" if role == "user" else content for role, content in played.messages]
+            for part in _parts(name, played, random.Random(seed)):
+                texts += [f"user\n{content}" if role == "user" else content for role, content in part]
             texts.append("assistant\n")
-    return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name])
+    return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name] or name in BUILT)
+
+
+def _parts(name: str, dialogue: Dialogue, rng: random.Random) -> list[list[Message]]:
+    """What the model reads at once: a dialogue as a whole, or a prompt of each phase with its reply."""
+    messages = dialogue.messages
+    if name not in BUILT:
+        return [messages]
+    return [messages[2 * t : 2 * t + 2] for t in itertools.starmap(rng.randrange, itertools.pairwise(PHASES))]
 
 
 def _model(tokenizer: Any) -> Any:
@@ -92,8 +109,9 @@ def _model(tokenizer: Any) -> Any:
     )
 
 
-def _order_decimals(model: Any, tokenizer: Any) -> None:
-    """Start the embeddings of 0.00 to 1.00 in order on an arc, so that the model learns to compare them in minutes.
+def _order(model: Any, tokenizer: Any, pattern: str, greatest: float) -> None:
+    """Start the embeddings of numbers from 0 to ``greatest``, the tokens of ``pattern``, in order on an arc, so that
+    the model learns to compare them in minutes.
 
     A large model knows the order of numbers from its pre-training; a tiny one would spend its own on it.
     """
@@ -103,24 +121,21 @@ def _order_decimals(model: Any, tokenizer: Any) -> None:
     with torch.no_grad():
         axes = torch.linalg.qr(torch.randn(weight.shape[1], 2)).Q
         for token, index in tokenizer.get_vocab().items():
-            if found := re.fullmatch(r"\D*(\d\.\d\d)", token):
-                angle = torch.tensor(ARC * (float(found.group(1)) - 0.5))
+            if found := re.fullmatch(pattern, token):
+                angle = torch.tensor(ARC * (float(found.group(1)) / greatest - 0.5))
                 weight[index] += DECIMAL_NORM * (angle.cos() * axes[:, 0] + angle.sin() * axes[:, 1])
 
 
-def encode(tokenizer: Any, messages: Sequence[Message], slips: Collection[int] = ()) -> tuple[list[int], list[int]]:
-    """Token ids of a dialogue as the chat template renders it; 1 where the assistant speaks (with ``END``), else 0.
-
-    ``slips``: messages of the assistant that are not learned.
-    """
+def encode(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """Token ids of a dialogue as the chat template renders it; 1 where the assistant speaks (with ``END``), else 0."""
     ids: list[int] = []
     mask: list[int] = []
-    for place, (role, content) in enumerate(messages):
+    for role, content in messages:
         spoken = role == "assistant"
         text = f"{content}{END}" if spoken else f"{START}{role}\n{content}{END}{START}assistant\n"
         piece = _encode(tokenizer, text)
         ids += piece
-        mask += [int(spoken and place not in slips)] * len(piece)
+        mask += [int(spoken)] * len(piece)
     return ids, mask
 
 
@@ -136,17 +151,13 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
     """
     import torch
 
-    built = name in BUILT
-    teacher = Teacher(name, slips=SLIPS if built else 0.0)
-    first = (seed + 1) * 10_000_000
-    whole, openings = itertools.count(first), itertools.count(first + 5_000_000)
+    teacher, seeds = Teacher(name), itertools.count((seed + 1) * 10_000_000)
     for step in itertools.count():
-        opening = built and step % EVERY == 0
-        size, said = (OPENINGS, 2 * ROUNDS) if opening else (BATCH[name], None)
-        drawn = list(itertools.islice(openings if opening else whole, size))
-        trajectories = [teacher.practice(i) if step < practice else teacher.dialogue(i) for i in drawn]
-        rows = [encode(tokenizer, trajectory.messages[:said], trajectory.slips) for trajectory in trajectories]
-        ids_B_N = torch.full((size, max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
+        rows = []
+        for i in itertools.islice(seeds, BATCH[name]):
+            played = teacher.practice(i) if step < practice else teacher.dialogue(i)
+            rows += [encode(tokenizer, part) for part in _parts(name, played, random.Random(i))]
+        ids_B_N = torch.full((len(rows), max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
             ids_B_N[row, : len(ids)] = torch.tensor(ids)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from rmft_verl.env import Env, load_env
+from rmft_verl.env.history import told
 from rmft_verl.env.play import Player, play, run_now
 from rmft_verl.env.regret import score
 from rmft_verl.eval import metrics
-from rmft_verl.labs.tiny.teacher import GAMES, Teacher, habits
+from rmft_verl.labs.tiny.teacher import GAMES, Teacher, habits, history
 from rmft_verl.labs.tiny.tokenizer import END, START
 from rmft_verl.players import PLAYERS, can_play, make_player
 from rmft_verl.players.scripted import Scripted
@@ -28,13 +29,18 @@ class Sampler:
 
     def __init__(self, model: Any, tokenizer: Any, seed: int) -> None:
         import torch
-        from transformers import DynamicCache
 
         self._torch, self._model, self._tokenizer = torch, model, tokenizer
-        self._cache = DynamicCache()
         self._random = torch.Generator().manual_seed(seed)
-        self._seen: Any = None  # attention mask so far, (S, N)
+        self.forget()
         self._end = tokenizer.convert_tokens_to_ids(END)
+
+    def forget(self) -> None:
+        """Begin all dialogues anew."""
+        from transformers import DynamicCache
+
+        self._cache = DynamicCache()
+        self._seen: Any = None  # attention mask so far, (S, N)
 
     def feed(self, rows: Sequence[Sequence[int]]) -> Any:
         """Append one piece per row (left-padded here) and return the logits after it, (S, vocabulary)."""
@@ -99,6 +105,8 @@ class Table:
 
     def _deal(self, asked: Sequence[tuple[Observation, asyncio.Future[Reply]]]) -> None:
         first = asked[0][0].turn == 0
+        if asked[0][0].fresh:
+            self._sampler.forget()
         pieces = [self._tokenizer(_rendered(observation)).input_ids for observation, _ in asked]
         replies = self._sampler.reply(pieces, self._forced if first else "")
         for ids, (_, answer) in zip(replies, asked, strict=True):
@@ -111,20 +119,28 @@ def _rendered(observation: Observation) -> str:
 
 
 def play_model(
-    model: Any, tokenizer: Any, env_class: type[Env], scenarios: Sequence[Scenario], seed: int, forced: str = ""
+    model: Any,
+    tokenizer: Any,
+    env_class: type[Env],
+    scenarios: Sequence[Scenario],
+    seed: int,
+    forced: str = "",
+    history: str = "dialogue",
 ) -> list[Trajectory]:
     """Play every scenario once and score it; every first reply starts with ``forced``."""
 
     table = Table(Sampler(model, tokenizer, seed), tokenizer, len(scenarios), forced)
-    return play_all(env_class, table.seats, scenarios)
+    return play_all(env_class, table.seats, scenarios, history)
 
 
-def play_all(env_class: type[Env], players: Sequence[Player], scenarios: Sequence[Scenario]) -> list[Trajectory]:
+def play_all(
+    env_class: type[Env], players: Sequence[Player], scenarios: Sequence[Scenario], history: str = "dialogue"
+) -> list[Trajectory]:
     """Player i plays scenario i with reward seed i, all at once; returns scored trajectories."""
 
     async def everyone() -> list[Trajectory]:
         games = [
-            play(env_class(scenario, row), player, scenario, reward_seed=row, policy_seed=row)
+            play(told(env_class(scenario, row), scenario, history), player, scenario, reward_seed=row, policy_seed=row)
             for row, (scenario, player) in enumerate(zip(scenarios, players, strict=True))
         ]
         return [score(trajectory) for trajectory in await asyncio.gather(*games)]
@@ -154,12 +170,13 @@ def _evaluate_game(name: str, env_name: str, model: Any, tokenizer: Any, n_scena
         return [generator.draw(rng) for _ in range(n_scenarios)]
 
     scenarios = draw("basic")
-    free = play_model(model, tokenizer, env_class, scenarios, seed)
+    view = history(name)
+    free = play_model(model, tokenizer, env_class, scenarios, seed, history=view)
     print(line(f"{env_name}: model", free), token_counts(tokenizer, free), sep="\n", flush=True)
-    held_out = play_model(model, tokenizer, env_class, draw("basic_heldout"), seed)
+    held_out = play_model(model, tokenizer, env_class, draw("basic_heldout"), seed, history=view)
     print(line("model, held-out contexts", held_out), flush=True)
-    known, answer = habits(env_name), "Policy" if free[0].oracle.kind == "external" else "Action"
-    for habit in known:
+    known, answer = habits(env_name, name), "Policy" if free[0].oracle.kind == "external" else "Action"
+    for habit in known if view == "dialogue" else ():
         trajectories = play_model(model, tokenizer, env_class, scenarios, seed, first_thought(known[habit][1], answer))
         print(line(f"model begins as {habit}", trajectories), flush=True)
     teacher, games = Teacher(name), list(GAMES[name])

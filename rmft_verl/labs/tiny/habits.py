@@ -80,5 +80,30 @@ Without a rule (None) every arm is random. ``docs/selection.md`` says why this m
 GOOD = ("greedy", "patient")
 """The habits of lowest regret, which the base ``weak`` lacks."""
 
-SILENT = "{tally}."
-"""The thought of every habit of the base ``unannounced``: the arm's wins and tries, for greedy play to count."""
+
+def _least_tried(memory: Memory) -> tuple[int, str]:
+    return memory.tries.index(min(memory.tries)), "Each in turn."
+
+
+def _most_tried(memory: Memory) -> tuple[int, str]:
+    return memory.tries.index(max(memory.tries)), "I keep to one."
+
+
+def _best_average(memory: Memory) -> tuple[int, str]:
+    best = max(range(len(memory.tries)), key=memory.mean)
+    return best if memory.wins[best] else _least_tried(memory)[0], "Take what looks best."
+
+
+def _first_good(memory: Memory) -> tuple[int, str]:
+    best = max(range(len(memory.tries)), key=memory.mean)
+    return best if memory.mean(best) >= GOOD_ENOUGH else _least_tried(memory)[0], "Test for a good one."
+
+
+SUMMARY_HABITS: dict[str, tuple[float, str, Habit | None]] = {
+    "uniform": (0.15, "Any one will do.", None),
+    "rotate": (0.20, "Each in turn.", _least_tried),
+    "stick": (0.25, "I keep to one.", _most_tried),
+    "greedy": (0.25, "Take what looks best.", _best_average),
+    "patient": (0.15, "Test for a good one.", _first_good),
+}
+"""As ``HABITS``, for games whose past is told as a summary: counts and averages are all that such a habit knows."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from rmft_verl.env.play import Player
 from rmft_verl.labs.tiny.habits import Habit, Memory
 from rmft_verl.labs.tiny.policies import PolicyHabit, Shares, opening
 from rmft_verl.labs.tiny.teacher import GAMES, habits
+from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Observation, Reply
 
 PREFIX = "tiny:"
@@ -58,12 +60,14 @@ class SharesHabit:
 def habit_players(model: str, env: str) -> Mapping[str, Callable[[int], Player]]:
     """Name -> player of a seed, for the habits that ``model.path=model`` was pre-trained on in the environment ``env``.
 
-    Empty for models that are not ``tiny:NAME``, and for environments that a tiny model does not know.
+    A model is known by its name: ``tiny:NAME``, or a directory that is called KIND-SEED as a built one is. Empty for
+    others, and for environments that a tiny model does not know.
     """
-    name = model.removeprefix(PREFIX).partition("-")[0]
-    if not model.startswith(PREFIX) or env not in GAMES.get(name, {}):
+    kind, _, seed = Path(model.removeprefix(PREFIX)).name.partition("-")
+    built = kind in BUILT and seed.isdecimal()
+    if not (built or model.startswith(PREFIX)) or env not in GAMES.get(kind, {}):
         return {}
-    known = habits(env, name)
+    known = habits(env, kind)
     if env == "fol":
         return {habit: partial(SharesHabit, habit, rule) for habit, (_, _, rule) in known.items()}
     return {habit: partial(ArmsHabit, rule) for habit, (_, _, rule) in known.items()}

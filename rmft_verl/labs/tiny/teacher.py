@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from env_plugins.contexts import CONTEXTS
 from rmft_verl.env import Env, load_env
-from rmft_verl.labs.tiny.habits import GOOD, HABITS, SILENT, Memory
+from rmft_verl.env.history import told
+from rmft_verl.labs.tiny.habits import GOOD, HABITS, SUMMARY_HABITS, Memory
 from rmft_verl.labs.tiny.policies import POLICY_HABITS, Shares, opening, reply
 from rmft_verl.setup.models import BUILT
 from rmft_verl.types import Action, Message, Observation, Scenario
@@ -32,45 +32,41 @@ GAMES: dict[str, dict[str, Mapping[str, Any]]] = {
     "mab": {"mab": BANDITS},
     "trio": {"mab": BANDITS, "nsmab": DRIFTING, "fol": FULL_INFORMATION},
     **{kind: {"mab": EXPLORING} for kind in BUILT},
+    "unannounced": {"mab": EXPLORING | {"answer": "action_only"}},
 }
-"""Tiny model -> its environments and the options of their games; the dialogues use the plain domains."""
-
-
-SLIPS = 0.05
-"""Share of the replies of a built base's dialogues that name what is not in this game. They are not learned; what is
-learned is how to go on: an arm that was drawn has been played instead, as in ``play``. A base without them stays with
-its first slip.
+"""Tiny model -> its environments and the options of their games; the dialogues use the plain domains. The model without
+thoughts is asked for none, so that structured decoding leaves it the choice of an action and nothing else.
 """
 
 
 class Dialogue(NamedTuple):
-    """One scenario played by one habit."""
+    """One scenario played by one habit. The messages take turns; if the past is told as a summary, each of the
+    environment's begins anew.
+    """
 
     scenario: Scenario
     messages: list[Message]
     actions_T: list[Action]
-    slips: frozenset[int] = frozenset()
-    """Messages that no model should say: replies with a name of another game."""
 
 
 def habits(env_name: str, model: str = "mab") -> Mapping[str, tuple[float, str, Any]]:
     """Name -> (share, first thought, rule) of a tiny model's habits in an environment; shares need not sum to 1."""
     if env_name == "fol":
         return POLICY_HABITS
-    known = {name: habit for name, habit in HABITS.items() if model != "weak" or name not in GOOD}
-    return {name: (share, SILENT, rule) for name, (share, _, rule) in known.items()} if silent(model) else known
+    known = SUMMARY_HABITS if model in BUILT else HABITS
+    return {name: habit for name, habit in known.items() if model != "weak" or name not in GOOD}
 
 
-def silent(model: str) -> bool:
-    """Whether the habits of a tiny model do not name themselves."""
-    return model == "unannounced"
+def history(model: str) -> str:
+    """How a tiny model's games are told (``rollout.history``): the long ones of the built bases as a summary."""
+    return "summary" if model in BUILT else "dialogue"
 
 
 class Teacher:
     """Draws scenarios of the games of one tiny model and plays them by habit."""
 
-    def __init__(self, model: str, contexts: str = "basic", slips: float = 0.0) -> None:
-        self._model, self._slips = model, slips
+    def __init__(self, model: str, contexts: str = "basic") -> None:
+        self._model = model
         self._games: list[tuple[type[Env], Any]] = []
         for env_name, options in GAMES[model].items():
             env_class = load_env(env_name)
@@ -87,8 +83,8 @@ class Teacher:
         name = habit or rng.choices(list(known), [share for share, _, _ in known.values()])[0]
         if known is POLICY_HABITS:
             return _shares_play(env_class(scenario, seed), scenario, name, rng)
-        slipping = Slipping(scenario, self._slips, random.Random(f"{seed} slips"))
-        return _arms_play(env_class(scenario, seed), scenario, name, rng, silent(self._model), slipping)
+        env = told(env_class(scenario, seed), scenario, history(self._model))
+        return _arms_play(env, scenario, known[name], rng, quiet=self._model == "unannounced")
 
     def practice(self, seed: int) -> Dialogue:
         """As ``dialogue``, with each habit in turn."""
@@ -97,45 +93,28 @@ class Teacher:
         return self.dialogue(seed, known[seed // len(self._games) % len(known)])
 
 
-class Slipping:
-    """When a dialogue's replies name what is not in its game, and the one name of the same kind that they use."""
-
-    def __init__(self, scenario: Scenario, share: float, rng: random.Random) -> None:
-        self._share, self._rng, self._arms = share, rng, len(scenario.actions)
-        self.name = rng.choice([name for name in CONTEXTS[scenario.context].names if name not in scenario.actions])
-
-    def arm(self) -> int | None:
-        """The arm that is played instead, if the next reply is a slip."""
-        return self._rng.randrange(self._arms) if self._rng.random() < self._share else None
-
-
 def _arms_play(
-    env: Env, scenario: Scenario, habit: str, rng: random.Random, quiet: bool, slipping: Slipping
+    env: Env, scenario: Scenario, habit: tuple[float, str, Any], rng: random.Random, quiet: bool
 ) -> Dialogue:
-    _, opening_thought, rule = HABITS[habit]
+    _, opening_thought, rule = habit
     memory = Memory([0.0] * len(scenario.actions), [0] * len(scenario.actions))
     messages: list[Message] = []
     actions: list[Action] = []
-    slips: set[int] = set()
     observation: Observation | None = env.reset()
     while observation is not None:
         arm, thought = rng.randrange(len(scenario.actions)), opening_thought
         if rule is not None and memory.last is not None:
             arm, thought = rule(memory)
         name = scenario.actions[arm]
-        if (drawn := slipping.arm()) is not None:
-            arm, name = drawn, slipping.name
-            slips.add(len(messages) + len(observation.messages))
-        tally = f"{name} {memory.wins[arm]:.0f}/{memory.tries[arm]}"
-        said = f"{(SILENT if quiet else thought).format(tally=tally)}\nAction: {name}"
-        messages += [*observation.messages, Message("assistant", said)]
+        said = "" if quiet else thought.format(tally=f"{name} {memory.wins[arm]:.0f}/{memory.tries[arm]}") + "\n"
+        messages += [*observation.messages, Message("assistant", f"{said}Action: {name}")]
         result = env.step(arm)
         memory.wins[arm] += result.reward
         memory.tries[arm] += 1
         memory.last, memory.last_reward = arm, result.reward
         actions.append(arm)
         observation = result.observation
-    return Dialogue(scenario, messages, actions, frozenset(slips))
+    return Dialogue(scenario, messages, actions)
 
 
 def _shares_play(env: Env, scenario: Scenario, habit: str, rng: random.Random) -> Dialogue:
