@@ -15,6 +15,7 @@ import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
     config = load_config([f"recipe={options.recipe}", *options.overrides])
-    kind = config.model.path.removeprefix("tiny:").partition("-")[0]
+    kind = Path(config.model.path.removeprefix("tiny:")).name.partition("-")[0]
     known = {name: share for name, (share, _, _) in habits(config.env.name, kind).items()}
     first = {name: share / sum(known.values()) for name, share in known.items()}
     regrets = alone(config, list(first))

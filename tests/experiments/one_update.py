@@ -82,11 +82,11 @@ def told(model: Any, samples: Samples, temperature: float) -> str:
 
 def update(model: Any, samples: Samples, config: Config, lr: float, epochs: int) -> tuple[list[float], list[float]]:
     """The run's steps, in its order. Returns the loss and the gradient's norm of each."""
-    total, together = len(samples.tokens), 1
-    size, n_steps = steps.cut(total, config.update.batch, 1, together)
+    total = len(samples.tokens)
+    size, n_steps = steps.cut(total, config.update.batch, world=1, together=1)
     seed = stream_seed(UPDATE, config.seed, 1)
-    drawn = samples.take(steps.draw(total, size * n_steps, together, seed).tolist()).tokens
-    order = steps.order(size * n_steps, size, 1, together, epochs, seed)
+    drawn = samples.take(steps.draw(total, size * n_steps, 1, seed).tolist()).tokens
+    order = steps.order(size * n_steps, size, 1, 1, epochs, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     losses, norms = [], []
     model.train()
