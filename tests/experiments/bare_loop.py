@@ -1,0 +1,211 @@
+"""The loop without verl and vLLM, for a built base that answers with its action alone: quick trials of settings.
+
+    python tests/experiments/bare_loop.py BASE [RECIPE] [key=value ...] [--signed] [--eval 200] [--threads 1]
+
+BASE is a model directory (docs/results/protocol/bases/unannounced-0). RECIPE (mab_explore) and the overrides give the
+game, the sizes, the score, the update's learning rate and batch, and the iterations. Every round is one prompt, and the
+action is drawn among the game's arms, as structured decoding has it; one optimizer takes part from start to end.
+``--signed`` pushes all plays, each by its standardized score within its scenario (policy gradient), instead of
+imitating the kept ones: what is in the same plays for a learner that also learns from bad ones. Prints the normalized
+regret of the training plays of each iteration, and of held-out plays before and after. Half of a real run's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rmft_verl.algo.scores import Scorer
+from rmft_verl.algo.selection import count, select
+from rmft_verl.config import Config
+from rmft_verl.env import load_env, make_generator
+from rmft_verl.env.history import told
+from rmft_verl.env.play import play, run_now
+from rmft_verl.env.regret import score
+from rmft_verl.env.seeds import SELECTION, draw_held_out
+from rmft_verl.eval import metrics
+from rmft_verl.setup.recipe import load_config
+from rmft_verl.types import Observation, Reply, RolloutRequest, Scored, Trajectory
+
+AT_ONCE = 256
+"""Games that are played, and prompts that are read, in one pass of the model."""
+ACT = "Action:"
+
+
+class Choice(NamedTuple):
+    """One round: the prompt up to the name, the arms' tokens, and which of them was drawn."""
+
+    ids: list[int]
+    arms: list[int]
+    drawn: int
+
+
+class Seat:
+    """A player of one game; all seats of a table are dealt to at once."""
+
+    name = "model"
+
+    def __init__(self, table: Table, arms: Sequence[str]) -> None:
+        self._table, self.names, self.choices = table, arms, list[Choice]()
+
+    async def act(self, observation: Observation) -> Reply:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._table.ask(self, observation, answer)
+        return await answer
+
+
+class Table:
+    def __init__(self, model: Any, tokenizer: Any, requests: Sequence[RolloutRequest], seed: int) -> None:
+        self.seats = [Seat(self, request.scenario.actions) for request in requests]
+        self._model, self._tokenizer = model, tokenizer
+        self._random = torch.Generator().manual_seed(seed)
+        self._asked: dict[Seat, tuple[Observation, asyncio.Future[Reply]]] = {}
+
+    def ask(self, seat: Seat, observation: Observation, answer: asyncio.Future[Reply]) -> None:
+        self._asked[seat] = observation, answer
+        if len(self._asked) == len(self.seats):
+            self._deal()
+            self._asked.clear()
+
+    def _deal(self) -> None:
+        choices = []
+        for seat in self.seats:
+            chat = [message._asdict() for message in self._asked[seat][0].messages]
+            text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            arms = [self._tokenizer(f" {name}").input_ids[0] for name in seat.names]
+            choices.append(Choice(self._tokenizer(text + ACT).input_ids, arms, 0))
+        with torch.no_grad():
+            shares = logits(self._model, choices).softmax(-1)
+        drawn = torch.multinomial(shares, 1, generator=self._random)[:, 0].tolist()
+        for seat, choice, arm in zip(self.seats, choices, drawn, strict=True):
+            seat.choices.append(choice._replace(drawn=arm))
+            self._asked[seat][1].set_result(Reply(f"{ACT} {seat.names[arm]}", action=arm))
+
+
+def logits(model: Any, choices: Sequence[Choice]) -> torch.Tensor:
+    """Of the arms of each choice, -inf where a game has fewer; shape (choices, most arms)."""
+    ends = torch.tensor([len(choice.ids) - 1 for choice in choices])
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(choice.ids) for choice in choices], batch_first=True)
+    hidden = model.model(input_ids=ids).last_hidden_state[torch.arange(len(choices)), ends]
+    among = torch.full((len(choices), max(len(choice.arms) for choice in choices)), -1)
+    for row, choice in enumerate(choices):
+        among[row, : len(choice.arms)] = torch.tensor(choice.arms)
+    found: torch.Tensor = model.lm_head(hidden).float().gather(1, among.clamp(min=0))
+    return found.masked_fill(among < 0, float("-inf"))
+
+
+def rollout(
+    model: Any, tokenizer: Any, config: Config, requests: Sequence[RolloutRequest], seed: int
+) -> tuple[list[Trajectory], list[list[Choice]]]:
+    """Scored trajectories, and the choices of each."""
+    model.eval()
+    env_class = load_env(config.env.name, config.env_dirs)
+    played: list[Trajectory] = []
+    choices: list[list[Choice]] = []
+    for start in range(0, len(requests), AT_ONCE):
+        part = requests[start : start + AT_ONCE]
+        table = Table(model, tokenizer, part, seed + start)
+
+        async def everyone(table: Table = table, part: Sequence[RolloutRequest] = part) -> list[Trajectory]:
+            games = (
+                play(
+                    told(env_class(one.scenario, one.reward_seed), one.scenario, config.rollout.history),
+                    seat,
+                    one.scenario,
+                    reward_seed=one.reward_seed,
+                    policy_seed=one.policy_seed,
+                )
+                for one, seat in zip(part, table.seats, strict=True)
+            )
+            return list(await asyncio.gather(*games))
+
+        played += map(score, run_now(everyone()))
+        choices += [seat.choices for seat in table.seats]
+    return played, choices
+
+
+def weights(scored: Sequence[Scored], config: Config, rng: np.random.Generator, signed: bool) -> dict[int, float]:
+    """Place of a trajectory -> how strongly it is pushed: 1 for each kept one, or all by their standardized score."""
+    if not signed:
+        keep = count(config.selection.keep, config.rollout.rollouts)
+        return {one.place: 1.0 for one in select(scored, keep=keep, by=config.selection.group_by, rng=rng)}
+    found: dict[int, float] = {}
+    for scenario in {one.trajectory.scenario.id for one in scored}:
+        group = [one for one in scored if one.trajectory.scenario.id == scenario]
+        scores = np.array([one.score for one in group])
+        pushed = (scores.mean() - scores) / (scores.std() + 1e-6)
+        found |= dict(zip((one.place for one in group), pushed.tolist(), strict=True))
+    return found
+
+
+def update(model: Any, optimizer: Any, samples: Sequence[tuple[Choice, float]], config: Config, seed: int) -> None:
+    model.train()
+    for epoch in range(config.update.epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(samples))
+        for step in np.array_split(order, max(1, round(len(order) / config.update.batch))):
+            optimizer.zero_grad()
+            for start in range(0, len(step), AT_ONCE):
+                rows = [samples[row] for row in step[start : start + AT_ONCE]]
+                drawn = torch.tensor([choice.drawn for choice, _ in rows])
+                pushed = torch.tensor([weight for _, weight in rows])
+                cost = torch.nn.functional.cross_entropy(
+                    logits(model, [choice for choice, _ in rows]), drawn, reduction="none"
+                )
+                ((cost * pushed).sum() / len(step)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.update.max_grad_norm)
+            optimizer.step()
+
+
+def told_of(plays: Sequence[Trajectory]) -> str:
+    value, low, high = metrics.normalized_regret_interval(plays)
+    suffix, least = metrics.suffix_failure_frequency(plays), metrics.scaled_min_fraction(plays)
+    return f"{value:.3f} [{low:.3f}, {high:.3f}], suffix failures {suffix:.2f}, K x MinFrac {least:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base")
+    parser.add_argument("recipe", nargs="?", default="mab_explore")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--signed", action="store_true")
+    parser.add_argument("--eval", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_intermixed_args()
+    torch.set_num_threads(options.threads)
+    config = load_config([f"recipe={options.recipe}", *options.overrides])
+    model = AutoModelForCausalLM.from_pretrained(options.base, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(options.base)
+    env_class = load_env(config.env.name, config.env_dirs)
+    generator = make_generator(env_class, config.env.options)
+    held_out = [
+        RolloutRequest(scenario, n, n)
+        for n, scenario in enumerate(draw_held_out(env_class, config.env.options, options.eval))
+    ]
+    print(f"held-out before: {told_of(rollout(model, tokenizer, config, held_out, 0)[0])}", flush=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
+    scorer = Scorer(config.selection.score, generator, config.selection.further)
+    for n in range(1, config.iterations + 1):
+        began, rng = time.time(), np.random.default_rng([SELECTION, config.seed, n])
+        scenarios = [generator.draw(rng) for _ in range(config.rollout.scenarios)]
+        requests = [
+            RolloutRequest(one, *map(int, rng.integers(2**31, size=2)))
+            for one in scenarios
+            for _ in range(config.rollout.rollouts)
+        ]
+        played, choices = rollout(model, tokenizer, config, requests, n * len(requests))
+        pushed = weights(scorer(played, rng), config, rng, options.signed)
+        samples = [(choice, weight) for place, weight in pushed.items() for choice in choices[place]]
+        update(model, optimizer, samples, config, n)
+        print(f"iteration {n}: training plays {told_of(played)}; {time.time() - began:.0f} s", flush=True)
+    print(f"held-out after: {told_of(rollout(model, tokenizer, config, held_out, 0)[0])}")
+
+
+if __name__ == "__main__":
+    main()
