@@ -7,7 +7,7 @@ game, the sizes, the score, the update's learning rate and batch, and the iterat
 action is drawn among the game's arms, as structured decoding has it; one optimizer takes part from start to end.
 ``--signed`` pushes all plays, each by its standardized score within its scenario (policy gradient), instead of
 imitating the kept ones: what is in the same plays for a learner that also learns from bad ones. Prints the normalized
-regret of the training plays of each iteration, and of held-out plays before and after. Half of a real run's time.
+regret of the training plays of each iteration, and of held-out plays before and after.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rmft_verl.algo.scores import Scorer
 from rmft_verl.algo.selection import count, select
 from rmft_verl.config import Config
 from rmft_verl.env import load_env, make_generator
-from rmft_verl.env.history import told
-from rmft_verl.env.play import play, run_now
-from rmft_verl.env.regret import score
 from rmft_verl.env.seeds import SELECTION, draw_held_out
 from rmft_verl.eval import metrics
+from rmft_verl.labs.tiny.evaluate import Sampler, Table, play_all
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.types import Observation, Reply, RolloutRequest, Scored, Trajectory
+from rmft_verl.types import Observation, Reply, Scenario, Scored, Trajectory
 
 AT_ONCE = 256
-"""Games that are played, and prompts that are read, in one pass of the model."""
+"""Prompts in one pass of an update."""
+SEEDS = 1_000_000
+"""Reward seeds between the iterations; held-out plays have those from 0 on."""
 ACT = "Action:"
 
 
@@ -47,46 +47,28 @@ class Choice(NamedTuple):
     drawn: int
 
 
-class Seat:
-    """A player of one game; all seats of a table are dealt to at once."""
+class ChoiceTable(Table):
+    """Deals a choice among the arms to all seats at once, and keeps it."""
 
-    name = "model"
-
-    def __init__(self, table: Table, arms: Sequence[str]) -> None:
-        self._table, self.names, self.choices = table, arms, list[Choice]()
-
-    async def act(self, observation: Observation) -> Reply:
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._table.ask(self, observation, answer)
-        return await answer
-
-
-class Table:
-    def __init__(self, model: Any, tokenizer: Any, requests: Sequence[RolloutRequest], seed: int) -> None:
-        self.seats = [Seat(self, request.scenario.actions) for request in requests]
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Any, scenarios: Sequence[Scenario], seed: int) -> None:
+        super().__init__(Sampler(model, tokenizer, seed), tokenizer, len(scenarios), "")
+        self._model, self._arms = model, [scenario.actions for scenario in scenarios]
         self._random = torch.Generator().manual_seed(seed)
-        self._asked: dict[Seat, tuple[Observation, asyncio.Future[Reply]]] = {}
+        self.choices: list[list[Choice]] = [[] for _ in scenarios]
 
-    def ask(self, seat: Seat, observation: Observation, answer: asyncio.Future[Reply]) -> None:
-        self._asked[seat] = observation, answer
-        if len(self._asked) == len(self.seats):
-            self._deal()
-            self._asked.clear()
-
-    def _deal(self) -> None:
+    def _deal(self, asked: Sequence[tuple[Observation, asyncio.Future[Reply]]]) -> None:
         choices = []
-        for seat in self.seats:
-            chat = [message._asdict() for message in self._asked[seat][0].messages]
+        for (observation, _), arms in zip(asked, self._arms, strict=True):
+            chat = [message._asdict() for message in observation.messages]
             text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            arms = [self._tokenizer(f" {name}").input_ids[0] for name in seat.names]
-            choices.append(Choice(self._tokenizer(text + ACT).input_ids, arms, 0))
+            names = [self._tokenizer(f" {arm}").input_ids[0] for arm in arms]
+            choices.append(Choice(self._tokenizer(text + ACT).input_ids, names, 0))
         with torch.no_grad():
             shares = logits(self._model, choices).softmax(-1)
         drawn = torch.multinomial(shares, 1, generator=self._random)[:, 0].tolist()
-        for seat, choice, arm in zip(self.seats, choices, drawn, strict=True):
-            seat.choices.append(choice._replace(drawn=arm))
-            self._asked[seat][1].set_result(Reply(f"{ACT} {seat.names[arm]}", action=arm))
+        for row, (arm, (_, answer)) in enumerate(zip(drawn, asked, strict=True)):
+            self.choices[row].append(choices[row]._replace(drawn=arm))
+            answer.set_result(Reply(f"{ACT} {self._arms[row][arm]}", action=arm))
 
 
 def logits(model: Any, choices: Sequence[Choice]) -> torch.Tensor:
@@ -102,33 +84,13 @@ def logits(model: Any, choices: Sequence[Choice]) -> torch.Tensor:
 
 
 def rollout(
-    model: Any, tokenizer: Any, config: Config, requests: Sequence[RolloutRequest], seed: int
+    model: Any, tokenizer: Any, config: Config, scenarios: Sequence[Scenario], seed: int
 ) -> tuple[list[Trajectory], list[list[Choice]]]:
-    """Scored trajectories, and the choices of each."""
+    """Scored trajectories, one a scenario, with reward seeds from ``seed`` on, and the choices of each."""
     model.eval()
+    table = ChoiceTable(model, tokenizer, scenarios, seed)
     env_class = load_env(config.env.name, config.env_dirs)
-    played: list[Trajectory] = []
-    choices: list[list[Choice]] = []
-    for start in range(0, len(requests), AT_ONCE):
-        part = requests[start : start + AT_ONCE]
-        table = Table(model, tokenizer, part, seed + start)
-
-        async def everyone(table: Table = table, part: Sequence[RolloutRequest] = part) -> list[Trajectory]:
-            games = (
-                play(
-                    told(env_class(one.scenario, one.reward_seed), one.scenario, config.rollout.history),
-                    seat,
-                    one.scenario,
-                    reward_seed=one.reward_seed,
-                    policy_seed=one.policy_seed,
-                )
-                for one, seat in zip(part, table.seats, strict=True)
-            )
-            return list(await asyncio.gather(*games))
-
-        played += map(score, run_now(everyone()))
-        choices += [seat.choices for seat in table.seats]
-    return played, choices
+    return play_all(env_class, table.seats, scenarios, config.rollout.history, seed), table.choices
 
 
 def weights(scored: Sequence[Scored], config: Config, rng: np.random.Generator, signed: bool) -> dict[int, float]:
@@ -184,22 +146,15 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.base)
     env_class = load_env(config.env.name, config.env_dirs)
     generator = make_generator(env_class, config.env.options)
-    held_out = [
-        RolloutRequest(scenario, n, n)
-        for n, scenario in enumerate(draw_held_out(env_class, config.env.options, options.eval))
-    ]
+    held_out = draw_held_out(env_class, config.env.options, options.eval)
     print(f"held-out before: {told_of(rollout(model, tokenizer, config, held_out, 0)[0])}", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.update.lr, weight_decay=0.0)
     scorer = Scorer(config.selection.score, generator, config.selection.further)
     for n in range(1, config.iterations + 1):
         began, rng = time.time(), np.random.default_rng([SELECTION, config.seed, n])
-        scenarios = [generator.draw(rng) for _ in range(config.rollout.scenarios)]
-        requests = [
-            RolloutRequest(one, *map(int, rng.integers(2**31, size=2)))
-            for one in scenarios
-            for _ in range(config.rollout.rollouts)
-        ]
-        played, choices = rollout(model, tokenizer, config, requests, n * len(requests))
+        drawn = [generator.draw(rng) for _ in range(config.rollout.scenarios)]
+        scenarios = [one for one in drawn for _ in range(config.rollout.rollouts)]
+        played, choices = rollout(model, tokenizer, config, scenarios, n * SEEDS)
         pushed = weights(scorer(played, rng), config, rng, options.signed)
         samples = [(choice, weight) for place, weight in pushed.items() for choice in choices[place]]
         update(model, optimizer, samples, config, n)

@@ -13,7 +13,7 @@ import pytest
 
 from rmft_verl.env import load_env
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.types import RolloutRequest, Scored
+from rmft_verl.types import Scored
 
 torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +35,9 @@ def test_a_choice_is_drawn_among_the_arms_and_both_learners_push_what_they_shoul
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     generator = load_env("mab").Generator(**config.env.options)
     scenarios = [generator.draw(np.random.default_rng(seed)) for seed in range(2)]
-    requests = [RolloutRequest(one, seed, seed) for one in scenarios for seed in range(3)]
-    played, choices = loop.rollout(model, tokenizer, config, requests, 0)
+    games = [one for one in scenarios for _ in range(3)]
+    played, choices = loop.rollout(model, tokenizer, config, games, 7)
+    assert [play.reward_seed for play in played] == list(range(7, 13))
     assert [list(play.actions_T) for play in played] == [[one.drawn for one in each] for each in choices]
     for play, each in zip(played, choices, strict=True):
         assert [tokenizer.decode([arm]).strip() for arm in each[0].arms] == list(play.scenario.actions)

@@ -134,14 +134,20 @@ def play_model(
 
 
 def play_all(
-    env_class: type[Env], players: Sequence[Player], scenarios: Sequence[Scenario], history: str = "dialogue"
+    env_class: type[Env],
+    players: Sequence[Player],
+    scenarios: Sequence[Scenario],
+    history: str = "dialogue",
+    first_seed: int = 0,
 ) -> list[Trajectory]:
-    """Player i plays scenario i with reward seed i, all at once; returns scored trajectories."""
+    """Player i plays scenario i with reward seed ``first_seed`` + i, all at once; returns scored trajectories."""
 
     async def everyone() -> list[Trajectory]:
         games = [
-            play(told(env_class(scenario, row), scenario, history), player, scenario, reward_seed=row, policy_seed=row)
-            for row, (scenario, player) in enumerate(zip(scenarios, players, strict=True))
+            play(
+                told(env_class(scenario, seed), scenario, history), player, scenario, reward_seed=seed, policy_seed=seed
+            )
+            for seed, (scenario, player) in enumerate(zip(scenarios, players, strict=True), first_seed)
         ]
         return [score(trajectory) for trajectory in await asyncio.gather(*games)]
 
