@@ -92,9 +92,9 @@ class Tree:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.process.poll()
             time.sleep(0.05)
             left = self.pids()
+        self.process.wait(60)  # its files, so the lock on its directory, outlive what the marks are read from
 
     def gone(self, seconds: float = 60) -> list[int]:
         """What is still alive after the main process has ended; helpers of Ray get ``seconds`` to follow it."""

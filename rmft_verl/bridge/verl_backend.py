@@ -267,7 +267,7 @@ class VerlBackend:
         self._probe, self._before = canary.read_probe(directory / PROBE_FILE)
 
     def close(self) -> None:
-        self._ray.stop()
+        self._ray.stop(progress.unfinished())
         if self._base is not None:
             shutil.rmtree(self._base, ignore_errors=True)
 

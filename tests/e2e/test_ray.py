@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_run import TMP, Tree, is_local, listening, litter, mapped
+from real_run import TMP, Tree, environment, is_local, listening, litter, mapped
 
 from rmft_verl.bridge.cluster import scratch
 
@@ -45,6 +48,39 @@ started.stop()
 """
 
 
+WAITS = """
+import sys, time
+from rmft_verl.bridge.cluster import runtime
+from rmft_verl.config import HardwareConfig
+from rmft_verl.types import RunError
+started = runtime.Ray("cpu", runtime.prepare("cpu"), HardwareConfig())
+import ray
+from rmft_verl.bridge.sampling import progress
+@ray.remote(num_cpus=1)
+class Worker:
+    def hang(self):
+        time.sleep(1000)
+worker = Worker.options(name="worker").remote()
+def lost():
+    if time.monotonic() > end:
+        raise RunError("lost")
+end = time.monotonic() + 5
+def ask():
+    while True:  # as a thread that had another call to make
+        try:
+            ray.get(worker.hang.remote())
+        finally:
+            print("asked", flush=True)
+try:
+    progress.within(ask, "asking", check=lost)
+except RunError as error:
+    assert len(progress.unfinished()) == 1
+    started.stop(progress.unfinished())
+    assert not progress.unfinished() and not ray.is_initialized()
+    print(error)
+"""
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_ray_listens_on_loopback_and_leaves_nothing(
     tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
@@ -71,3 +107,31 @@ def test_ray_listens_on_loopback_and_leaves_nothing(
         monkeypatch.setattr(tempfile, "tempdir", str(TMP))
         scratch.sweep()
     assert not litter() - before
+
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(params=["its own", "a cluster's"])
+def which(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The environment of a process that starts Ray, or joins another one's."""
+    if request.param == "its own":
+        yield environment()
+        return
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=-1, stdout=-1, text=True, env=environment()) as head:
+        yield environment() | {"RAY_ADDRESS": head.stdout.readline().strip()}
+
+
+def test_work_that_nobody_waits_for_ends_before_ray(which: dict[str, str]) -> None:
+    """Ray silently ends a process in which a thread calls it after its shutdown: the run's error would be lost."""
+    command = [sys.executable, "-c", WAITS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=which)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["asked", "lost"]

@@ -10,8 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from rmft_verl.bridge.cluster.scratch import Scratch
@@ -220,12 +223,21 @@ class Ray:
         if callable(handler):  # Ray replaces the handler of SIGTERM; put the run's own back
             signal.signal(signal.SIGTERM, handler)
 
-    def stop(self) -> None:
-        """Shut Ray down. Kill its workers' processes that hang for more than ``GRACE`` seconds."""
+    def stop(self, waiting: Sequence[Thread] = ()) -> None:
+        """Shut Ray down. Kill its workers' processes that hang for more than ``GRACE`` seconds.
+
+        ``waiting`` are threads that wait for Ray. Their actors are killed first, so that they end: one that calls Ray
+        after its shutdown starts another Ray, or ends this process without a word.
+        """
         import psutil
         import ray
 
         started = _started()
+        if waiting and (self._scratch is None or _has_gcs()):
+            _kill_actors()
+            end = time.monotonic() + GRACE
+            for thread in waiting:
+                thread.join(max(0.0, end - time.monotonic()))
         ray.shutdown()
         _, left = psutil.wait_procs(started, timeout=GRACE)
         for process in left:
@@ -233,6 +245,26 @@ class Ray:
                 process.kill()
         if self._scratch is not None:
             self._scratch.close()
+
+
+def _kill_actors() -> None:
+    """Kill all of this run: verl names every one."""
+    import ray
+
+    with suppress(Exception):  # a cluster may be what has died
+        for name in ray.util.list_named_actors():
+            ray.kill(ray.get_actor(name))
+
+
+def _has_gcs() -> bool:
+    """Whether the server lives that all of Ray waits for, a minute long once it is gone."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == "gcs_server" and child.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _started() -> list[Any]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from functools import partial, wraps
 from threading import Thread
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import ray
 from ray.exceptions import GetTimeoutError
@@ -19,6 +20,7 @@ from rmft_verl.bridge.cluster.faults import silence, told
 NAME = "rmft_verl_progress"
 CHECK = 2.0
 """Seconds between two calls of ``check`` in ``within``."""
+_BEGUN: WeakSet[Thread] = WeakSet()
 Result = TypeVar("Result")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -56,7 +58,7 @@ def watch(
     """Run ``work``; every half second until it is done call ``check`` and report the counter.
 
     Raises ``RunError`` if nothing is added for ``patience`` seconds. Neither this error nor an interrupt of this thread
-    waits for ``work``, which ends with the process.
+    waits for ``work``, which ends with Ray (``unfinished``).
     """
     future = _begun(work)
     heard = time.monotonic()
@@ -111,7 +113,7 @@ def watched(what: str) -> Callable[[Method], Method]:
 
 
 def _begun(work: Callable[[], Result]) -> Future[Result]:
-    """Run ``work`` in a thread that ends with the process."""
+    """Run ``work`` in a thread, which does not keep the process from ending."""
     future: Future[Result] = Future()
 
     def fill() -> None:
@@ -120,5 +122,12 @@ def _begun(work: Callable[[], Result]) -> Future[Result]:
         except BaseException as error:  # whatever it is, the waiting thread raises it
             future.set_exception(error)
 
-    Thread(target=fill, daemon=True).start()
+    thread = Thread(target=fill, daemon=True)
+    thread.start()
+    _BEGUN.add(thread)
     return future
+
+
+def unfinished() -> list[Thread]:
+    """The threads of work that an error or an interrupt did not wait for."""
+    return [thread for thread in _BEGUN if thread.is_alive()]

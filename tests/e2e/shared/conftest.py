@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rmft_verl.bridge.sampling import progress
 from rmft_verl.bridge.verl_backend import VerlBackend
 from rmft_verl.setup.prepare import Prepared, prepare
 from rmft_verl.setup.recipe import load_config
@@ -25,3 +26,4 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prepared,
     backend.sync(0)
     yield prepared, backend
     backend.close()
+    assert not progress.unfinished()  # the engine died in a sync, whose thread must not call Ray again
