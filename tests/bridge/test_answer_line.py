@@ -122,6 +122,33 @@ def test_a_reply_without_an_action_gets_its_line(family: Any, thought: str, befo
     assert ids.count(template.end) == (tokens.ids_N[:start] == template.end).sum() + 1
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("thought", "kept"),
+    [
+        ("Try it.\nAction: mauve", "Try it."),
+        ("Try it. Action: mauve.\n", "Try it."),
+        ("Action: mauve", ""),
+        ("Action: mauve paid.\nSo again.", "Action: mauve paid.\nSo again."),
+        ("Action: mauve, then\nAction: ", "Action: mauve, then"),
+    ],
+)
+def test_an_answer_that_the_game_cannot_read_is_replaced(family: Any, thought: str, kept: str) -> None:
+    tokenizer, kwargs = family()
+    template = ChatTemplate(tokenizer, kwargs)
+    said = template.reply(thought)
+    player, reply, _ = one_reply(family, [said], alone=False)
+    before, _, line = reply.text.rpartition("\n")
+    assert before.rstrip() == kept and line in LINES
+    (tokens,) = player.samples()
+    start = tokens.prompt_length
+    assert template.text(tokens.ids_N[start:].tolist()) == reply.text
+    own = max(n for n in range(len(said)) if f"{before}\n".startswith(template.text(said[:n])))
+    assert tokens.ids_N[start : start + own].tolist() == said[:own]
+    assert tokens.sampled_N[start : start + own].all()
+    assert set((np.flatnonzero(tokens.sampled_N[start + own :]) + start + own).tolist()) == set(tokens.allowed)
+
+
 def test_reasoning_is_cut_where_the_line_still_fits_and_where_a_turn_would_end() -> None:
     tokenizer, kwargs = llama3()
     template = ChatTemplate(tokenizer, kwargs)

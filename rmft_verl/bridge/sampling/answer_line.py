@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from rmft_verl.bridge.sampling.dialogue import ChatTemplate
@@ -23,6 +24,7 @@ class AnswerLine:
 
     def __init__(self, template: ChatTemplate, lines: Sequence[str], parse: Callable[[str], Any], alone: bool) -> None:
         self.alone, self.parse = alone, parse
+        self._template, self._texts = template, lines
         prefixes = ("", "\n", _AFTER_THOUGHT)
         self._lines = {prefix: [template.reply(prefix + line) for line in lines] for prefix in prefixes}
         plain, new_line, after_thought = (max(map(len, choices)) for choices in self._lines.values())
@@ -31,11 +33,23 @@ class AnswerLine:
         self.closing = max(0, after_thought - self.longest)
         """Tokens it needs beyond that if a thought must be closed before it."""
 
-    def choices(self, before: str) -> list[list[int]]:
-        """The answer lines that may follow the text ``before``. Each starts a new line, outside any thought."""
+    def choices(self, before: str, first: str = "") -> list[list[int]]:
+        """The answer lines that may follow the text ``before`` and then ``first``, which is said with them. Each starts
+        a new line, outside any thought.
+        """
+        if first:
+            first += "" if first.endswith("\n") else "\n"
+            return [self._template.reply(first + text) for text in self._texts]
         if thinks(before):
             return self._lines[_AFTER_THOUGHT]
         return self._lines["" if not before or before.endswith("\n") else "\n"]
+
+    def reasoning(self, before: str) -> str:
+        """``before`` up to an answer that the game cannot read: a last line that has what all answers begin with."""
+        words = zip(*(text.split()[:-1] for text in self._texts), strict=False)
+        start = " ".join(same[0] for same in takewhile(lambda found: len(set(found)) == 1, words))
+        place = before.rfind(start) if start and not thinks(before) else -1
+        return before if place < 0 or "\n" in before[place:].strip() else before[:place]
 
     @classmethod
     def of(cls, env_class: type[Env], scenario: Scenario, template: ChatTemplate) -> AnswerLine:

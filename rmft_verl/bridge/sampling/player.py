@@ -59,7 +59,10 @@ class ModelPlayer:
         return self._read(ids, room)
 
     async def _structured(self, line: AnswerLine, room: int) -> Reply:
-        """Sample reasoning and then an answer line, unless the reply ends in an answer by itself."""
+        """Sample reasoning and then an answer line, unless the reply ends in an answer by itself.
+
+        An answer that the game cannot read is replaced: a reply that says two actions would be imitated.
+        """
         if self._context - len(self.dialogue.ids) < line.longest:
             return Reply(exhausted=True)
         thought: list[int] = []
@@ -75,9 +78,12 @@ class ModelPlayer:
             thought = thought[: next(stop, len(thought))]  # cut where its turn would end
             if thinks(self.template.text(thought)):
                 thought = thought[: max(0, room - line.closing)]  # leave room to close the thought
+        kept = line.reasoning(self.template.text(thought))
+        while not kept.startswith(before := self.template.text(thought)):
+            thought = thought[:-1]
         self.dialogue.reply(thought, logprobs)
-        before = self.template.text(thought)
-        return Reply(text=before + self.template.text(await self._say(line.choices(before))))
+        said = await self._say(line.choices(before, kept.removeprefix(before)))
+        return Reply(text=before + self.template.text(said))
 
     async def _say(self, choices: list[list[int]]) -> list[int]:
         """Sample one of the choices token by token. A token without an alternative is forced."""
