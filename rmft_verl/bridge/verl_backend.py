@@ -131,8 +131,9 @@ class VerlBackend:
         with told(self._peers.check):
             played = progress.watch(sample, self._counter, on_progress, patience, self._peers.check)
         trajectories: list[Trajectory] = list(played.non_tensor_batch["trajectory"][: len(requests)])
-        if not self._probe:  # the first rollout checks the first sync, when nothing had been sampled
-            self._probe = _spread(_samples(trajectories))
+        sampled = [] if self._probe else _samples(trajectories)
+        if sampled:  # the first rollout checks the first sync, when nothing had been sampled
+            self._probe = _spread(sampled)
             self._prove(version)
         return trajectories
 
@@ -273,7 +274,8 @@ class VerlBackend:
 
 
 def _samples(trajectories: Sequence[Trajectory]) -> list[Tokens]:
-    return [tokens for trajectory in trajectories for tokens in trajectory.tokens]
+    """Those with sampled tokens; a play that failed at its first may have none."""
+    return [tokens for trajectory in trajectories for tokens in trajectory.tokens if tokens.sampled_N.any()]
 
 
 def _spread(samples: Sequence[Tokens]) -> list[Tokens]:

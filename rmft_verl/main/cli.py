@@ -77,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
     smollm2.set_defaults(call=_smollm2)
 
+    soften = commands.add_parser(
+        "soften", help="a copy of a model that is less sure: its logits divided (pretrained.md)"
+    )
+    soften.add_argument("model", metavar="MODEL", help="as in model.path: smollm2, a directory, a hub id")
+    soften.add_argument("out", type=Path, metavar="OUT", help="the directory to be made")
+    soften.add_argument("--temperature", type=float, required=True, metavar="T", help="what the logits are divided by")
+    soften.set_defaults(call=_soften)
+
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
     report.set_defaults(call=_report)
@@ -144,6 +152,13 @@ def _doctor(options: argparse.Namespace) -> None:
     problems = examine(options.env_dirs, options.root, options.sample)
     if problems:
         raise RunError(f"doctor found {problems} problem{'s' if problems > 1 else ''}")
+
+
+def _soften(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.soften import soften
+
+    soften(options.model, options.out, options.temperature)
+    print(f"{options.out}: {options.model} with its logits divided by {options.temperature:g}")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -32,6 +32,12 @@ def check(config: Config) -> None:
     for key in ("rollout.top_p", "hardware.gpu_memory"):
         if not 0 < _get(config, key) <= 1:
             raise ConfigError(f"{key}={_get(config, key)}: must be above 0 and at most 1")
+    for key in ("rollout.temperature", "eval.temperature"):
+        if _get(config, key) > HOTTEST:
+            raise ConfigError(
+                f"{key}={_get(config, key)}: samplers take {HOTTEST:g} at most. To begin with a model that is less "
+                "sure, make a copy with rmft-verl soften (docs/pretrained.md)"
+            )
     if not config.update.max_grad_norm > 0:
         raise ConfigError(f"update.max_grad_norm={config.update.max_grad_norm}: must be above 0")
     choices: dict[str, Sequence[str]] = {
@@ -202,6 +208,9 @@ def samples_per_scenario(config: Config) -> int:
     method = METHODS.get(config.update.loss)
     return method.trained(config) if method else config.rollout.rollouts
 
+
+HOTTEST = 2.0
+"""Highest temperature that a sampler takes."""
 
 _LOWEST: dict[str, float] = {
     "seed": 0,

@@ -7,7 +7,8 @@ some are kept. Cross-entropy of the action's first token of every round but the 
 actions and at ``rollout.temperature``, as a structured run has it; AdamW with the recipe's rate and batch. Every twelve
 steps: the probability of the last action, averaged over the rounds of 48 uniform plays of held-out scenarios, where it
 had paid at least half and where it had not. Equal shares: the model does not use rewards. And what the actions of these
-plays cost it, which says how far from uniform it is; before the first step at several temperatures.
+plays cost it, which says how far from uniform it is; before the first step at several temperatures. For a temperature
+above 2, which no sampler takes, MODEL is a copy that ``rmft-verl soften`` has made.
 """
 
 from __future__ import annotations

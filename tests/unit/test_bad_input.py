@@ -68,6 +68,8 @@ CASES = {
     "GRPO with one play": (["update.loss=grpo", "rollout.rollouts=1", "selection.keep=1"], ["update.loss='grpo'"]),
     "GRPO with an action-only mask": (["update.loss=grpo", "update.train_on=action"], ["update.train_on='action'"]),
     "GRPO from the base": (["update.loss=grpo", "update.start=base"], ["update.start='base'"]),
+    "hotter than vLLM samples": (["rollout.temperature=4"], ["rollout.temperature=4.0", "2 at most", "soften"]),
+    "a hot evaluation": (["eval.temperature=2.5"], ["eval.temperature=2.5", "2 at most", "soften"]),
     "GRPO without chance": (["update.loss=grpo", "rollout.temperature=0"], ["rollout.temperature=0", "above 0"]),
     "a pair that does not fit": (["update.loss=dpo"], ["hardware.tokens_per_gpu=16384", "twice"]),
     "GRPO on a nucleus": (["update.loss=grpo", "rollout.top_p=0.9"], ["rollout.top_p=0.9", "use rollout.top_p=1"]),
