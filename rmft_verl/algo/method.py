@@ -142,7 +142,10 @@ class Method(ABC):
 def ranked(config: Config) -> str:
     """How many of a scenario's trajectories are chosen and by which score, in words."""
     selection, rollouts = config.selection, config.rollout.rollouts
-    return f"{count(selection.keep, rollouts)} of {rollouts} by {selection.score} per {selection.group_by}"
+    number = f"{count(selection.keep, rollouts)} of {rollouts}"
+    if selection.rule != "best":
+        number = f"about {number}, by chance,"
+    return f"{number} by {selection.score} per {selection.group_by}"
 
 
 def need_two(config: Config) -> None:

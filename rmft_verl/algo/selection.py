@@ -22,19 +22,52 @@ def count(keep: float, rollouts: int) -> int:
     return int(keep) if keep >= 1 else max(1, round(keep * rollouts))
 
 
+RULES = ("best", "proportional")
+"""Which trajectories of a group are kept: the k of lowest score, or k on average, by chance."""
+
+
 def select(
-    scored: Sequence[Scored], *, keep: int, by: str, rng: np.random.Generator, threshold: float | None = None
+    scored: Sequence[Scored],
+    *,
+    keep: int,
+    by: str,
+    rng: np.random.Generator,
+    threshold: float | None = None,
+    rule: str = "best",
 ) -> list[Scored]:
     """The lowest scores of each group, ties broken by ``rng``; with regret as the score, Algorithm 1 of RMFT.
 
     A group gives up to ``keep`` trajectories for each scenario in it, or all if it has fewer. ``threshold`` is the
-    highest score per round that is kept. Keeping few trajectories imitates luck: see docs/selection.md.
+    highest score per round that is kept. Keeping few trajectories imitates luck: see docs/selection.md. The other
+    ``rule``, ``proportional``, keeps each by chance (``_accepted``).
     """
+    groups = list(_ranked(scored, by, rng))
+    spread = _spread([ranked for ranked, _ in groups])
     kept: list[Scored] = []
-    for ranked, n_scenarios in _ranked(scored, by, rng):
-        best = ranked[: keep * n_scenarios]
-        kept += [one for one in best if threshold is None or one.score <= threshold * one.trajectory.scenario.horizon]
+    for ranked, n_scenarios in groups:
+        k = keep * n_scenarios
+        found = ranked[:k] if rule == "best" else _accepted(ranked, k, spread, rng)
+        kept += [one for one in found if threshold is None or one.score <= threshold * one.trajectory.scenario.horizon]
     return kept
+
+
+def _accepted(ranked: Sequence[Scored], keep: int, spread: float, rng: np.random.Generator) -> list[Scored]:
+    """Each trajectory with probability k/L x (1 + (group's mean - score) / (2 x spread)), within 0 and 1.
+
+    Linear in the score and with one ``spread`` for all groups, this prefers what has low regret *on average*: luck in
+    single plays cancels, which it does not where the best are kept. The expected update is that of a policy gradient
+    whose advantage is the score below its group's mean, plus imitation of all plays.
+    """
+    score_N = np.array([one.score for one in ranked])
+    better_N = (score_N.mean() - score_N) / (2 * spread) if spread > 0 else np.zeros(len(ranked))
+    accepted_N = rng.random(len(ranked)) < min(1.0, keep / len(ranked)) * (1 + better_N)
+    return [one for one, accepted in zip(ranked, accepted_N, strict=True) if accepted]
+
+
+def _spread(groups: Sequence[Sequence[Scored]]) -> float:
+    """Standard deviation of the scores around the mean of their group."""
+    centred = [np.subtract(scores, np.mean(scores)) for scores in ([one.score for one in group] for group in groups)]
+    return float(np.sqrt(np.mean(np.concatenate(centred) ** 2))) if centred else 0.0
 
 
 def pairs(

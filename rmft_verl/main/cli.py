@@ -74,16 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(call=_doctor)
 
-    smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
-    smollm2.set_defaults(call=_smollm2)
-
-    soften = commands.add_parser(
-        "soften", help="a copy of a model that is less sure: its logits divided (pretrained.md)"
-    )
-    soften.add_argument("model", metavar="MODEL", help="as in model.path: smollm2, a directory, a hub id")
-    soften.add_argument("out", type=Path, metavar="OUT", help="the directory to be made")
-    soften.add_argument("--temperature", type=float, required=True, metavar="T", help="what the logits are divided by")
-    soften.set_defaults(call=_soften)
+    _add_models(commands)
 
     report = commands.add_parser("report", help="make the tables and figures of a run again from its files")
     report.add_argument("directory", type=Path, metavar="RUN")
@@ -108,6 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     cancel.add_argument("directory", type=Path, metavar="RUN")
     cancel.set_defaults(call=_cancel)
     return parser
+
+
+def _add_models(commands: Any) -> None:
+    smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
+    smollm2.set_defaults(call=_smollm2)
+
+    soften = commands.add_parser(
+        "soften", help="a copy of a model that is less sure: its logits divided (pretrained.md)"
+    )
+    soften.add_argument("model", metavar="MODEL", help="as in model.path: smollm2, a directory, a hub id")
+    soften.add_argument("out", type=Path, metavar="OUT", help="the directory to be made")
+    soften.add_argument("--temperature", type=float, required=True, metavar="T", help="what the logits are divided by")
+    soften.set_defaults(call=_soften)
 
 
 def _add_export(commands: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rmft_verl.algo import METHODS
 from rmft_verl.algo.credit import CREDITS
 from rmft_verl.algo.scores import SCORES
-from rmft_verl.algo.selection import GROUP_KEYS
+from rmft_verl.algo.selection import GROUP_KEYS, RULES
 from rmft_verl.config import FSDP_SIZE, NUMERIC, NUMERIC_LOSSES, Config, ConfigError
 from rmft_verl.env.history import HISTORIES
 from rmft_verl.env.play import ON_INVALID
@@ -43,6 +43,7 @@ def check(config: Config) -> None:
     choices: dict[str, Sequence[str]] = {
         "selection.score": tuple(SCORES),
         "selection.group_by": tuple(GROUP_KEYS),
+        "selection.rule": RULES,
         "rollout.player": ("model", *PLAYERS),
         "rollout.history": HISTORIES,
         "rollout.on_invalid": ON_INVALID,
@@ -112,6 +113,7 @@ def _check_numeric(config: Config) -> None:
         ("update.loss", NUMERIC_LOSSES),
         ("selection.score", ("regret", "random")),
         ("selection.group_by", ("scenario",)),
+        ("selection.rule", ("best",)),
         ("rollout.player", ("model",)),
         ("rollout.history", ("dialogue",)),
         ("rollout.share_rewards", (False,)),

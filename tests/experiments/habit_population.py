@@ -31,8 +31,12 @@ from rmft_verl.labs.tiny.teacher import habits
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import RolloutRequest, Trajectory
 
-RULES = {"posterior": ("posterior", 0.0), "posterior, H = T": ("posterior", 1.0)}
-RULES |= {"true": ("regret", 0.0), "reward": ("reward", 0.0), "random": ("random", 0.0)}
+RULES = {"posterior": ("posterior", 0.0, "best"), "posterior, H = T": ("posterior", 1.0, "best")}
+RULES |= {
+    name: (score, 0.0, "best") for name, score in (("true", "regret"), ("reward", "reward"), ("random", "random"))
+}
+RULES |= {f"{name}, proportional": (RULES[name][0], 0.0, "proportional") for name in ("posterior", "true", "reward")}
+"""Name -> score, further horizons and ``selection.rule``."""
 ALONE, SEED = 300, 1_000_000
 
 
@@ -69,8 +73,9 @@ def next_shares(
         RolloutRequest(one, *map(int, rng.integers(2**31, size=2))) for one in scenarios for _ in range(rollouts)
     ]
     named = rng.choice(list(shares), len(requests), p=list(shares.values())).tolist()
-    scored = Scorer(RULES[rule][0], generator, RULES[rule][1])(play(config, named, requests), rng)
-    kept = [named[one.place] for one in select(scored, keep=keep, by="scenario", rng=rng)]
+    score, further, how = RULES[rule]
+    scored = Scorer(score, generator, further)(play(config, named, requests), rng)
+    kept = [named[one.place] for one in select(scored, keep=keep, by="scenario", rng=rng, rule=how)]
     return {name: kept.count(name) / len(kept) for name in shares}
 
 

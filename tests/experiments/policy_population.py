@@ -38,6 +38,8 @@ FLOOR = ", all arms"
 """Behind a score: plays that leave an arm untried rank behind all that do not."""
 SOFT = 0
 """In place of k: no play is left out, and each counts exp(-score / s), s the standard deviation among the L plays."""
+PROPORTIONAL = -1
+"""In place of k: ``selection.rule=proportional``, in expectation, with one spread for all games of as many arms."""
 ITERATIONS, SCENARIOS, ROLLOUTS, REFERENCE = 6, 60, 16, 20_000
 AT_ONCE, PARTICLES = 5, 500
 
@@ -115,7 +117,11 @@ def scores(
 
 
 def weights(score_M_G: np.ndarray, keep: int, rng: np.random.Generator) -> np.ndarray:
-    """How much each play counts, shape (M, G), each row with the sum 1."""
+    """How much each play counts, shape (M, G), each row with the sum 1 (``PROPORTIONAL``: about 1)."""
+    if keep == PROPORTIONAL:
+        better_M_G = score_M_G.mean(axis=1, keepdims=True) - score_M_G
+        spread = max((better_M_G**2).mean() ** 0.5, 1e-9)
+        return np.asarray(np.maximum(0.0, 1 + better_M_G / (2 * spread)) / score_M_G.shape[1])
     if keep == SOFT:
         spread_M = np.maximum(score_M_G.std(axis=1, keepdims=True), 1e-9)
         weight_M_G = np.exp((score_M_G.min(axis=1, keepdims=True) - score_M_G) / spread_M)
@@ -129,7 +135,8 @@ def weights(score_M_G: np.ndarray, keep: int, rng: np.random.Generator) -> np.nd
 @cache
 def evolve(setting: Setting, repeat: int) -> np.ndarray:
     """Shares of the policies before the first and after every iteration, shape (7, 6)."""
-    rng = np.random.default_rng([1, list(LAWS).index(setting.law), setting.horizon, setting.keep, repeat])
+    keep = 1000 if setting.keep == PROPORTIONAL else setting.keep  # a seed is not negative
+    rng = np.random.default_rng([1, list(LAWS).index(setting.law), setting.horizon, keep, repeat])
     shares = [np.full(len(POLICIES), 1 / len(POLICIES))]
     for _ in range(ITERATIONS):
         shares.append(next_shares(shares[-1], setting, rng))
@@ -145,7 +152,7 @@ def row(setting: Setting, shares_R_I_P: np.ndarray, alone_P_2: np.ndarray) -> st
     winners = ", ".join(f"{POLICIES[i]} {last[i]:.0%}" for i in np.argsort(-last) if last[i] >= 0.1)
     start = f"{regret_R_I[0, 0]:.2f}"
     where = setting.horizon if setting.law == FIRST else setting.law
-    kept = f"{ROLLOUTS}, {setting.keep}" if setting.keep else "soft"
+    kept = {SOFT: "soft", PROPORTIONAL: "proportional"}.get(setting.keep, f"{ROLLOUTS}, {setting.keep}")
     return (
         f"| {where} | {setting.score} | {kept} | {start} -> {path} "
         f"| {change_R.mean():+.0%} ({error:.0%}) | {fails_I[0]:.2f} -> {fails_I[-1]:.2f} | {winners} |"
@@ -177,6 +184,12 @@ FLOOR_HEADER = """
 The same scores, but plays that leave an arm untried are kept only where too few others are left.
 """
 
+PROPORTIONAL_HEADER = """
+## Kept by chance, in proportion to how good they are
+
+`selection.rule=proportional` ([selection.md](../selection.md)). A number is T in the first games, elsewhere T = 20.
+"""
+
 ELSEWHERE_HEADER = """
 ## Trained on games of another length, measured at T = 20
 
@@ -202,6 +215,11 @@ def table(repeats: int) -> str:
     lines += [FLOOR_HEADER, COLUMNS[0].format("games"), COLUMNS[1]]
     for law in LAWS:
         lines += rows(law, 20, KEEPS, repeats, alone, [score + FLOOR for score in SCORES])
+    lines += [PROPORTIONAL_HEADER, COLUMNS[0].format("games"), COLUMNS[1]]
+    for horizon in HORIZONS:
+        lines += rows(FIRST, horizon, (PROPORTIONAL,), repeats, alone)
+    for law in OTHERS:
+        lines += rows(law, 20, (PROPORTIONAL,), repeats, alone)
     lines += [ELSEWHERE_HEADER, COLUMNS[0].format("trained at T"), COLUMNS[1]]
     for horizon in (8, 50):
         lines += rows(FIRST, horizon, KEEPS, repeats, alone, measured_at=20)

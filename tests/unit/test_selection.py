@@ -99,6 +99,56 @@ def test_a_threshold_drops_the_worst_of_what_would_be_kept() -> None:
     assert select(by_regret(plays(WORST)), keep=3, by="scenario", rng=rng(), threshold=0.5) == []
 
 
+def with_scores(*groups: list[float]) -> list[Scored]:
+    """One group a scenario, told in different words, with these scores."""
+    scored = []
+    for n, scores in enumerate(groups):
+        for score in scores:
+            scored.append(Scored(toy_trajectory(GAME, BEST, context=str(n)), score, len(scored)))
+    return scored
+
+
+def often(scored: list[Scored], keep: int, rule: str, repeats: int) -> Any:
+    """How often each trajectory is kept."""
+    kept = np.zeros(len(scored))
+    for seed in range(repeats):
+        for one in select_scored(scored, keep=keep, by="scenario", rng=rng(seed), rule=rule):
+            kept[one.place] += 1
+    return kept / repeats
+
+
+def test_the_proportional_rule_is_linear_in_the_score_with_one_spread_for_all_groups() -> None:
+    scored = with_scores([0.0, 1.0, 2.0, 5.0], [1.0, 1.0, 1.0, 1.0])
+    spread = np.sqrt((4 + 1 + 0 + 9) / 8)  # around the means 2 and 1
+    expected = np.array([1 + 2 / (2 * spread), 1 + 1 / (2 * spread), 1, max(0.0, 1 - 3 / (2 * spread)), 1, 1, 1, 1]) / 4
+    kept = often(scored, keep=1, rule="proportional", repeats=4000)
+    assert expected[3] == 0 and kept[3] == 0
+    assert kept == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
+
+
+def test_without_differences_the_proportional_rule_draws_by_chance() -> None:
+    kept = often(with_scores([3.0, 3.0], [3.0, 3.0]), keep=1, rule="proportional", repeats=2000)
+    assert kept == pytest.approx(np.full(4, 0.5), abs=4 * 0.5 / 2000**0.5)
+    assert not select_scored([], keep=1, by="scenario", rng=rng(), rule="proportional")
+    everything = with_scores([3.0, 3.0])
+    assert len(select_scored(everything, keep=2, by="scenario", rng=rng(), rule="proportional")) == 2
+
+
+def test_the_best_of_four_is_lucky_and_the_proportional_rule_is_not_fooled() -> None:
+    """A gambler has regret 0 or 4, on average 1.0, who plays safe 0.8 always: half of the plays are of each."""
+    plays_of, kept_of = np.zeros(2), {"best": np.zeros(2), "proportional": np.zeros(2)}
+    draw = rng(1)
+    gambles = draw.random((3000, 4)) < 0.5
+    scores = np.where(gambles, np.where(draw.random((3000, 4)) < 0.25, 4.0, 0.0), 0.8)
+    scored = with_scores(*scores.tolist())
+    plays_of += [gambles.sum(), (~gambles).sum()]
+    for rule, kept in kept_of.items():
+        for one in select_scored(scored, keep=1, by="scenario", rng=rng(2), rule=rule):
+            kept[0 if gambles.ravel()[one.place] else 1] += 1
+    share = {rule: (kept / plays_of)[0] / (kept / plays_of).sum() for rule, kept in kept_of.items()}
+    assert share["best"] > 0.75 and share["proportional"] < 0.49, share
+
+
 @pytest.mark.parametrize("score", sorted(set(SCORES) - {"posterior"}))
 def test_invalid_trajectories_are_never_kept(score: str) -> None:
     unparsed = toy_trajectory(GAME, BEST, parsed=False)

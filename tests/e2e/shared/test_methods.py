@@ -28,7 +28,16 @@ METHODS = sorted(
     for name, keys in CONTENT.items()
     if "env" not in keys and keys.get("update", {}).get("loss") not in ("regret", "dpt")  # those are for numbers
 )
-SAMPLES = {"keep_all": 8, "distill_ucb": 8, "dpo": 8, "grpo": 8, "grpo_og": 8, "grpo_stg": 8, "grpo_alg": 8}
+SAMPLES = {
+    "keep_all": 8,
+    "proportional": 8,
+    "distill_ucb": 8,
+    "dpo": 8,
+    "grpo": 8,
+    "grpo_og": 8,
+    "grpo_stg": 8,
+    "grpo_alg": 8,
+}
 """Dialogues in an update of two scenarios with four plays, all of them valid; 4 where half is kept."""
 
 
@@ -59,7 +68,7 @@ def test_a_method_trains(method: str, shared: tuple[Prepared, VerlBackend], tmp_
         played = read_trajectories(run.trajectories("train", n))
         invalid = sum(not play.valid for play in played)
         most = SAMPLES.get(method, 4)
-        least = 2 if method == "dpo" else most - 2 * invalid  # plays of equal regret are no pair
+        least = {"dpo": 2, "proportional": 1}.get(method, most - 2 * invalid)  # plays of equal regret are no pair
         assert least <= row["update/samples"] + row["update/dropped"] <= most
         assert np.isfinite([row["update/loss"], row["update/grad_norm"]]).all() and row["update/grad_norm"] > 0
         assert ("rollout/credit" in row) == method.startswith("grpo")
