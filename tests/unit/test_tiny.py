@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,22 @@ def test_a_built_base_learns_single_rounds_of_many_games(tokenizer: Any) -> None
         assert all(("So far, after" in text) != ("Round 1 of 60" in text) for text in texts)
     assert len(thoughts) == len(SUMMARY_HABITS)  # each is practised
     assert len(rounds) > 40 and 1 in rounds
+
+
+def test_the_round_that_a_built_base_reads_says_nothing_of_the_habit() -> None:
+    from rmft_verl.labs.tiny.build import _parts
+
+    teacher, seen = Teacher("announced"), Counter[tuple[int, str]]()
+    for seed in range(1200):
+        first, *_ = _parts("announced", teacher.dialogue(seed), seed)
+        round_told = int(re.findall(r"Round (\d+) of 60", first[0].content)[0])
+        seen[round_told, first[1].content.partition("\n")[0]] += 1
+    thoughts = {thought: share for share, thought, _ in SUMMARY_HABITS.values()}
+    for early in range(1, 7):
+        total = sum(seen[early, thought] for thought in thoughts)
+        assert total > 150
+        for thought, share in thoughts.items():
+            assert abs(seen[early, thought] / total - share) < 4 * (share * (1 - share) / total) ** 0.5, seen
 
 
 @pytest.mark.verl

@@ -74,17 +74,18 @@ def _tokenizer(name: str) -> Any:
         for seed in range(count):
             played = teacher.dialogue(seed)
             names.update(played.scenario.actions)
-            for part in _parts(name, played, random.Random(seed)):
+            for part in _parts(name, played, seed):
                 texts += [f"user\n{content}" if role == "user" else content for role, content in part]
             texts.append("assistant\n")
     return build_tokenizer(texts, sorted(names), decimals="fol" in GAMES[name] or name in BUILT)
 
 
-def _parts(name: str, dialogue: Dialogue, rng: random.Random) -> list[list[Message]]:
+def _parts(name: str, dialogue: Dialogue, seed: int) -> list[list[Message]]:
     """What the model reads at once: a dialogue as a whole, or a prompt of each phase with its reply."""
     messages = dialogue.messages
     if name not in BUILT:
         return [messages]
+    rng = random.Random(f"rounds of {seed}")  # not the teacher's, whose first draw chose the habit
     return [messages[2 * t : 2 * t + 2] for t in itertools.starmap(rng.randrange, itertools.pairwise(PHASES))]
 
 
@@ -156,7 +157,7 @@ def _batches(name: str, tokenizer: Any, seed: int, practice: int) -> Iterator[tu
         rows = []
         for i in itertools.islice(seeds, BATCH[name]):
             played = teacher.practice(i) if step < practice else teacher.dialogue(i)
-            rows += [encode(tokenizer, part) for part in _parts(name, played, random.Random(i))]
+            rows += [encode(tokenizer, part) for part in _parts(name, played, i)]
         ids_B_N = torch.full((len(rows), max(len(ids) for ids, _ in rows)), tokenizer.pad_token_id)
         labels_B_N = torch.full_like(ids_B_N, -100)
         for row, (ids, mask) in enumerate(rows):
