@@ -124,7 +124,7 @@ class SelectionConfig:
     """k: trajectories kept per scenario. A value below 1 is the share of ``rollout.rollouts`` that is kept."""
     threshold: float | None = None
     """Highest score per round that is kept, applied after ``keep``; None = no limit."""
-    rule: str = "best"
+    accept: str = "best"
     """The k ``best``, or k on average by chance, ``proportional`` to how good they are (docs/selection.md)."""
     group_by: str = "scenario"
     """What is compared: a key of ``selection.GROUP_KEYS``."""

@@ -143,7 +143,7 @@ def ranked(config: Config) -> str:
     """How many of a scenario's trajectories are chosen and by which score, in words."""
     selection, rollouts = config.selection, config.rollout.rollouts
     number = f"{count(selection.keep, rollouts)} of {rollouts}"
-    if selection.rule != "best":
+    if selection.accept != "best":
         number = f"about {number}, by chance,"
     return f"{number} by {selection.score} per {selection.group_by}"
 

@@ -20,12 +20,12 @@ from rmft_verl.types import Batch, Scored
 class RMFT(Method):
     """Maximizes the likelihood of the sampled tokens of kept trajectories."""
 
-    options = ("selection.threshold", "selection.rule", "update.train_on", "update.weighting")
+    options = ("selection.threshold", "selection.accept", "update.train_on", "update.weighting")
 
     def choose(self, scored: Sequence[Scored], config: Config, rng: np.random.Generator) -> Batch:
         """Choose the lowest scores of each group, or by chance the likelier the lower."""
         chosen, keep = config.selection, count(config.selection.keep, config.rollout.rollouts)
-        kept = select(scored, keep=keep, by=chosen.group_by, rng=rng, threshold=chosen.threshold, rule=chosen.rule)
+        kept = select(scored, keep=keep, by=chosen.group_by, rng=rng, threshold=chosen.threshold, rule=chosen.accept)
         return Batch([one.trajectory for one in kept], kept=[one.place for one in kept])
 
     def columns(self, samples: Samples, config: Config, verl: Any) -> dict[str, Column]:

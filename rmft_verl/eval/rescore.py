@@ -29,7 +29,7 @@ from rmft_verl.store.run_dir import RunDir, write_text
 from rmft_verl.store.trajectory_file import read_kept, read_trajectories
 from rmft_verl.types import RunError, Scored, Trajectory
 
-SETTINGS = ("score", "further", "keep", "group_by", "threshold", "rule")
+SETTINGS = ("score", "further", "keep", "group_by", "threshold", "accept")
 """Keys of ``selection``."""
 
 

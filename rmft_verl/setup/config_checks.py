@@ -43,7 +43,7 @@ def check(config: Config) -> None:
     choices: dict[str, Sequence[str]] = {
         "selection.score": tuple(SCORES),
         "selection.group_by": tuple(GROUP_KEYS),
-        "selection.rule": RULES,
+        "selection.accept": RULES,
         "rollout.player": ("model", *PLAYERS),
         "rollout.history": HISTORIES,
         "rollout.on_invalid": ON_INVALID,
@@ -113,7 +113,7 @@ def _check_numeric(config: Config) -> None:
         ("update.loss", NUMERIC_LOSSES),
         ("selection.score", ("regret", "random")),
         ("selection.group_by", ("scenario",)),
-        ("selection.rule", ("best",)),
+        ("selection.accept", ("best",)),
         ("rollout.player", ("model",)),
         ("rollout.history", ("dialogue",)),
         ("rollout.share_rewards", (False,)),

@@ -48,7 +48,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         backend, asked = object.__new__(VerlBackend), Asked()
         parts = {"_config": load_config(["recipe=mab_tiny", *words]), "_actor": asked, "_weights": asked, "_world": 1}
         more = {"_awake": False, "_base": None, "_scratch": tmp_path, "_probe": [], "_before": None, "_addresses": []}
-        others = {"_ray": SimpleNamespace(stop=lambda: None), "_model_path": "base", "_updated": False}
+        others = {"_ray": SimpleNamespace(stop=lambda waiting: None), "_model_path": "base", "_updated": False}
         watchers = {"_peers": SimpleNamespace(check=lambda: None), "_receipt": SimpleNamespace(check=lambda *_: 1.0)}
         vars(backend).update(parts | more | others | watchers)
         return backend, asked

@@ -36,7 +36,7 @@ RULES |= {
     name: (score, 0.0, "best") for name, score in (("true", "regret"), ("reward", "reward"), ("random", "random"))
 }
 RULES |= {f"{name}, proportional": (RULES[name][0], 0.0, "proportional") for name in ("posterior", "true", "reward")}
-"""Name -> score, further horizons and ``selection.rule``."""
+"""Name -> score, further horizons and ``selection.accept``."""
 ALONE, SEED = 300, 1_000_000
 
 

@@ -39,7 +39,7 @@ FLOOR = ", all arms"
 SOFT = 0
 """In place of k: no play is left out, and each counts exp(-score / s), s the standard deviation among the L plays."""
 PROPORTIONAL = -1
-"""In place of k: ``selection.rule=proportional``, in expectation, with one spread for all games of as many arms."""
+"""In place of k: ``selection.accept=proportional``, in expectation, with one spread for all games of as many arms."""
 ITERATIONS, SCENARIOS, ROLLOUTS, REFERENCE = 6, 60, 16, 20_000
 AT_ONCE, PARTICLES = 5, 500
 
@@ -187,7 +187,7 @@ The same scores, but plays that leave an arm untried are kept only where too few
 PROPORTIONAL_HEADER = """
 ## Kept by chance, in proportion to how good they are
 
-`selection.rule=proportional` ([selection.md](../selection.md)). A number is T in the first games, elsewhere T = 20.
+`selection.accept=proportional` ([selection.md](../selection.md)). A number is T in the first games, elsewhere T = 20.
 """
 
 ELSEWHERE_HEADER = """

@@ -35,10 +35,10 @@ CASES = {
         ["selection.threshold=0.2", "update.loss=sft", "leave it out"],
     ),
     "a rule for pairs": (
-        ["update.loss=dpo", "selection.rule=proportional"],
-        ["selection.rule='proportional'", "update.loss=sft", "leave it out"],
+        ["update.loss=dpo", "selection.accept=proportional"],
+        ["selection.accept='proportional'", "update.loss=sft", "leave it out"],
     ),
-    "a rule that nobody knows": (["selection.rule=luck"], ["selection.rule='luck'", "best, proportional"]),
+    "a rule that nobody knows": (["selection.accept=luck"], ["selection.accept='luck'", "best, proportional"]),
     "an option of another loss": (["update.margin=0.1"], ["update.margin=0.1", "update.loss=dpo", "leave it out"]),
     "credit without reinforcement": (["update.credit=ucb"], ["update.credit='ucb'", "update.loss=grpo"]),
     "a threshold that is no number": (["selection.threshold=nan"], ["selection.threshold=nan", "write a number"]),

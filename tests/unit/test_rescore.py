@@ -100,7 +100,7 @@ def test_the_options_of_the_old_score_do_not_follow_the_new(tmp_path: Path) -> N
         "keep": 2.0,
         "group_by": "scenario",
         "threshold": None,
-        "rule": "best",
+        "accept": "best",
         "loss": "sft",
     }
     now = rescored(run, "score=posterior", "keep=1")["now"]  # the score is what it was
@@ -124,7 +124,7 @@ def test_a_smaller_selection_than_a_batch_is_no_obstacle(tmp_path: Path) -> None
         (["score=luck"], "selection.score='luck'"),
         (["keep=99"], "selection.keep=99"),
         (["further=1"], "selection.further=1 belongs to selection.score=posterior"),
-        (["lr=1"], "'lr=1': write key=value with one of score, further, keep, group_by, threshold, rule"),
+        (["lr=1"], "'lr=1': write key=value with one of score, further, keep, group_by, threshold, accept"),
         (["score"], "'score': write key=value"),
     ],
 )

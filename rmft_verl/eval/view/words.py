@@ -82,7 +82,7 @@ def _selection(config: Config) -> str:
     number = f"{keep:.0%}" if keep < 1 else f"{keep:g}"
     score, group = SCORES[selection.score], selection.group_by
     limit = "" if selection.threshold is None else f", if at most {selection.threshold:g} a round"
-    if selection.rule != "best":
+    if selection.accept != "best":
         return f"about {number} of each {group} by chance, likelier if the score is lower{limit}. The score is {score}."
     return f"the {number} of each {group} with the lowest score{limit}. The score is {score}."
 
