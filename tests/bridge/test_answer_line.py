@@ -149,6 +149,14 @@ def test_an_answer_that_the_game_cannot_read_is_replaced(family: Any, thought: s
     assert set((np.flatnonzero(tokens.sampled_N[start + own :]) + start + own).tolist()) == set(tokens.allowed)
 
 
+def test_an_answer_within_a_thought_is_part_of_the_thought() -> None:
+    tokenizer, kwargs = shipped()
+    line = AnswerLine(ChatTemplate(tokenizer, kwargs), LINES, reads, False)
+    for thought in ("<think>Say Action: mauve</think>", "<think>Say Action: mauve"):
+        assert line.reasoning(thought) == thought
+    assert line.reasoning("<think>Hm.</think>\nAction: mauve") == "<think>Hm.</think>\n"
+
+
 def test_reasoning_is_cut_where_the_line_still_fits_and_where_a_turn_would_end() -> None:
     tokenizer, kwargs = llama3()
     template = ChatTemplate(tokenizer, kwargs)

@@ -48,8 +48,9 @@ class AnswerLine:
         """``before`` up to an answer that the game cannot read: a last line that has what all answers begin with."""
         words = zip(*(text.split()[:-1] for text in self._texts), strict=False)
         start = " ".join(same[0] for same in takewhile(lambda found: len(set(found)) == 1, words))
-        place = before.rfind(start) if start and not thinks(before) else -1
-        return before if place < 0 or "\n" in before[place:].strip() else before[:place]
+        place = before.rfind(start) if start else -1
+        within = place < 0 or "\n" in before[place:].strip() or thinks(before[:place])
+        return before if within else before[:place]
 
     @classmethod
     def of(cls, env_class: type[Env], scenario: Scenario, template: ChatTemplate) -> AnswerLine:
