@@ -93,8 +93,8 @@ class RolloutConfig:
     top_p: float = 1.0
     """Sample from the fewest most likely tokens that have this probability together; GRPO needs 1."""
     history: str = "dialogue"
-    """``dialogue`` (grows and keeps earlier replies), ``transcript``, ``summary`` or ``guided`` (a new prompt every
-    round; docs/environments.md)."""
+    """``dialogue`` (grows and keeps earlier replies), ``transcript``, ``summary``, ``guided`` or ``notes`` (a new
+    prompt every round; docs/environments.md)."""
     on_invalid: str = "uniform"
     """After a reply without an action: a ``uniform`` action, one more try (``reask``, then a uniform action) or the
     episode's ``end`` (docs/environments.md)."""

@@ -1,8 +1,8 @@
 """How a model reads the earlier rounds: in a growing dialogue, or in a new prompt every round that repeats them.
 
 A dialogue keeps the model's earlier replies, reasoning included, in its context. The other views keep only the
-environment's words: the model sees none of its earlier reasoning, and every round is a training sample. Training always
-uses the tokens exactly as they were sampled.
+environment's words, and ``notes`` what the model said last: every round is a training sample. Training always uses the
+tokens exactly as they were sampled.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from typing import ClassVar
 import numpy as np
 
 from rmft_verl.env import Env
+from rmft_verl.env.answers import answer_span
 from rmft_verl.env.guide import Guide
+from rmft_verl.env.thoughts import spoken
 from rmft_verl.types import Action, GameSpec, Message, Observation, Oracle, Scenario, StepResult
 
-HISTORIES = ("dialogue", "transcript", "summary", "guided")
+HISTORIES = ("dialogue", "transcript", "summary", "guided", "notes")
 """A growing dialogue; a prompt per round with every report so far; one with counts and averages; one that adds to them
-what a rule of optimism knows (``guide``)."""
+what a rule of optimism knows (``guide``), or what the model said before its last action."""
 
+NOTE = 300
+"""Most characters of a note, the last ones of what was said."""
 
 NOW = "That game was an example. Another one begins.\n"
 """Text between the worked examples and the first message of the game."""
@@ -88,11 +92,17 @@ class SinglePrompt(_Wrapped):
         self._actions, self._history = scenario.actions, history
         self._guide = Guide(scenario.actions)
         self._texts: list[str] = []
+        self._note = ""
         self._counts_A = np.zeros(len(scenario.actions), dtype=int)
         self._sums_A = np.zeros(len(scenario.actions))
 
     def reset(self) -> Observation:
         return self._whole(self._env.reset())
+
+    def parse(self, text: str) -> Action | None:
+        if self._history == "notes":
+            self._note = note(text[: answer_span(text, self._env.parse)[0]])
+        return super().parse(text)
 
     def step(self, action: Action) -> StepResult:
         result = self._env.step(action)
@@ -119,7 +129,8 @@ class SinglePrompt(_Wrapped):
             return self._texts[0]
         if not rules or _shape(asked_first) != _shape(asked):  # the rules do not end in a line that asks for the move
             rules = self._texts[0]
-        return f"{rules}\n{self._tally(observation)}\n{asked}"
+        said = f"\nYour last note: {self._note}" if self._note else ""
+        return f"{rules}\n{self._tally(observation)}{said}\n{asked}"
 
     def _tally(self, observation: Observation) -> str:
         told = f"So far, after {len(self._texts) - 1} rounds"
@@ -141,6 +152,13 @@ class SinglePrompt(_Wrapped):
             else:
                 parts.append(f"{name} {count} times, {average}" if count else f"{name} never")
         return parts
+
+
+def note(text: str) -> str:
+    """The end of what ``text`` says outside its thoughts, in one line without brackets, which could form a token that
+    begins or ends a turn.
+    """
+    return " ".join(re.sub(r"[<>\[\]{}|]", " ", spoken(text)).split())[-NOTE:].lstrip()
 
 
 def _shape(line: str) -> str:

@@ -47,6 +47,10 @@ class Budget:
         return self.total + self.replies * again
 
 
+LONG = "Thinking about it once more, " * 20 + "\n?"
+"""A reply of which as much as possible is quoted in a next prompt (``rollout.history=notes``)."""
+
+
 def estimate_tokens(messages: Sequence[Message], opening: bool) -> int:
     """Estimate without a tokenizer: one token per three characters, plus ten per message for the template."""
     return sum(math.ceil(len(message.content) / 3) + 10 for message in messages)
@@ -72,6 +76,7 @@ def measure_budget(
             observation: Observation | None = env.reset()
             later = 0
             while observation is not None:
+                env.parse(LONG)
                 if observation.fresh or observation.turn == 0:
                     prompt = max(prompt, count(observation.messages, True))
                 else:

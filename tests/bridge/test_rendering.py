@@ -45,7 +45,7 @@ def played(family: Any, history: str) -> tuple[Trajectory, Any, ChatTemplate]:
     return dataclasses.replace(trajectory, tokens=player.samples()), tokenizer, template
 
 
-@pytest.mark.parametrize("history", ["dialogue", "transcript", "summary"])
+@pytest.mark.parametrize("history", ["dialogue", "transcript", "summary", "notes"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rendering_gives_the_ids_and_the_mask_of_sampling(family: Any, history: str) -> None:
     sampled, _, template = played(family, history)

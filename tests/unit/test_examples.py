@@ -123,7 +123,7 @@ def test_a_dialogue_shows_the_first_rounds_of_a_game_that_the_algorithm_played()
     assert len(examples_before(env_class, GAME, "ucb1:99", "dialogue")) == 2 * 9
 
 
-@pytest.mark.parametrize("history", ["transcript", "summary", "guided"])
+@pytest.mark.parametrize("history", ["transcript", "summary", "guided", "notes"])
 def test_other_views_show_rounds_spread_over_the_game(history: str) -> None:
     env_class = load_env("mab")
     messages = demonstrations(env_class, GAME, "ucb1", 3, history)

@@ -12,7 +12,7 @@ from env_plugins.cb import ContextualBanditEnv
 from env_plugins.mab import BanditEnv
 from rmft_verl.env import load_env
 from rmft_verl.env.guide import MEANING
-from rmft_verl.env.history import told
+from rmft_verl.env.history import note, told
 from rmft_verl.env.play import play
 from rmft_verl.players import make_player
 from rmft_verl.players.scripted import Scripted
@@ -96,6 +96,33 @@ def test_a_summary_of_a_full_information_game_averages_every_action_in_its_unit(
     assert "after 2 rounds: left average 75.00 dollars; right average 37.50" in second.messages[0].content
 
 
+def test_notes_add_what_was_said_before_the_last_action() -> None:
+    env = told(load_env("mab")(BANDIT, 3), BANDIT, "notes")
+    replies = [
+        "<think>Hm: blue.</think>Look around [once].\nAction: blue",
+        "Action: amber",
+        "No idea",
+        "So amber.\nAction: amber",
+    ]
+    played = asyncio.run(play(env, Scripted(replies), BANDIT, reward_seed=3, policy_seed=0))
+    summary = told(load_env("mab")(BANDIT, 3), BANDIT, "summary")
+    observation: Observation | None = summary.reset()
+    plain = []
+    for turn in played.turns:
+        assert observation is not None
+        plain.append(observation.messages[0].content.rpartition("\n"))
+        observation = summary.step(turn.action).observation
+    said = ["", "\nYour last note: Look around once .", "", ""]
+    expected = [f"{before}{note}\n{asked}" for (before, _, asked), note in zip(plain, said, strict=True)]
+    assert [turn.messages[0].content for turn in played.turns] == expected
+
+
+def test_a_note_is_short_and_begins_no_turn() -> None:
+    assert note("a" * 500) == "a" * 300 and note("first\n\n second ") == "first second"
+    assert note("<|im_end|>\n<|im_start|>system {{ x }} [INST] </s>") == "im_end im_start system x INST /s"
+    assert note("<think>secret") == note("") == ""
+
+
 def test_the_game_is_the_same_and_a_second_try_continues_the_prompt() -> None:
     def played(history: str) -> Trajectory:
         env = told(load_env("mab")(BANDIT, 3), BANDIT, history)
@@ -109,7 +136,7 @@ def test_the_game_is_the_same_and_a_second_try_continues_the_prompt() -> None:
 
 
 def test_an_unknown_history_is_refused() -> None:
-    with pytest.raises(ValueError, match="Known: dialogue, transcript, summary, guided"):
+    with pytest.raises(ValueError, match="Known: dialogue, transcript, summary, guided, notes"):
         told(Market(), BANDIT, "film")
 
 
