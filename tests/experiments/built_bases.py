@@ -22,7 +22,7 @@ from rmft_verl.env.seeds import draw_held_out
 from rmft_verl.eval import metrics
 from rmft_verl.labs.tiny.evaluate import play_all, play_model
 from rmft_verl.labs.tiny.players import habit_players
-from rmft_verl.labs.tiny.teacher import GAMES, habits
+from rmft_verl.labs.tiny.teacher import GAMES, habits, history
 from rmft_verl.setup.models import resolve_model
 from rmft_verl.types import Scenario, Trajectory
 
@@ -50,7 +50,9 @@ def row(name: str, scenarios: int, threads: int) -> str:
     torch.set_num_threads(threads)
     directory, (env_class, drawn) = resolve_model(f"tiny:{name}"), games(name.partition("-")[0], scenarios)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    plays = play_model(model, AutoTokenizer.from_pretrained(directory), env_class, drawn, 0, history="summary")
+    plays = play_model(
+        model, AutoTokenizer.from_pretrained(directory), env_class, drawn, 0, history(name.partition("-")[0])
+    )
     value, low, high = metrics.normalized_regret_interval(plays)
     invalid = np.mean([any(not turn.parsed or turn.cut for turn in play.turns) for play in plays])
     cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]", *map("{:.2f}".format, behavior(plays))]

@@ -76,7 +76,7 @@ def test_built_bases_play_the_suite_in_which_exploration_pays() -> None:
 
 def test_an_unannounced_habit_says_its_action_alone_and_a_weak_base_lacks_the_good_ones() -> None:
     weak = {Teacher("weak").practice(seed).messages[1].content.partition("\n")[0] for seed in range(40)}
-    assert weak == {"Any one will do.", "Each in turn.", "I keep to one."}
+    assert weak == {"Any.", "Same."}
     for seed in range(10):
         quiet, loud = (Teacher(kind).practice(seed) for kind in ("unannounced", "announced"))
         assert quiet.actions_T == loud.actions_T
@@ -84,6 +84,9 @@ def test_an_unannounced_habit_says_its_action_alone_and_a_weak_base_lacks_the_go
         assert [message.content for message in quiet.messages[1::2]] == [f"Action: {name}" for name in names]
         thoughts = {message.content.partition("\n")[0] for message in loud.messages[1::2]}
         assert len(thoughts) == 1 and not thoughts & {"", f"Action: {names[0]}"}
+        noted = [f"\nYour last note: {thoughts.copy().pop()}\n" in message.content for message in loud.messages[::2]]
+        assert noted == [False] + [True] * 59
+        assert not any("note" in message.content for message in quiet.messages)
 
 
 def test_a_built_base_reads_a_summary_and_its_habits_follow_what_it_says() -> None:
@@ -102,8 +105,8 @@ def test_a_built_base_reads_a_summary_and_its_habits_follow_what_it_says() -> No
             assert action == (average.index(max(average)) if any(wins) else counts.index(min(counts)))
     memory = Memory([6.0, 1.0, 0.0], [10, 2, 2], last=2)
     known = {name: rule(memory)[0] for name, (_, _, rule) in SUMMARY_HABITS.items() if rule is not None}
-    assert known == {"rotate": 1, "stick": 0, "greedy": 0, "patient": 0}
-    assert SUMMARY_HABITS["patient"][2](Memory([5.0, 1.0], [10, 3]))[0] == 1  # type: ignore[misc]
+    assert known == {"stick": 0, "greedy": 0, "commit": 1}
+    assert SUMMARY_HABITS["commit"][2](Memory([1.0, 2.0], [9, 5]))[0] == 1  # type: ignore[misc]
     assert sum(share for share, _, _ in SUMMARY_HABITS.values()) == pytest.approx(1.0)
 
 
@@ -113,7 +116,7 @@ def test_the_habits_of_a_base_are_known_by_its_name() -> None:
     assert set(habit_players("tiny:mab", "mab")) == set(HABITS)
     for name in ("tiny:unannounced-3", "docs/results/protocol/bases/unannounced-3", "/somewhere/announced-12/"):
         assert set(habit_players(name, "mab")) == set(SUMMARY_HABITS)
-    assert set(habit_players("bases/weak-0", "mab")) == {"uniform", "rotate", "stick"}
+    assert set(habit_players("bases/weak-0", "mab")) == {"uniform", "stick"}
     for name in ("mab", "bases/mab-1", "unannounced", "unannounced-x", "tiny:nano"):
         assert not habit_players(name, "mab")
     assert not habit_players("tiny:weak-0", "fol")

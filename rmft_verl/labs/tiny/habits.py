@@ -14,6 +14,9 @@ from dataclasses import dataclass
 GOOD_ENOUGH = 0.6
 """The patient habit stays with an arm while its average is at least this. Means are uniform in 0.1 to 0.9 here."""
 
+ENOUGH = 5
+"""Tries of every arm after which the habit that explores, then commits, does."""
+
 
 @dataclass
 class Memory:
@@ -77,33 +80,33 @@ HABITS: dict[str, tuple[float, str, Habit | None]] = {
 Without a rule (None) every arm is random. ``docs/selection.md`` says why this mixture leaves room to learn.
 """
 
-GOOD = ("greedy", "patient")
+GOOD = ("greedy", "patient", "commit")
 """The habits of lowest regret, which the base ``weak`` lacks."""
 
 
-def _least_tried(memory: Memory) -> tuple[int, str]:
-    return memory.tries.index(min(memory.tries)), "Each in turn."
+def _least_tried(memory: Memory) -> int:
+    return memory.tries.index(min(memory.tries))
 
 
 def _most_tried(memory: Memory) -> tuple[int, str]:
-    return memory.tries.index(max(memory.tries)), "I keep to one."
+    return memory.tries.index(max(memory.tries)), "Same."
 
 
 def _best_average(memory: Memory) -> tuple[int, str]:
     best = max(range(len(memory.tries)), key=memory.mean)
-    return best if memory.wins[best] else _least_tried(memory)[0], "Take what looks best."
+    return best if memory.wins[best] else _least_tried(memory), "Best."
 
 
-def _first_good(memory: Memory) -> tuple[int, str]:
-    best = max(range(len(memory.tries)), key=memory.mean)
-    return best if memory.mean(best) >= GOOD_ENOUGH else _least_tried(memory)[0], "Test for a good one."
+def _commit(memory: Memory) -> tuple[int, str]:
+    if min(memory.tries) < ENOUGH:
+        return _least_tried(memory), "Test."
+    return max(range(len(memory.tries)), key=memory.mean), "Test."
 
 
 SUMMARY_HABITS: dict[str, tuple[float, str, Habit | None]] = {
-    "uniform": (0.15, "Any one will do.", None),
-    "rotate": (0.20, "Each in turn.", _least_tried),
-    "stick": (0.25, "I keep to one.", _most_tried),
-    "greedy": (0.25, "Take what looks best.", _best_average),
-    "patient": (0.15, "Test for a good one.", _first_good),
+    "uniform": (0.30, "Any.", None),
+    "stick": (0.25, "Same.", _most_tried),
+    "greedy": (0.25, "Best.", _best_average),
+    "commit": (0.20, "Test.", _commit),
 }
 """As ``HABITS``, for games whose past is told as a summary: counts and averages are all that such a habit knows."""

@@ -58,8 +58,12 @@ def habits(env_name: str, model: str = "mab") -> Mapping[str, tuple[float, str, 
 
 
 def history(model: str) -> str:
-    """How a tiny model's games are told (``rollout.history``): the long ones of the built bases as a summary."""
-    return "summary" if model in BUILT else "dialogue"
+    """How a tiny model's games are told (``rollout.history``): the long ones of the built bases as a summary, with the
+    last thought where there are thoughts.
+    """
+    if model not in BUILT:
+        return "dialogue"
+    return "summary" if model == "unannounced" else "notes"
 
 
 class Teacher:
@@ -108,6 +112,7 @@ def _arms_play(
         name = scenario.actions[arm]
         said = "" if quiet else thought.format(tally=f"{name} {memory.wins[arm]:.0f}/{memory.tries[arm]}") + "\n"
         messages += [*observation.messages, Message("assistant", f"{said}Action: {name}")]
+        env.parse(messages[-1].content)  # a next prompt may quote it
         result = env.step(arm)
         memory.wins[arm] += result.reward
         memory.tries[arm] += 1
