@@ -1,10 +1,11 @@
-"""The loop without verl and vLLM, for a built base that answers with its action alone: quick trials of settings.
+"""The loop without verl and vLLM, for a built base: quick trials of settings.
 
     python tests/experiments/bare_loop.py BASE [RECIPE] [key=value ...] [--signed] [--eval 200] [--threads 1]
 
 BASE is a model directory (docs/results/protocol/bases/unannounced-0). RECIPE (mab_explore) and the overrides give the
-game, the sizes, the score, the update's learning rate and batch, and the iterations. Every round is one prompt, and the
-action is drawn among the game's arms, as structured decoding has it; one optimizer takes part from start to end.
+game, the sizes, the score, the update's learning rate and batch, and the iterations. Every round is one prompt. With
+``rollout.history=notes`` the word before the action is drawn among those of the base's habits, and the action always
+among the game's arms, as structured decoding has it; one optimizer takes part from start to end.
 ``--signed`` pushes all plays, each by its standardized score within its scenario (policy gradient), instead of
 imitating the kept ones: what is in the same plays for a learner that also learns from bad ones. Prints the normalized
 regret of the training plays of each iteration, and of held-out plays before and after.
@@ -29,6 +30,7 @@ from rmft_verl.env import load_env, make_generator
 from rmft_verl.env.seeds import SELECTION, draw_held_out
 from rmft_verl.eval import metrics
 from rmft_verl.labs.tiny.evaluate import Sampler, Table, play_all
+from rmft_verl.labs.tiny.habits import SUMMARY_HABITS
 from rmft_verl.setup.recipe import load_config
 from rmft_verl.types import Observation, Reply, Scenario, Scored, Trajectory
 
@@ -40,45 +42,62 @@ ACT = "Action:"
 
 
 class Choice(NamedTuple):
-    """One round: the prompt up to the name, the arms' tokens, and which of them was drawn."""
+    """A token that is sampled: what stands before it, those that it is drawn among, and which of them it is."""
 
     ids: list[int]
-    arms: list[int]
+    among: list[int]
     drawn: int
 
 
 class ChoiceTable(Table):
-    """Deals a choice among the arms to all seats at once, and keeps it."""
+    """Deals a word, where ``words`` are given, and an arm to all seats at once, and keeps these choices."""
 
-    def __init__(self, model: Any, tokenizer: Any, scenarios: Sequence[Scenario], seed: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, scenarios: Sequence[Scenario], seed: int, words: Sequence[str] = ()
+    ) -> None:
         super().__init__(Sampler(model, tokenizer, seed), tokenizer, len(scenarios), "")
-        self._model, self._arms = model, [scenario.actions for scenario in scenarios]
+        self._model, self._arms, self._words = model, [scenario.actions for scenario in scenarios], words
         self._random = torch.Generator().manual_seed(seed)
         self.choices: list[list[Choice]] = [[] for _ in scenarios]
 
     def _deal(self, asked: Sequence[tuple[Observation, asyncio.Future[Reply]]]) -> None:
-        choices = []
-        for (observation, _), arms in zip(asked, self._arms, strict=True):
+        before = []
+        for observation, _ in asked:
             chat = [message._asdict() for message in observation.messages]
-            text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            names = [self._tokenizer(f" {arm}").input_ids[0] for arm in arms]
-            choices.append(Choice(self._tokenizer(text + ACT).input_ids, names, 0))
+            before.append(self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        said = [""] * len(asked)
+        if self._words:
+            drawn = self._draw([Choice(self._ids(text), self._firsts(self._words), 0) for text in before])
+            said = [f"{self._words[word]}\n" for word in drawn]
+        starts = [self._ids(f"{text}{word}{ACT}") for text, word in zip(before, said, strict=True)]
+        names = [self._firsts([f" {arm}" for arm in arms]) for arms in self._arms]
+        arms = self._draw([Choice(ids, among, 0) for ids, among in zip(starts, names, strict=True)])
+        for row, (arm, (_, answer)) in enumerate(zip(arms, asked, strict=True)):
+            answer.set_result(Reply(f"{said[row]}{ACT} {self._arms[row][arm]}"))
+
+    def _draw(self, choices: Sequence[Choice]) -> list[int]:
         with torch.no_grad():
             shares = logits(self._model, choices).softmax(-1)
-        drawn = torch.multinomial(shares, 1, generator=self._random)[:, 0].tolist()
-        for row, (arm, (_, answer)) in enumerate(zip(drawn, asked, strict=True)):
-            self.choices[row].append(choices[row]._replace(drawn=arm))
-            answer.set_result(Reply(f"{ACT} {self._arms[row][arm]}", action=arm))
+        drawn: list[int] = torch.multinomial(shares, 1, generator=self._random)[:, 0].tolist()
+        for kept, choice, option in zip(self.choices, choices, drawn, strict=True):
+            kept.append(choice._replace(drawn=option))
+        return drawn
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text).input_ids)
+
+    def _firsts(self, options: Sequence[str]) -> list[int]:
+        return [self._ids(option)[0] for option in options]
 
 
 def logits(model: Any, choices: Sequence[Choice]) -> torch.Tensor:
-    """Of the arms of each choice, -inf where a game has fewer; shape (choices, most arms)."""
+    """Of what each choice is drawn among, -inf where it has fewer options; shape (choices, most options)."""
     ends = torch.tensor([len(choice.ids) - 1 for choice in choices])
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(choice.ids) for choice in choices], batch_first=True)
     hidden = model.model(input_ids=ids).last_hidden_state[torch.arange(len(choices)), ends]
-    among = torch.full((len(choices), max(len(choice.arms) for choice in choices)), -1)
+    among = torch.full((len(choices), max(len(choice.among) for choice in choices)), -1)
     for row, choice in enumerate(choices):
-        among[row, : len(choice.arms)] = torch.tensor(choice.arms)
+        among[row, : len(choice.among)] = torch.tensor(choice.among)
     found: torch.Tensor = model.lm_head(hidden).float().gather(1, among.clamp(min=0))
     return found.masked_fill(among < 0, float("-inf"))
 
@@ -88,7 +107,8 @@ def rollout(
 ) -> tuple[list[Trajectory], list[list[Choice]]]:
     """Scored trajectories, one a scenario, with reward seeds from ``seed`` on, and the choices of each."""
     model.eval()
-    table = ChoiceTable(model, tokenizer, scenarios, seed)
+    words = [thought for _, thought, _ in SUMMARY_HABITS.values()] if config.rollout.history == "notes" else []
+    table = ChoiceTable(model, tokenizer, scenarios, seed, words)
     env_class = load_env(config.env.name, config.env_dirs)
     return play_all(env_class, table.seats, scenarios, config.rollout.history, seed), table.choices
 
