@@ -67,7 +67,8 @@ class ChoiceTable(Table):
             before.append(self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
         said = [""] * len(asked)
         if self._words:
-            drawn = self._draw([Choice(self._ids(text), self._firsts(self._words), 0) for text in before])
+            among = self._firsts([f"{word}\n{ACT}" for word in self._words])  # such a line may be one token
+            drawn = self._draw([Choice(self._ids(text), among, 0) for text in before])
             said = [f"{self._words[word]}\n" for word in drawn]
         starts = [self._ids(f"{text}{word}{ACT}") for text, word in zip(before, said, strict=True)]
         names = [self._firsts([f" {arm}" for arm in arms]) for arms in self._arms]
