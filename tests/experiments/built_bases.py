@@ -20,11 +20,15 @@ import numpy as np
 from rmft_verl.env import Env, load_env
 from rmft_verl.env.seeds import draw_held_out
 from rmft_verl.eval import metrics
+from rmft_verl.labs.tiny import evaluate
 from rmft_verl.labs.tiny.evaluate import play_all, play_model
 from rmft_verl.labs.tiny.players import habit_players
 from rmft_verl.labs.tiny.teacher import GAMES, habits, history
 from rmft_verl.setup.models import resolve_model
 from rmft_verl.types import Scenario, Trajectory
+
+LONGEST = 6
+"""Tokens after which a reply is cut. A right one has three, and all wait for the longest of a round."""
 
 
 def first_entropy(plays: Sequence[Trajectory]) -> float:
@@ -48,11 +52,11 @@ def row(name: str, scenarios: int, threads: int) -> str:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(threads)
+    evaluate.MAX_REPLY = LONGEST
     directory, (env_class, drawn) = resolve_model(f"tiny:{name}"), games(name.partition("-")[0], scenarios)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    plays = play_model(
-        model, AutoTokenizer.from_pretrained(directory), env_class, drawn, 0, history(name.partition("-")[0])
-    )
+    told = history(name.partition("-")[0])
+    plays = play_model(model, AutoTokenizer.from_pretrained(directory), env_class, drawn, 0, history=told)
     value, low, high = metrics.normalized_regret_interval(plays)
     invalid = np.mean([any(not turn.parsed or turn.cut for turn in play.turns) for play in plays])
     cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]", *map("{:.2f}".format, behavior(plays))]
