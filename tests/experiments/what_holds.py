@@ -41,10 +41,7 @@ KEPT_BY_MODELS = {
         (8, "mab_selection", "continuation_8"),
     ),
 }
-PAIRS = {
-    "bandits": ("mab_paradigms", "mab"),
-    "full information": ("fol_paradigms", "fol"),
-}
+PAIRS = {"bandits": "mab_paradigms", "full information": "fol_paradigms"}
 
 
 class Change(NamedTuple):
@@ -56,7 +53,7 @@ class Change(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Normalized regret after some updates and its 95 % t-interval over seeds; NaN where it is not on file."""
+    """Normalized regret after some updates and its 95 % t-interval over seeds, or itself where there is none on file."""
 
     updates: int
     value: float
@@ -97,31 +94,31 @@ def alone() -> np.ndarray:
 
 
 @cache
-def bred(score: str, keep: int, horizon: int, repeats: int) -> tuple[Change, np.ndarray]:
-    """Change of mean regret at T = 20 after six iterations of a population bred at ``horizon`` (interval: two standard
-    errors over repeats), and its mean course, shape (7,).
+def bred(score: str, keep: int, horizon: int, repeats: int) -> Change:
+    """Change of mean regret at T = 20 after six iterations of a population bred at ``horizon``; its interval is two
+    standard errors over repeats, NaN if there is one.
     """
     shares_R_I_P = np.array([evolve(Setting(FIRST, horizon, score, keep), repeat) for repeat in range(repeats)])
     regret_R_I = shares_R_I_P @ alone()[:, 0]
     change_R = regret_R_I[:, -1] / regret_R_I[:, 0] - 1
     error = 2 * change_R.std(ddof=1) / repeats**0.5 if repeats > 1 else float("nan")
     mean = float(change_R.mean())
-    return Change(mean, mean - error, mean + error), (regret_R_I / regret_R_I[:, :1]).mean(axis=0)
+    return Change(mean, mean - error, mean + error)
 
 
 def told(found: Change) -> str:
     return f"{found.value:+.0%} [{found.low:+.0%}, {found.high:+.0%}]"
 
 
-def bar(axes: Axes, x: float, found: Change, color: str, marker: str = "o", label: str | None = None) -> None:
+def bar(axes: Axes, x: float, found: Change, color: str, label: str | None = None) -> None:
     spread = [[found.value - found.low], [found.high - found.value]]
-    axes.errorbar([x], [found.value], yerr=spread, fmt=marker, color=color, ms=4, lw=1, capsize=2, label=label)
+    axes.errorbar([x], [found.value], yerr=spread, fmt="o", color=color, ms=4, lw=1, capsize=2, label=label)
 
 
 def keeps(axes: Axes, out: Path, repeats: int) -> Panel:
     rows = []
     for place, (score, (label, color)) in enumerate(SCORES.items()):
-        changes = [bred(score, keep, MEASURED_AT, repeats)[0] for keep in KEEPS]
+        changes = [bred(score, keep, MEASURED_AT, repeats) for keep in KEEPS]
         axes.plot(KEEPS, [one.value for one in changes], color=color, lw=1, ls="--")
         rows.append(f"| {label}, population | " + " | ".join(told(one) for one in changes) + " |")
         trained = {keep: change(out, *where) for keep, *where in KEPT_BY_MODELS[label]}
@@ -148,7 +145,7 @@ def keeps(axes: Axes, out: Path, repeats: int) -> Panel:
 def pairs(axes: Axes, out: Path, arms: Sequence[tuple[str, str]], title: str, reading: str) -> Panel:
     """Arms side by side for each game; the first is the rule itself."""
     rows = []
-    for game, (label, (comparison, _)) in enumerate(PAIRS.items()):
+    for game, (label, comparison) in enumerate(PAIRS.items()):
         found = [change(out, comparison, arm) for arm, _ in arms]
         for place, (one, color) in enumerate(zip(found, (TRUE, POSTERIOR, RANDOM), strict=False)):
             bar(axes, game + 0.2 * (place - 1), one, color, label=arms[place][1] if game == 0 else None)
@@ -181,7 +178,7 @@ def lengths(axes: Axes, repeats: int) -> Panel:
     rows = []
     for score, (label, color) in SCORES.items():
         for keep, style in ((2, ":"), (8, "-")):
-            changes = [bred(score, keep, horizon, repeats)[0] for horizon in LENGTHS]
+            changes = [bred(score, keep, horizon, repeats) for horizon in LENGTHS]
             name = f"{label}, {keep} of 16"
             axes.plot(LENGTHS, [one.value for one in changes], color=color, ls=style, marker="o", ms=3, label=name)
             rows.append(f"| {name} | " + " | ".join(told(one) for one in changes) + " |")
@@ -256,7 +253,7 @@ def draw(axes: Sequence[Axes], out: Path, repeats: int) -> list[Panel]:
         "are ranked together (`selection.group_by=all`) or kept by a threshold; that was not tried."
     )
     stops = (
-        "No curve has turned in five updates; in bandits the first two bring most of the gain. Only the first and the "
+        "No rule ends above where it was after three updates; in bandits the first two bring most of the gain. Only the first and the "
         "last point are of held-out scenarios, those between are of the training scenarios of an iteration: the steps "
         "of full information and of drift are as much theirs as the model's."
     )
