@@ -53,7 +53,7 @@ class Change(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Normalized regret after some updates and its 95 % t-interval over seeds, or itself where there is none on file."""
+    """Normalized regret after some updates and its 95 % t-interval over seeds, or itself if none is on file."""
 
     updates: int
     value: float
@@ -253,9 +253,9 @@ def draw(axes: Sequence[Axes], out: Path, repeats: int) -> list[Panel]:
         "are ranked together (`selection.group_by=all`) or kept by a threshold; that was not tried."
     )
     stops = (
-        "No rule ends above where it was after three updates; in bandits the first two bring most of the gain. Only the first and the "
-        "last point are of held-out scenarios, those between are of the training scenarios of an iteration: the steps "
-        "of full information and of drift are as much theirs as the model's."
+        "No rule ends above where it was after three updates; in bandits the first two bring most of the gain. Only "
+        "the first and the last point are of held-out scenarios, those between are of the training scenarios of an "
+        "iteration: the steps of full information and of drift are as much theirs as the model's."
     )
     return [
         keeps(axes[0], out, repeats),
