@@ -30,7 +30,9 @@ def loop() -> Iterator[ModuleType]:
 def test_a_choice_is_drawn_among_the_arms_and_both_learners_push_what_they_should(loop: ModuleType) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = load_config(["recipe=mab_explore+posterior", "env.options.horizon=[4]", "rollout.rollouts=3"])
+    short = ["env.options.horizon=[4]", "rollout.rollouts=3"]
+    quiet = ["env.options.answer=action_only", "rollout.history=summary"]
+    config = load_config(["recipe=mab_explore+posterior", *short, *quiet])
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     generator = load_env("mab").Generator(**config.env.options)
@@ -65,7 +67,7 @@ def test_a_choice_is_drawn_among_the_arms_and_both_learners_push_what_they_shoul
 def test_with_notes_a_word_is_drawn_before_the_arm_and_told_in_the_next_prompt(loop: ModuleType) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = load_config(["recipe=mab_explore", "env.options.horizon=[5]", "rollout.history=notes"])
+    config = load_config(["recipe=mab_explore", "env.options.horizon=[5]"])
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     generator = load_env("mab").Generator(**config.env.options)

@@ -33,9 +33,9 @@ METHODS = sorted(set(RECIPES) - {*WHOLE, *NUMERIC, *ON_NUMBERS})
 def test_a_recipe_passes_its_dry_run(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if load_config([f"recipe={name}"]).model.path == "tiny:unannounced-0":  # its build takes minutes
+    if load_config([f"recipe={name}"]).model.path == "tiny:announced-0":  # its build takes minutes
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        shutil.copytree(tiny_path("mab"), tiny_path("unannounced-0"))
+        shutil.copytree(tiny_path("mab"), tiny_path("announced-0"))
     assert main([f"recipe={name}", "dry_run=true"]) == 0
     plan = capsys.readouterr().out
     assert f"plan of recipe {name}: " in plan

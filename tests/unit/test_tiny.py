@@ -71,7 +71,7 @@ def test_built_bases_play_the_suite_in_which_exploration_pays() -> None:
     asked = {"unannounced": {"answer": "action_only"}}
     for kind in BUILT:
         assert GAMES[kind] == {"mab": suite | asked.get(kind, {})}
-    assert recipe == suite | asked["unannounced"] | {"arms": [3, 2], "contexts": "basic"}
+    assert recipe == suite | {"arms": [3, 2], "contexts": "basic", "answer": "free"}
 
 
 def test_an_unannounced_habit_says_its_action_alone_and_a_weak_base_lacks_the_good_ones() -> None:
