@@ -2,7 +2,8 @@
 
     python tests/experiments/bare_loop.py BASE [RECIPE] [key=value ...] [--signed] [--eval 200] [--threads 1]
 
-BASE is a model directory (docs/results/protocol/bases/unannounced-0). RECIPE (mab_explore) and the overrides give the
+BASE is a model directory (docs/results/protocol/bases/announced-0; for an unannounced one
+``env.options.answer=action_only rollout.history=summary``). RECIPE (mab_explore) and the overrides give the
 game, the sizes, the score, the update's learning rate and batch, and the iterations. Every round is one prompt. With
 ``rollout.history=notes`` the word before the action is drawn among those of the base's habits, and the action always
 among the game's arms, as structured decoding has it; one optimizer takes part from start to end.

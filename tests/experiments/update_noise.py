@@ -2,8 +2,9 @@
 
     python tests/experiments/update_noise.py BASE [RECIPE] [key=value ...] [--settings 5e-4:240 2e-4:960] [--fresh 5]
 
-BASE is a built base (docs/results/protocol/bases/unannounced-0), RECIPE (mab_explore+posterior) the game, the size
-of an iteration and the score. The base plays an iteration, and ``--fresh`` more that no update sees. Each setting,
+BASE is a built base (docs/results/protocol/bases/announced-0; for an unannounced one
+``env.options.answer=action_only rollout.history=summary``), RECIPE (mab_explore+posterior) the game, the size of an
+iteration and the score. The base plays an iteration, and ``--fresh`` more that no update sees. Each setting,
 learning rate : batch, imitates the plays that are kept at random, then those that the score keeps. Prints nats a
 choice: of what is imitated before and after, and the change on fresh plays that the score keeps and on all fresh
 plays. All plays are the model's own, so imitating random ones should change nothing: what it costs on fresh plays

@@ -1,26 +1,12 @@
 """tests/experiments/round_imitator.py: its habits are those of the bases, and its fit finds a policy again."""
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
-import pytest
+import round_imitator as lab
 
 from rmft_verl.labs.tiny.habits import SUMMARY_HABITS, Memory
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "tests" / "experiments"))
-        yield importlib.import_module("round_imitator")
-
-
-def test_a_proposal_is_what_the_habit_plays(lab: ModuleType) -> None:
+def test_a_proposal_is_what_the_habit_plays() -> None:
     rng = np.random.default_rng(0)
     tries_N_A = rng.integers(0, 9, (300, 3)).astype(float)
     wins_N_A = rng.binomial(tries_N_A.astype(int), 0.3).astype(float)
@@ -31,7 +17,7 @@ def test_a_proposal_is_what_the_habit_plays(lab: ModuleType) -> None:
         assert said_H_A.argmax(axis=1).tolist() == [rule(memory)[0] for rule in rules if rule]
 
 
-def test_a_fit_finds_the_policy_that_played(lab: ModuleType) -> None:
+def test_a_fit_finds_the_policy_that_played() -> None:
     rng = np.random.default_rng(0)
     means_N_A = rng.uniform(0.1, 0.7, (400, 2))
     policy_F = np.zeros(18)
