@@ -44,7 +44,7 @@ $(VENV)-docs/.installed: pyproject.toml
 
 bench: $(INSTALLED) smollm2
 	$(RUN) tests/benchmarks/bench.py
-	$(RUN) tests/benchmarks/bench.py recipe=mab_smollm2 warmup.scenarios=0 env.options.arms=[3] env.options.horizon=[10] \
+	$(RUN) tests/benchmarks/bench.py recipe=mab_smollm2 env.options.arms=[3] env.options.horizon=[10] \
 		env.options.min_gap=0.2 rollout.scenarios=6 rollout.rollouts=8 selection.keep=4 update.batch=8 --repeats 2
 
 soak: fuzz

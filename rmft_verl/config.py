@@ -52,8 +52,9 @@ class LoraConfig:
 class ModelConfig:
     path: str = "tiny:mab"
     """Directory, hub id, ``tiny:NAME`` (a base model that ships with the package), ``smollm2`` (the pretrained model
-    that ``rmft-verl smollm2`` downloads), ``numeric:NAME`` (a small ``transformer``, ``softmax`` or ``linear``
-    attention on numbers, docs/theory.md) or ``hosted:NAME`` (a model behind a fine-tuning API, docs/hosted.md)."""
+    that ``rmft-verl smollm2`` downloads; ``smollm2-soft``: its logits divided by 4), ``numeric:NAME`` (a small
+    ``transformer``, ``softmax`` or ``linear`` attention on numbers, docs/theory.md) or ``hosted:NAME`` (a model behind
+    a fine-tuning API, docs/hosted.md)."""
     context: int = 4096
     """Maximum tokens of a whole dialogue, prompt included."""
     chat_template: dict[str, Any] = field(default_factory=dict)

@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_models(commands: Any) -> None:
-    smollm2 = commands.add_parser("smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2")
+    smollm2 = commands.add_parser(
+        "smollm2", help="get SmolLM2-135M-Instruct (93 MB), for model.path=smollm2 and its softened copy smollm2-soft"
+    )
     smollm2.set_defaults(call=_smollm2)
 
     soften = commands.add_parser(
@@ -147,7 +149,9 @@ def _config(options: argparse.Namespace) -> None:
 def _smollm2(options: argparse.Namespace) -> None:
     from rmft_verl.setup import smollm2
 
-    print(f"{smollm2.path()}: {'made' if smollm2.get(smollm2.path()) else 'there already'}; use model.path=smollm2")
+    for name, get in ((smollm2.NAME, smollm2.get), (smollm2.SOFT, smollm2.get_soft)):
+        directory = smollm2.path(name)
+        print(f"{directory}: {'made' if get(directory) else 'there already'}; use model.path={name}")
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -159,9 +163,10 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _soften(options: argparse.Namespace) -> None:
+    from rmft_verl.setup.models import resolve_model
     from rmft_verl.setup.soften import soften
 
-    soften(options.model, options.out, options.temperature)
+    soften(resolve_model(options.model), options.out, options.temperature)
     print(f"{options.out}: {options.model} with its logits divided by {options.temperature:g}")
 
 

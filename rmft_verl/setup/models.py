@@ -112,7 +112,7 @@ def dated(config: Config, date: str) -> Config:
 
 
 def resolve_model(path: str) -> str:
-    """The directory of ``tiny:NAME``, ``smollm2`` or a local model; a hub id stays as it is.
+    """The directory of ``tiny:NAME``, ``smollm2``, ``smollm2-soft`` or a local model; a hub id stays as it is.
 
     Raises ``ConfigError`` for an unknown or missing model, or a path that looks like a directory without a model.
     """
@@ -127,10 +127,11 @@ def resolve_model(path: str) -> str:
             command = f"python -m rmft_verl.labs.tiny {kind} --seed {seed}"
             raise ConfigError(f"model.path={path!r}: it is not on this machine yet; build it with {command}")
         return str(directory)
-    if path == smollm2.NAME and not Path(path).exists():
-        if not (smollm2.path() / "config.json").is_file():
+    if path in (smollm2.NAME, smollm2.SOFT) and not Path(path).exists():
+        kept = smollm2.path(path)
+        if not (kept / "config.json").is_file():
             raise ConfigError(f"model.path={path!r}: it is not on this machine yet; get it with rmft-verl smollm2")
-        return str(smollm2.path())
+        return str(kept)
     directory = Path(path).expanduser()
     if (directory / "config.json").is_file():
         return str(directory.resolve())

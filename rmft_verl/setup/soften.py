@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rmft_verl.setup.models import resolve_model
 from rmft_verl.types import RunError
 
 NORMS = ("norm", "final_layernorm", "ln_f", "final_layer_norm")
@@ -21,8 +20,8 @@ CLOSE = 0.02
 
 
 def soften(model: str, out: Path, temperature: float) -> None:
-    """Write ``model``, named as in ``model.path``, to ``out``, changed so that it samples at temperature 1 as it does
-    at ``temperature``.
+    """Write ``model``, a directory or hub id, to ``out``, changed so that it samples at temperature 1 as it does at
+    ``temperature``.
 
     The head is scaled, or the last norm where the head shares the embedding's weights. Raises ``RunError`` if the
     temperature is not a positive number, if ``out`` exists, or if no scale does it (a final soft cap of the logits).
@@ -34,8 +33,7 @@ def soften(model: str, out: Path, temperature: float) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    path = resolve_model(model)
-    loaded = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     dtype = loaded.dtype
     loaded.float()  # computes exactly; the weights stay values of ``dtype``
     ids = torch.arange(16)[None]
@@ -45,8 +43,10 @@ def soften(model: str, out: Path, temperature: float) -> None:
         for scale in _scales(loaded, temperature, dtype):
             undo = scale()
             if (loaded(input_ids=ids).logits.double() - asked).square().mean().sqrt() <= CLOSE * asked.std():
-                loaded.to(dtype).save_pretrained(out)
-                AutoTokenizer.from_pretrained(path).save_pretrained(out)
+                unfinished = out.with_name(f"{out.name}.unfinished")
+                loaded.to(dtype).save_pretrained(unfinished)
+                AutoTokenizer.from_pretrained(model).save_pretrained(unfinished)
+                unfinished.rename(out)
                 return
             undo()
     raise RunError(

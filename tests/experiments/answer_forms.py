@@ -1,4 +1,5 @@
-"""What makes a model name its actions, and does strategy leak in? One table: warm-up, structured decoding, examples.
+"""What makes a model name its actions, and does strategy leak in? One table: warm-up, structured decoding, worked
+examples, and the softened copy that the recipe begins with.
 
     python tests/experiments/answer_forms.py OUT [--scenarios 100] [key=value ...]
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from rmft_verl.eval import metrics
 from rmft_verl.setup.recipe import load_config
-from rmft_verl.setup.warmup import warmup_config
+from rmft_verl.setup.warmup import warmed, warmup_config
 from rmft_verl.store.trajectory_file import read_trajectories
 from rmft_verl.train.run import run
 from rmft_verl.types import Trajectory
@@ -34,8 +35,15 @@ WAYS: dict[str, list[str]] = {
     "warm-up, structured": [WARM, "rollout.structured=true"],
     "1 example, structured": ["rollout.examples=1", "rollout.structured=true"],
     "3 examples, structured": ["rollout.examples=3", "rollout.structured=true"],
+    "softened, structured": ["model.path=smollm2-soft", "rollout.structured=true"],
 }
-NONE = ["warmup.scenarios=0", "rollout.structured=false", "rollout.examples=0"]
+NONE = [
+    "model.path=smollm2",
+    "model.context=2048",
+    "warmup.scenarios=0",
+    "rollout.structured=false",
+    "rollout.examples=0",
+]
 
 
 def plays(out: Path, way: str, overrides: Sequence[str], scenarios: int) -> list[Trajectory]:
@@ -44,9 +52,11 @@ def plays(out: Path, way: str, overrides: Sequence[str], scenarios: int) -> list
     config = load_config([f"recipe={recipe[0]}", *recipe[1:]])
     if config.warmup.scenarios:
         run(warmup_config(config))
+        recipe = [one for one in recipe if one != WARM] + [f"model.path={warmed(config)}"]
     directory = out / way.replace(", ", "_").replace(" ", "-")
     options = [f"{key}={value}".replace(" ", "") for key, value in config.env.options.items()]
     command = ["eval", config.env.name, "--players", "model", "uniform", "--scenarios", str(scenarios)]
+    recipe = [one for one in recipe if not one.startswith("env.options.")]  # they are in options
     command += ["--option", *options, "--out", str(directory), "--recipe", *recipe]
     subprocess.run([sys.executable, "-m", "rmft_verl.main.cli", *command], check=True, stdout=subprocess.DEVNULL)
     files = sorted(directory.rglob("*.parquet"))

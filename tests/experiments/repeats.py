@@ -2,9 +2,11 @@
 
     python tests/experiments/repeats.py RUN ... [--show 25]
 
-A row an evaluation of a run: the share of turns that repeat the last action after a reward and after none, the share of
-trajectories that stay with one action, and changes of action in a trajectory. ``--show N`` prints the first N
-trajectories of the first and last evaluation of each run: each action's name, + for a reward, - for none.
+A row an evaluation of a run: normalized regret, the share of turns that repeat the last action after a reward and after
+none, the share of trajectories that stay with one action, and changes of action in a trajectory. Then two rules, eight
+plays of each of these scenarios: win stay, lose shift; and the action with the most rewards less misses, which is the
+likelier one where one of two arms pays as often as the other does not. ``--show N`` prints the first N trajectories of
+the first and last evaluation of each run: each action's name, + for a reward, - for none.
 """
 
 from __future__ import annotations
@@ -16,9 +18,58 @@ from pathlib import Path
 
 import numpy as np
 
+from rmft_verl.env import load_env
+from rmft_verl.env.play import play_now
+from rmft_verl.env.regret import score
+from rmft_verl.env.seeds import HELD_OUT_SEED, episode_seeds
+from rmft_verl.eval import metrics
+from rmft_verl.players.arms import argmax, pulled
 from rmft_verl.store.run_dir import RunDir
 from rmft_verl.store.trajectory_file import read_trajectories
-from rmft_verl.types import Trajectory
+from rmft_verl.types import Observation, Reply, Scenario, Trajectory
+
+EPISODES = 8
+
+
+class WinStay:
+    """Repeats what has just paid, and takes another action, any, after what has not."""
+
+    name = "win stay, lose shift"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._evidence_A: list[float] = []
+
+    async def act(self, observation: Observation) -> Reply:
+        last, n_actions = pulled(observation), observation.spec.n_actions
+        if last is None:
+            self._evidence_A = [0.0] * n_actions
+        else:
+            self._learn(last[0], 1.0 if last[1] >= 0.5 else -1.0)
+        return Reply(action=argmax(self._evidence_A, self._rng))
+
+    def _learn(self, arm: int, sign: float) -> None:
+        self._evidence_A = [sign if action == arm else 0.0 for action in range(len(self._evidence_A))]
+
+
+class Counting(WinStay):
+    """Takes the action with the most rewards less misses."""
+
+    name = "rewards less misses"
+
+    def _learn(self, arm: int, sign: float) -> None:
+        self._evidence_A[arm] += sign
+
+
+def by_rule(rule: type[WinStay], scenarios: Sequence[Scenario]) -> list[Trajectory]:
+    plays = []
+    for index, scenario in enumerate(scenarios):
+        for episode in range(EPISODES):
+            reward_seed, policy_seed = episode_seeds(HELD_OUT_SEED, index, episode)
+            player = rule(np.random.default_rng(policy_seed))
+            env_class = load_env(scenario.env)
+            plays.append(play_now(env_class, player, scenario, reward_seed=reward_seed, policy_seed=policy_seed))
+    return [score(played) for played in plays]
 
 
 def row(name: str, played: Sequence[Trajectory]) -> str:
@@ -31,9 +82,10 @@ def row(name: str, played: Sequence[Trajectory]) -> str:
         for reward, stayed in zip(paid, same, strict=False):
             repeats[reward].append(stayed)
     one_action = np.mean([change == 0 for change in changes])
+    value, low, high = metrics.normalized_regret_interval(played)
     return (
-        f"| {name} | {np.mean(repeats[True]):.0%} | {np.mean(repeats[False]):.0%} | {one_action:.0%} "
-        f"| {np.mean(changes):.2f} |"
+        f"| {name} | {value:.3f} [{low:.3f}, {high:.3f}] | {np.mean(repeats[True]):.0%} "
+        f"| {np.mean(repeats[False]):.0%} | {one_action:.0%} | {np.mean(changes):.2f} |"
     )
 
 
@@ -49,7 +101,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--show", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    print("| run, updates | repeats after a reward | after none | one action only | changes |\n|---|---|---|---|---|")
+    print("| run, updates | regret | repeats after a reward | after none | one action only | changes |")
+    print("|---|---|---|---|---|---|")
     shown: list[str] = []
     for path in options.runs:
         run = RunDir.open(path)
@@ -59,6 +112,9 @@ def main() -> None:
             print(row(f"{path.name}, {n}", played))
             if n in (versions[0], versions[-1]):
                 shown += [f"{path.name} after {n} updates: {words(one)}" for one in played[: options.show]]
+    scenarios = list({one.scenario.id: one.scenario for one in played}.values())
+    for rule in (WinStay, Counting):
+        print(row(rule.name, by_rule(rule, scenarios)))
     print("\n".join(shown))
 
 

@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("stages", nargs="*", metavar="a|b|c1|c2|c3|d|e")
-    parser.add_argument("--smollm2", default="smollm2", help="its directory; default: where rmft-verl smollm2 puts it")
+    parser.add_argument("--smollm2", default="smollm2-soft", help="default: where rmft-verl smollm2 puts the copy")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args(arguments)
     found = stages(options.out.resolve(), options.smollm2)

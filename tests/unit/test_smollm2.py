@@ -20,14 +20,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_the_model_one_line_says_how_to_get_it() -> None:
-    with pytest.raises(ConfigError, match="get it with rmft-verl smollm2"):
-        resolve_model("smollm2")
+    for name in (smollm2.NAME, smollm2.SOFT):
+        with pytest.raises(ConfigError, match=f"'{name}': .* get it with rmft-verl smollm2"):
+            resolve_model(name)
 
 
 def test_its_name_stands_for_where_it_is_kept(cache: Path) -> None:
-    (cache / "rmft_verl" / "smollm2").mkdir(parents=True)
-    (cache / "rmft_verl" / "smollm2" / "config.json").write_text("{}")
-    assert resolve_model("smollm2") == str(cache / "rmft_verl" / "smollm2")
+    for name in (smollm2.NAME, smollm2.SOFT):
+        (cache / "rmft_verl" / name).mkdir(parents=True)
+        (cache / "rmft_verl" / name / "config.json").write_text("{}")
+        assert resolve_model(name) == str(cache / "rmft_verl" / name)
     assert not smollm2.get(smollm2.path())
 
 

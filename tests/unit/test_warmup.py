@@ -95,7 +95,7 @@ def test_a_key_that_stands_at_its_default_makes_no_new_base(monkeypatch: pytest.
     """A later version adds keys: bases that were warmed before stay those of their runs."""
     whole = warmup.dataclasses.asdict
     monkeypatch.setattr(warmup.dataclasses, "asdict", lambda config: whole(config) | {"new": 0})
-    before = warmup_config(load_config(["recipe=mab_smollm2"])).name
+    before = warmup_config(load_config(["recipe=mab_smollm2+warmup"])).name
     monkeypatch.undo()
-    assert warmup_config(load_config(["recipe=mab_smollm2"])).name == before
-    assert warmup_config(load_config(["recipe=mab_smollm2", "warmup.lr=1e-4"])).name != before
+    assert warmup_config(load_config(["recipe=mab_smollm2+warmup"])).name == before
+    assert warmup_config(load_config(["recipe=mab_smollm2+warmup", "warmup.lr=1e-4"])).name != before
