@@ -95,7 +95,8 @@ def _play(trajectory: Trajectory, tokenizer: Any) -> Play | None:
         places = np.flatnonzero((tokens.mask_N > 0) & np.isin(tokens.ids_N, names))
         sequences.append((torch.tensor(tokens.ids_N).long(), torch.tensor(places)))
         said += [names.index(token) for token in tokens.ids_N[places].tolist()]
-    if said != [turn.action for turn in trajectory.turns]:
+    actions = [turn.action for turn in trajectory.turns]  # an option of full information is all of a distribution
+    if said != [int(np.argmax(action)) if isinstance(action, tuple) else action for action in actions]:
         return None
     rewarded_T = np.array([(turn.reward or 0) >= 0.5 for turn in trajectory.turns])
     return Play(sequences, torch.tensor(names), torch.tensor(said), rewarded_T)
