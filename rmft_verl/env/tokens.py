@@ -34,6 +34,8 @@ class Budget:
     """Replies in one dialogue: one per round, or 1 if every round has its own prompt."""
     question_tokens: int = 0
     """The question that follows an invalid reply (``rollout.on_invalid=reask``); 0 = it is never asked."""
+    alone: bool = False
+    """Whether every game asks for the answer line alone, without reasoning (``answer: action_only``)."""
 
     @property
     def total(self) -> int:
@@ -67,11 +69,13 @@ def measure_budget(
 ) -> Budget:
     """Play scenarios of each option set with uniform actions and count what the player would read."""
     prompt = observations = horizon = 0
+    alone = True
     for options in option_sets:
         rng = np.random.default_rng(0)
         generator = make_generator(env_class, options)
         for seed in range(PROBED_SCENARIOS):
             scenario = generator.draw(rng)
+            alone &= scenario.telling.get("answer") == "action_only"
             env = told(env_class(scenario, seed), scenario, history, examples)
             observation: Observation | None = env.reset()
             later = 0
@@ -88,4 +92,5 @@ def measure_budget(
             observations, horizon = max(observations, later), max(horizon, scenario.horizon)
     replies = horizon if history == "dialogue" else 1
     question = count([CLARIFY], False) if on_invalid == "reask" else 0
-    return Budget(math.ceil(prompt * 1.125), math.ceil(observations * 1.125), horizon, reply_tokens, replies, question)
+    prompt, observations = math.ceil(prompt * 1.125), math.ceil(observations * 1.125)
+    return Budget(prompt, observations, horizon, reply_tokens, replies, question, alone)

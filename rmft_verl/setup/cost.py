@@ -2,8 +2,8 @@
 
 A phase is floating-point work at a share of the machine's peak, or bytes at a share of its memory's bandwidth, and on a
 CPU what every request and every token of a layer costs beside. Tokens are the budget's: every reply at its limit
-(structured: one token), without the budget's reserve of one eighth. Not counted: start-up, messages between GPUs and
-nodes, dialogues that wait for the longest.
+(a structured answer line alone: one token), without the budget's reserve of one eighth. Not counted: start-up,
+messages between GPUs and nodes, dialogues that wait for the longest.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Work:
     observed: float
     """Tokens between its replies, all together."""
     reply: float
-    """Sampled tokens of a reply. A structured one has few: its words are given, only the choice is sampled."""
+    """Sampled tokens of a reply. A structured answer line has few: its words are given, only the choice is sampled."""
     shared: int
     """Dialogues of a scenario."""
     trained: int
@@ -176,7 +176,7 @@ def work_of(prepared: Prepared) -> Work:
         replies=budget.replies,
         prompt=budget.prompt_tokens / RESERVE,
         observed=budget.observation_tokens / RESERVE,
-        reply=1 if rollout.structured else budget.reply_tokens,
+        reply=1 if rollout.structured and budget.alone else budget.reply_tokens,
         shared=rollout.rollouts,
         trained=samples * update.epochs,
         steps=update.epochs * max(1, round(samples / update.batch)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 from statistics import median
@@ -91,3 +92,13 @@ def test_a_plan_says_what_an_iteration_takes(gib: int, names: str, capsys: pytes
     assert f"on {names}:" in text
     for phase in ("rollout: ", "update: ", "sync: ", "GPU hours for 10 iterations"):
         assert phase in text
+
+
+def test_a_structured_reply_is_short_only_where_nothing_is_thought(capsys: pytest.CaptureFixture[str]) -> None:
+    def updated(*told: str) -> int:
+        main(["recipe=mab_qwen3", "dry_run=true", "hardware.device=cuda", "hardware.gpu_gib=80", *told])
+        found = re.search(r"update: ([\d,]+) tokens", capsys.readouterr().out)
+        return int(found[1].replace(",", "")) if found else 0
+
+    alone = "env.options.answer=action_only"
+    assert updated() == updated("rollout.structured=true") > 2 * updated("rollout.structured=true", alone)
