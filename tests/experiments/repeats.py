@@ -3,10 +3,11 @@
     python tests/experiments/repeats.py RUN ... [--show 25]
 
 A row an evaluation of a run: normalized regret, the share of turns that repeat the last action after a reward and after
-none, the share of trajectories that stay with one action, and changes of action in a trajectory. Then two rules, eight
-plays of each of these scenarios: win stay, lose shift; and the action with the most rewards less misses, which is the
-likelier one where one of two arms pays as often as the other does not. ``--show N`` prints the first N trajectories of
-the first and last evaluation of each run: each action's name, + for a reward, - for none.
+none (of an action that had paid before, and of one that never had), the share of trajectories that stay with one
+action, and changes of action in a trajectory. Then two rules, eight plays of each of these scenarios: win stay, lose
+shift; and the action with the most rewards less misses, which is the likelier one where one of two arms pays as often
+as the other does not. ``--show N`` prints the first N trajectories of the first and last evaluation of each run: each
+action's name, + for a reward, - for none.
 """
 
 from __future__ import annotations
@@ -73,20 +74,21 @@ def by_rule(rule: type[WinStay], scenarios: Sequence[Scenario]) -> list[Trajecto
 
 
 def row(name: str, played: Sequence[Trajectory]) -> str:
-    repeats: dict[bool, list[bool]] = {True: [], False: []}
+    repeats: dict[str, list[bool]] = {"paid": [], "none": [], "none, had paid": [], "none, never": []}
     changes = []
     for one in played:
         actions, paid = [turn.action for turn in one.turns], [bool(turn.reward) for turn in one.turns]
         same = [a == b for a, b in pairwise(actions)]
         changes.append(len(same) - sum(same))
-        for reward, stayed in zip(paid, same, strict=False):
-            repeats[reward].append(stayed)
+        for t, stayed in enumerate(same):
+            repeats["paid" if paid[t] else "none"].append(stayed)
+            if not paid[t]:
+                had = any(paid[i] for i in range(t) if actions[i] == actions[t])
+                repeats["none, had paid" if had else "none, never"].append(stayed)
     one_action = np.mean([change == 0 for change in changes])
     value, low, high = metrics.normalized_regret_interval(played)
-    return (
-        f"| {name} | {value:.3f} [{low:.3f}, {high:.3f}] | {np.mean(repeats[True]):.0%} "
-        f"| {np.mean(repeats[False]):.0%} | {one_action:.0%} | {np.mean(changes):.2f} |"
-    )
+    shares = " | ".join(f"{np.mean(stayed):.0%}" for stayed in repeats.values())
+    return f"| {name} | {value:.3f} [{low:.3f}, {high:.3f}] | {shares} | {one_action:.0%} | {np.mean(changes):.2f} |"
 
 
 def words(one: Trajectory) -> str:
@@ -101,8 +103,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--show", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    print("| run, updates | regret | repeats after a reward | after none | one action only | changes |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| run, updates | regret | repeats after a reward | after none | of an action that had paid | that never had "
+        "| one action only | changes |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     shown: list[str] = []
     for path in options.runs:
         run = RunDir.open(path)
