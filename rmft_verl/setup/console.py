@@ -40,17 +40,20 @@ class Screen:
             yield advance
 
     def iteration(self, n: int, row: dict[str, float]) -> None:
-        """Print one line: normalized regret (0 oracle, 1 uniform) held out, played and kept, and the times."""
+        """Print one line: normalized regret (0 oracle, 1 uniform) held out, played and kept, and the times. The share
+        of invalid replies is that held out, or of the rollout where nothing was measured.
+        """
         if n == 0:
             self.console.print(f"Normalized regret: 0 = oracle, 1 = uniform play.\n{HEADER}")
         held_out = "-"
         if not math.isnan(row.get("heldout/normalized_regret", math.nan)):
             low, high = row["heldout/normalized_regret_low"], row["heldout/normalized_regret_high"]
             held_out = f"{row['heldout/normalized_regret']:.3f} [{low:.3f}, {high:.3f}]"
+        invalid = "rollout/invalid_rate" if held_out == "-" else "heldout/invalid_rate"
         cells = [
             f"{_number(row, 'rollout/normalized_regret', '.3f'):>6}",
             f"{_number(row, 'kept/normalized_regret', '.3f'):>6}",
-            f"{_number(row, 'rollout/invalid_rate' if n else 'heldout/invalid_rate', '.2%'):>7}",
+            f"{_number(row, invalid, '.2%'):>7}",
             f"{_number(row, 'heldout/suffix_failure', '.3f'):>8}",
         ]
         times = " ".join(f"{key[5:]} {value:.0f}" for key, value in row.items() if key.startswith("time/"))
