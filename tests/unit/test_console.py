@@ -20,7 +20,6 @@ HELD_OUT = {f"heldout/normalized_regret{part}": 0.9 for part in ("", "_low", "_h
             "98.00%",
         ),  # a warm-up's player is valid
         ({"rollout/invalid_rate": 0.25}, "25.00%"),  # nothing was measured in this iteration
-        ({}, " - "),
     ],
 )
 def test_invalid_replies_are_the_models_where_it_was_measured(row: dict[str, float], shown: str) -> None:
