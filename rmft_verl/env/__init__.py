@@ -138,7 +138,11 @@ def find_envs(env_dirs: Sequence[str] = ()) -> dict[str, str]:
 
 
 def make_generator(env_class: type[Env], options: Mapping[str, Any]) -> Any:
-    """The plug-in's Generator; raises ``ConfigError`` naming the refused option."""
+    """The plug-in's Generator; raises ``ConfigError`` naming the refused option, and the known ones."""
+    known = inspect.signature(env_class.Generator).parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    if unknown := [key for key in options if key not in known and not takes_all]:
+        raise ConfigError(f"env.options of {env_class.name!r}: {unknown[0]!r} is unknown. Known: {', '.join(known)}")
     try:
         return env_class.Generator(**options)
     except (TypeError, ValueError) as error:

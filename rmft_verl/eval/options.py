@@ -57,7 +57,7 @@ def own_dirs(given: Sequence[str]) -> list[str]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to ``parser``."""
     add = parser.add_argument
-    add("target", nargs="+", metavar="TARGET", help="ENV, or ENV:SUITE for a named set of its instances")
+    add("target", nargs="+", metavar="TARGET", help="ENV, ENV:SUITE or RECIPE; 'ENV:SUITE key=value'")
     text = "algorithms, oracle, references (the default), api:MODEL, model"
     add("--players", nargs="+", default=[REFERENCES], metavar="P", help=text)
     add("--scenarios", type=int, default=200, metavar="N", help="scenarios of each target (200)")
@@ -123,10 +123,10 @@ def generator_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Parse options as a recipe does: ``arms=[3,4]`` is a list, ``min_gap=0.1`` a number. Raises ``RunError``."""
     for pair in pairs:
         if "=" not in pair:
-            raise RunError(f"--option {pair!r}: write KEY=VALUE, for example --option horizon=20")
+            raise RunError(f"option {pair!r}: write KEY=VALUE, for example horizon=20")
     try:
         options: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
     except Exception as error:  # from YAML or OmegaConf
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(f"--option {' '.join(pairs)!r} cannot be parsed: {first}. Quote lists and spaces.") from error
+        raise RunError(f"options {' '.join(pairs)!r} cannot be parsed: {first}. Quote lists and spaces.") from error
     return {str(key): value for key, value in options.items()}

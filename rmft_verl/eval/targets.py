@@ -1,24 +1,27 @@
-"""Targets of an evaluation: an environment or a named suite of its instances, and its scenarios."""
+"""Targets of an evaluation: the game of an environment, of a suite of its instances or of a recipe; its scenarios."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
-from rmft_verl.env import Env, load_env, make_generator, suites
+from rmft_verl.env import Env, find_envs, load_env, make_generator, suites
 from rmft_verl.env.play import play_now
 from rmft_verl.env.seeds import draw_held_out, episode_seeds
 from rmft_verl.eval.algorithms import references
+from rmft_verl.eval.options import generator_options
 from rmft_verl.players import make_player
+from rmft_verl.setup.recipe import find_recipes, load_config
 from rmft_verl.types import RolloutRequest, RunError, Scenario
 
 
 @dataclass(frozen=True)
 class Target:
-    """One environment with the options of its generator. ``name`` is what the user wrote: ``ENV`` or ``ENV:SUITE``."""
+    """One environment with the options of its generator. ``name`` is what the user wrote, as of ``parse_targets``."""
 
     name: str
     env_name: str
@@ -53,29 +56,41 @@ class Target:
 
 
 def parse_targets(texts: Sequence[str], options: Mapping[str, Any], env_dirs: Sequence[str]) -> list[Target]:
-    """The targets of ``ENV`` and ``ENV:SUITE``; ``options`` override those of the suite.
+    """The targets of ``ENV``, ``ENV:SUITE`` and ``RECIPE``, each with own options behind it: ``mab horizon=[40]``.
 
-    ``ENV`` is anything that ``load_env`` takes. Raises ``RunError`` for an unknown environment, suite or option,
-    naming the known ones.
+    ``ENV`` is anything that ``load_env`` takes; a recipe's game is the held-out one. ``options`` override those of a
+    suite or recipe, a target's own both. Raises ``RunError`` for an unknown environment, suite or option, naming the
+    known ones.
     """
     targets: list[Target] = []
     for text in dict.fromkeys(texts):
-        env_name, suite = split(text)
+        name, suite, own = split(text)
+        env_name, given = _game(name, env_dirs)
         env_class = load_env(env_name, env_dirs)
-        known_suites = suites(env_class)
+        known_suites = suites(env_class) if env_name == name else {}
         if suite and suite not in known_suites:
-            known = ", ".join(known_suites) or f"none, evaluate {env_name} itself"
-            raise RunError(f"target {text!r}: {env_name} has no suite {suite!r}. Known: {known}.")
-        merged = dict(known_suites[suite] if suite else {}) | dict(options)
+            known = ", ".join(known_suites) or f"none, evaluate {name} itself"
+            raise RunError(f"target {text!r}: {name} has no suite {suite!r}. Known: {known}.")
+        merged = given | dict(known_suites[suite] if suite else {}) | dict(options) | generator_options(own)
         make_generator(env_class, merged)
         targets.append(Target(text, env_name, env_class, merged))
     return targets
 
 
-def split(text: str) -> tuple[str, str]:
-    """Environment and suite (empty if none) of a target; ``pkg.module:Class`` keeps its own colon."""
-    first, _, rest = text.partition(":")
+def _game(name: str, env_dirs: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Environment and options of a recipe's held-out game; any other name is that of an environment."""
+    if name in find_envs(env_dirs) or name not in find_recipes():
+        return name, {}
+    env = load_config([f"recipe={name}"]).env
+    return env.name, env.options | env.eval_options
+
+
+def split(text: str) -> tuple[str, str, list[str]]:
+    """Environment or recipe, suite or nothing, and options of a target; ``pkg.module:Class`` keeps its own colon."""
+    words = text.split(" ")
+    own = list(takewhile(lambda word: word.partition("=")[0].isidentifier() and "=" in word, reversed(words)))[::-1]
+    first, _, rest = " ".join(words[: len(words) - len(own)]).partition(":")
     if "." in first and "/" not in first and not first.endswith(".py"):
         attribute, _, suite = rest.partition(":")
-        return f"{first}:{attribute}", suite
-    return first, rest
+        return f"{first}:{attribute}", suite, own
+    return first, rest, own

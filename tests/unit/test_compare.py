@@ -70,15 +70,18 @@ class Trainer:
     def _evaluate(self, words: list[str]) -> int:
         self.evaluated.append(words)
         options = words[words.index("--option") + 1 :] if "--option" in words else []
-        (target,) = parse_targets([words[1]], generator_options(options), [])
+        targets = parse_targets(words[1 : words.index("--players")], generator_options(options), [])
         player = "uniform" if "--base" in words else "ucb1"
         episodes = int(words[words.index("--episodes") + 1]) if "--episodes" in words else 1
-        requests = target.requests(int(words[words.index("--scenarios") + 1]), episodes, 0)
+        scenarios = int(words[words.index("--scenarios") + 1])
         out = Path(words[words.index("--out") + 1])
         if self._fails in str(out):
             return 2
         (out / "trajectories").mkdir(parents=True, exist_ok=True)
-        EvalDir(out).finish(target.name, MODEL, as_model(play_requests(target.env_class, player, requests), 0))
+        for target in targets:
+            name = player if player in target.references(target.scenarios(1, 0)) else "uniform"
+            played = play_requests(target.env_class, name, target.requests(scenarios, episodes, 0))
+            EvalDir(out).finish(target.name, MODEL, as_model(played, 0))
         return 0
 
 
@@ -224,6 +227,23 @@ def test_the_evidence_beside_a_table_makes_it_again(tmp_path: Path, trainer: Tra
     assert main(["compare", *arguments[:-1], "--out", str(archive.parent)]) == 0
     assert len(trainer.trained) == 4, "evidence is a finished run"
     assert archive.read_bytes() == before and not archive.with_suffix("").exists()
+
+
+def test_the_evidence_holds_what_was_played_elsewhere(tmp_path: Path, trainer: Trainer) -> None:
+    further = ["--ood", "mab:train horizon=[5]", "fol", "--ood-scenarios", "4"]
+    assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
+    archive, again = tmp_path / "report" / "runs.zip", tmp_path / "again"
+    evidence = unpacked(archive, tmp_path / "looked_at")
+    assert not any(
+        play.turns[0].text
+        for path in evidence.rglob("evals/**/*")
+        if path.is_file()
+        for play in read_trajectories(path)
+    )
+    place = ["--root", str(archive.with_suffix("")), "--out", str(again), "--seeds", "0", "1", "--report-only"]
+    assert main(["compare", *ARMS, *further, *place]) == 0
+    assert (again / "numbers.json").read_text() == (tmp_path / "report" / "numbers.json").read_text()
+    assert "On target fol:" in (again / "table.md").read_text()
 
 
 def test_runs_that_are_trained_beside_their_table_leave_evidence_too(tmp_path: Path, trainer: Trainer) -> None:
@@ -563,22 +583,24 @@ def test_the_course_is_held_out_where_all_have_it_and_of_fresh_rollouts_elsewher
 
 
 def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path, trainer: Trainer) -> None:
-    further = ["--ood", "mab:longer", "--ood-scenarios", "6", "--ood-override", "model.context=4096"]
+    further = ["--ood", "mab:longer horizon=[9]", "--ood-scenarios", "6", "--ood-override", "model.context=4096"]
     assert compare(tmp_path, *ARMS, *further) == 0
     assert len(trainer.evaluated) == 5  # 2 arms x 2 seeds, and their common base
     out = str(next((tmp_path / "lowest_seed0" / "evals").glob("base_*")))  # a name for each set of overrides
-    assert trainer.evaluated[0] == (
-        f"eval mab:longer --players model --base {tmp_path}/lowest_seed0 model.context=4096 --scenarios 6 --seed 0 "
-        f"--out {out}"
-    ).split(" ")
-    table = players(tmp_path)
-    assert table["base"]["elsewhere"]["mab:longer"]["against_base"] is None
-    there = table["lowest"]["elsewhere"]["mab:longer"]
-    assert there["normalized_regret"] == pytest.approx(table["ucb1"]["elsewhere"]["mab:longer"]["normalized_regret"])
-    before = table["base"]["elsewhere"]["mab:longer"]["normalized_regret"]
-    assert there["against_base"]["value"] == pytest.approx(there["normalized_regret"] / before - 1)
-    assert len(there["against_base"]["by_seed"]) == 2
-    assert "mab:longer against base [95 %]" in (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+    played = ["--base", f"{tmp_path}/lowest_seed0", "model.context=4096", "--scenarios", "6", "--seed", "0"]
+    assert trainer.evaluated[0] == ["eval", "mab:longer horizon=[9]", "--players", "model", *played, "--out", out]
+    table = players(tmp_path, "target mab:longer horizon=[9]")
+    assert list(table)[:4] == ["base", "lowest", "random", "uniform"] and table["base"]["n_episodes"] == 6
+    assert table["ucb1"]["n_episodes"] == 18
+    there = table["lowest"]
+    (target,) = parse_targets(further[1:2], {}, [])
+    assert target.options["horizon"] == [9]
+    by_ucb1 = play_requests(target.env_class, "ucb1", target.requests(6, 1, 0))  # as the stand-in "trained" model plays
+    assert there["normalized_regret"] == pytest.approx(normalized_regret(by_ucb1))
+    assert there["against_base"]["value"] == pytest.approx(
+        there["normalized_regret"] / table["base"]["normalized_regret"] - 1
+    )
+    assert len(there["against_base"]["by_seed"]) == 2 and table["random"]["against_first"]["value"] == 0
     assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
     assert compare(tmp_path, *ARMS, *further[:4]) == 0 and len(trainer.evaluated) == 10, "another context"
     tracker = FileTracker(tmp_path / "lowest_seed1" / "metrics.jsonl")
@@ -601,4 +623,4 @@ def test_an_evaluation_that_fails_leaves_a_dash(
     install(monkeypatch, Trainer(fails="lowest_seed0/evals/trained"))
     assert compare(tmp_path, *ARMS, "--ood", "mab:longer", "--ood-scenarios", "4", seeds="0") == 1
     assert "lowest, seed 0: trained model on mab:longer: the evaluation failed" in capsys.readouterr().err
-    assert players(tmp_path)["lowest"]["elsewhere"] == {} != players(tmp_path)["random"]["elsewhere"]
+    assert list(players(tmp_path, "target mab:longer"))[:3] == ["base", "random", "uniform"]

@@ -147,8 +147,12 @@ def test_full_information_has_its_own_references_and_dashes_where_arms_are_count
         (["toy_bandit:nope"], ["no suite 'nope'", "none", "toy_bandit"]),
         (["mab", "--players", "psychic"], ["psychic", "ucb1", "api:MODEL", "references"]),
         (["mab", "--players", "hedge"], ["hedge", "cannot play mab"]),
-        (["mab", "--option", "arm=[3]"], ["arm"]),
-        (["mab", "--option", "horizon"], ["--option 'horizon'", "KEY=VALUE"]),
+        (["mab", "--option", "arm=[3]"], ["'arm' is unknown", "arms", "horizon"]),
+        (["mab", "--option", "horizon"], ["option 'horizon'", "KEY=VALUE"]),
+        (["mab arm=[3]"], ["'arm' is unknown"]),
+        (["mab:hard horizon"], ["no suite 'hard horizon'"]),
+        (["mab arms=[3"], ["arms=[3", "cannot be parsed"]),
+        (["mab_smollm2:hard"], ["mab_smollm2 has no suite 'hard'", "evaluate mab_smollm2 itself"]),
         (["mab", "--scenarios", "0"], ["--scenarios 0", "at least 1"]),
         (["mab", "--price-in", "1"], ["--price-in", "--price-out"]),
         (["mab", "--players", "model"], ["model", "--recipe", "--run"]),
@@ -190,11 +194,28 @@ def test_seed_0_with_the_options_of_a_recipe_gives_its_held_out_scenarios() -> N
 
 
 def test_targets_are_split_where_a_suite_begins() -> None:
-    assert split("mab") == ("mab", "")
-    assert split("mab:hard") == ("mab", "hard")
-    assert split("my.envs:Doors") == ("my.envs:Doors", "")
-    assert split("my.envs:Doors:hard") == ("my.envs:Doors", "hard")
-    assert split("./envs/doors.py:hard") == ("./envs/doors.py", "hard")
+    assert split("mab") == ("mab", "", [])
+    assert split("mab:hard") == ("mab", "hard", [])
+    assert split("my.envs:Doors") == ("my.envs:Doors", "", [])
+    assert split("my.envs:Doors:hard") == ("my.envs:Doors", "hard", [])
+    assert split("./envs/doors.py:hard") == ("./envs/doors.py", "hard", [])
+
+
+def test_options_of_a_target_stand_behind_it_and_override_those_of_all() -> None:
+    assert split("mab:hard horizon=[9] arms=[2]") == ("mab", "hard", ["horizon=[9]", "arms=[2]"])
+    assert split("./my envs/a=b/doors.py:hard n=3") == ("./my envs/a=b/doors.py", "hard", ["n=3"])
+    one, other = parse_targets(["mab:train horizon=[9]", "mab:train"], {"horizon": [7], "arms": [2]}, [])
+    assert one.name == "mab:train horizon=[9]"
+    assert (one.options["horizon"], one.options["arms"], one.options["min_gap"]) == ([9], [2], 0.1)
+    assert other.options == {**one.options, "horizon": [7]}
+
+
+def test_a_recipe_stands_for_its_held_out_game() -> None:
+    one, other = parse_targets(["mab_smollm2 horizon=[24]", "mab_qwen3"], {}, [])
+    assert (one.env_name, one.options["horizon"], one.options["min_gap"]) == ("mab", [24], 0.7)
+    config = load_config(["recipe=mab_qwen3", "eval.scenarios=3"])
+    assert other.options["contexts"] == "heldout" != config.env.options["contexts"]
+    assert other.scenarios(3, seed=0) == held_out_scenarios(config, other.env_class)
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------

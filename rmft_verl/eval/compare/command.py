@@ -76,21 +76,20 @@ def _compared(options: argparse.Namespace, out: Path, habits: Habits) -> int:
         finished = outcomes(planned)
         bases, failed_bases = further_plays(finished, options.root, 0 if options.report_only else options.base_plays)
         failed += failed_bases
-        beyond = None
-        if targets:
-            asked = Examination(targets, options.ood_scenarios, options.ood_override, options.report_only)
-            beyond, failed_there = examine(finished, asked)
-            failed += failed_there
+        asked = Examination(targets, options.ood_scenarios, options.ood_override, options.report_only)
+        elsewhere, failed_there = examine(finished, asked) if targets else ([], [])
+        failed += failed_there
     except KeyboardInterrupt:
         raise RunError("stopped; run the same command again to train what is missing") from None
     arms_on_bases = with_bases(finished, bases)
-    comparisons = with_habits(compare(arms_on_bases, beyond), finished, habits)
+    comparisons = with_habits(compare(arms_on_bases), finished, habits)
     few = few_scenarios([options.ood_scenarios] if targets else [])
     told = [*notes(finished, comparisons), luck_of_the_base(arms_on_bases)]
-    told.append(f"{' '.join(options.ood)}: {few}" if few else "")
+    told.append(f"{', '.join(options.ood)}: {few}" if few else "")
     remarks = [line for line in told if line] + failed
-    write(out, finished, bases, comparisons, remarks)
-    print(table.text(comparisons, remarks), end="")
+    write(out, finished, bases, [*comparisons, *elsewhere], remarks)
+    draw(finished, comparisons, out / "regret.png")
+    print(table.text([*comparisons, *elsewhere], remarks), end="")
     print(f"table, figure and what they rest on: {out}")
     return 1 if failed else 0
 
@@ -110,14 +109,13 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, bases: Bases, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """Write table.txt, table.md, table.csv, numbers.json, course.md, regret.png, and runs.zip with the evidence."""
+    """Write table.txt, table.md, table.csv, numbers.json, course.md, and runs.zip with the evidence."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))
     write_text(out / "table.csv", table.csv_text(comparisons))
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
     write_text(out / "course.md", curves.markdown(arms))
-    draw(arms, comparisons, out / "regret.png")
     with packed(out / "runs") as folder:
         for run in (run for runs in arms.values() for run in runs):
             write_evidence(run, folder)

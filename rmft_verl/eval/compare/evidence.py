@@ -16,7 +16,7 @@ from rmft_verl.env import is_path
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir, RunState, replacing, write_text
-from rmft_verl.store.trajectory_file import write_kept, write_trajectories
+from rmft_verl.store.trajectory_file import read_trajectories, write_kept, write_trajectories
 from rmft_verl.types import Trajectory
 
 
@@ -37,6 +37,7 @@ def write_evidence(run: Outcome, folder: Path) -> None:
         bare = [without_words(trajectory) for trajectory in trajectories]
         write_trajectories(small.trajectories(phase, iteration), bare, phase=phase, iteration=iteration)
     write_kept(small.trajectories("train", last), range(len(run.kept)))
+    _write_evals(run.path, small.path)
     shutil.copyfile(run.path / "metrics.jsonl", small.metrics)
     shutil.copyfile(run.path / "report" / "table.json", small.report / "table.json")
     config: Any = OmegaConf.load(run.path / "config.yaml")
@@ -48,6 +49,15 @@ def write_evidence(run: Outcome, folder: Path) -> None:
         shutil.copytree(run.path / env_copy.FOLDER, small.path / env_copy.FOLDER)
     write_text(small.config, OmegaConf.to_yaml(config))
     small.write_state(RunState(iteration=last, phase="save"))
+
+
+def _write_evals(run: Path, small: Path) -> None:
+    """What ``--ood`` has played: ``small``/evals, with nothing but the trajectories."""
+    played = {path.relative_to(run): read_trajectories(path) for path in run.glob("evals/*/trajectories/*.parquet")}
+    shutil.rmtree(small / "evals", ignore_errors=True)
+    for place, trajectories in played.items():
+        (small / place).parent.mkdir(parents=True, exist_ok=True)
+        write_trajectories(small / place, [without_words(one) for one in trajectories], phase="eval", iteration=0)
 
 
 @contextmanager

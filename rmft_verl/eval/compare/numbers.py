@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,15 +42,6 @@ class Change:
         return spread(self.by_seed)
 
 
-@dataclass(frozen=True)
-class Elsewhere:
-    """Result of a player on a target that it was not trained for."""
-
-    regret: Interval
-    change: Change | None = None
-    """Change against its base."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A row of the table. NaN where a number does not exist, None where a change does not."""
@@ -69,7 +60,6 @@ class Line:
     tokens_sampled: float = UNKNOWN
     tokens_trained: float = UNKNOWN
     seconds: float = UNKNOWN
-    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -78,7 +68,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The lines of one environment."""
+    """The lines of one environment, or of a target that no arm was trained on."""
 
     environment: str
     first: str
@@ -94,11 +84,8 @@ Arms = Mapping[str, Sequence[Outcome]]
 Players = Mapping[str, Mapping[str, Sequence[Trajectory]]]
 """Environment -> reference player -> its trajectories."""
 
-Beyond = Mapping[str, Mapping[str, Elsewhere]]
-"""Label, ``base_of(label)`` or reference player -> target -> its result there."""
 
-
-def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
+def compare(arms: Arms) -> list[Comparison]:
     """One comparison for each environment that the arms were measured in.
 
     Raises ``RunError`` if an environment cannot be loaded or the runs of one arm were measured on
@@ -119,18 +106,16 @@ def compare(arms: Arms, beyond: Beyond | None = None) -> list[Comparison]:
         here = {label: runs for label, runs in arms.items() if environment in runs[0].environments}
         parts = {label: [run.within(environment) for run in runs] for label, runs in here.items()}
         players = {label: references[runs[0].measured_on].get(environment, {}) for label, runs in here.items()}
-        comparisons.append(_compare(environment, parts, players, beyond or {}))
+        comparisons.append(compare_on(environment, parts, players))
     return comparisons
 
 
-def _compare(
-    environment: str, arms: Arms, players: Mapping[str, Mapping[str, Sequence[Trajectory]]], beyond: Beyond
-) -> Comparison:
-    """``players``: label -> the reference players on the scenarios of this arm."""
+def compare_on(environment: str, arms: Arms, players: Mapping[str, Mapping[str, Sequence[Trajectory]]]) -> Comparison:
+    """``arms`` and their ``players`` (label -> reference player -> its trajectories) where all of them played."""
     first = next(iter(arms))
-    lines = base_lines(arms, beyond)
+    lines = base_lines(arms)
     for label, runs in arms.items():
-        lines.append(_arm_line(runs, arms[first] if label != first else None, beyond.get(label, {})))
+        lines.append(_arm_line(runs, arms[first] if label != first else None))
     lines = _adjusted(_adjusted(lines, "against_base"), "against_first")
     sets: dict[frozenset[str], str] = {}
     for label, runs in arms.items():
@@ -138,7 +123,7 @@ def _compare(
     for label in sets.values():
         for name, played in players[label].items():
             (row,) = summarize({name if len(sets) == 1 else f"{name} ({label})": played}).rows
-            lines.append(Line(kind="reference", row=row, elsewhere=beyond.get(name, {})))
+            lines.append(Line(kind="reference", row=row))
     return Comparison(environment, first, len(sets) == 1, tuple(lines))
 
 
@@ -150,7 +135,7 @@ def _adjusted(lines: Sequence[Line], which: str) -> list[Line]:
     return [dataclasses.replace(line, **{which: change}) for line, change in zip(lines, changes, strict=True)]
 
 
-def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
+def base_lines(arms: Arms) -> list[Line]:
     """One line per set of untrained players and of scenarios: a single line if the arms share both.
 
     The runs of an arm may each have a base of their own; the line then pools them.
@@ -172,7 +157,6 @@ def base_lines(arms: Arms, beyond: Beyond) -> list[Line]:
                 row=row,
                 seeds=tuple(run.seed for run in started) if several else (),
                 by_seed=tuple(metrics.normalized_regret(run.base) for run in started) if several else (),
-                elsewhere=beyond.get(base_of(first.label), {}),
             )
         )
     return lines
@@ -183,7 +167,7 @@ def base_of(label: str, groups: int = 2) -> str:
     return BASE if groups == 1 else f"{BASE} ({label})"
 
 
-def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewhere: Mapping[str, Elsewhere]) -> Line:
+def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None) -> Line:
     trained = [run.trained for run in runs]
     (row,) = summarize({runs[0].label: [trajectory for played in trained for trajectory in played]}).rows
     regrets = [value_or(UNKNOWN, metrics.normalized_regret, played) for played in trained]
@@ -209,7 +193,6 @@ def _arm_line(runs: Sequence[Outcome], first: Sequence[Outcome] | None, elsewher
         tokens_sampled=mean([run.tokens_sampled for run in runs]),
         tokens_trained=mean([run.tokens_trained for run in runs]),
         seconds=mean([run.seconds for run in runs]),
-        elsewhere=elsewhere,
     )
 
 

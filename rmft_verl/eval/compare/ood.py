@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rmft_verl.eval import metrics
 from rmft_verl.eval.algorithms import play_requests
 from rmft_verl.eval.compare import runs
-from rmft_verl.eval.compare.numbers import Arms, Elsewhere, base_of, change
+from rmft_verl.eval.compare.numbers import Arms, Comparison, compare_on
+from rmft_verl.eval.compare.references import EPISODES
 from rmft_verl.eval.compare.results import Outcome
 from rmft_verl.eval.directory import EvalDir, episode
-from rmft_verl.eval.metrics import NO_INTERVAL, Interval
 from rmft_verl.eval.options import MODEL
 from rmft_verl.eval.targets import Target
 from rmft_verl.store.tracking import warn
@@ -38,36 +38,29 @@ class Examination:
     """Read what is stored; start no model."""
 
 
-def examine(arms: Arms, asked: Examination) -> tuple[dict[str, dict[str, Elsewhere]], list[str]]:
-    """Results of arms, bases and reference players on each target; messages about failures."""
-    found: dict[str, dict[str, Elsewhere]] = {}
+def examine(arms: Arms, asked: Examination) -> tuple[list[Comparison], list[str]]:
+    """A comparison on each target that some run and its base could be evaluated on; messages about failures."""
     failed: list[str] = []
     bases: dict[str, Played] = {}
+    there: dict[str, dict[str, list[Outcome]]] = {target.name: {} for target in asked.targets}
     for label, outcomes in arms.items():
-        for start in dict.fromkeys(run.start for run in outcomes):
-            if start not in bases:
-                alike = [run for others in arms.values() for run in others if run.start == start]
-                bases[start] = _base(alike, asked, failed)
-        trained = [_played(run, "trained", asked, failed) for run in outcomes]
-        found[base_of(label)], found[label] = {}, {}
-        for name in (target.name for target in asked.targets):
-            own = [bases[start].get(name, ()) for start in dict.fromkeys(run.start for run in outcomes)]
-            if all(own):
-                found[base_of(label)][name] = Elsewhere(_regret(_pooled(own)))
-            pairs = [
-                (bases[run.start].get(name, ()), played[name])
-                for run, played in zip(outcomes, trained, strict=True)
-                if name in played
-            ]
-            if pairs:
-                before, after = [one for one, _ in pairs], [other for _, other in pairs]
-                found[label][name] = Elsewhere(_regret(_pooled(after)), change(before, after) if all(before) else None)
-    for target in asked.targets:
-        requests = target.requests(asked.scenarios, 1, SEED)
-        for name in target.references([request.scenario for request in requests]):
-            regret = _regret(play_requests(target.env_class, name, requests))
-            found.setdefault(name, {})[target.name] = Elsewhere(regret)
-    return found, failed
+        for run in outcomes:
+            if run.start not in bases:
+                alike = [one for others in arms.values() for one in others if one.start == run.start]
+                bases[run.start] = _base(alike, asked, failed)
+            base, trained = bases[run.start], _played(run, "trained", asked, failed)
+            for name in base.keys() & trained.keys():
+                played = dataclasses.replace(run, base=tuple(base[name]), trained=tuple(trained[name]), kept=())
+                there[name].setdefault(label, []).append(played)
+    comparisons = [_compared(target, there[target.name], asked) for target in asked.targets if there[target.name]]
+    return comparisons, failed
+
+
+def _compared(target: Target, arms: Arms, asked: Examination) -> Comparison:
+    requests = target.requests(asked.scenarios, EPISODES, SEED)
+    names = target.references([request.scenario for request in requests[::EPISODES]])
+    players = {name: play_requests(target.env_class, name, requests) for name in names}
+    return compare_on(f"target {target.name}", arms, dict.fromkeys(arms, players))
 
 
 def _base(alike: Sequence[Outcome], asked: Examination, failed: list[str]) -> Played:
@@ -118,11 +111,3 @@ def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
         if all(key in known for key in episodes):
             found[target.name] = [known[key] for key in episodes]
     return found
-
-
-def _pooled(sides: Sequence[Sequence[Trajectory]]) -> list[Trajectory]:
-    return [trajectory for trajectories in sides for trajectory in trajectories]
-
-
-def _regret(trajectories: Sequence[Trajectory]) -> Interval:
-    return metrics.value_or(NO_INTERVAL, metrics.normalized_regret_interval, trajectories)

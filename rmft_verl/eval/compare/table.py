@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rmft_verl.eval.compare.numbers import Change, Comparison, Elsewhere, Line, spread
+from rmft_verl.eval.compare.numbers import Change, Comparison, Line, spread
 from rmft_verl.eval.text import DASH, as_text, interval, number, plain_table
 
 Cell = Callable[[Line], str]
@@ -65,19 +65,7 @@ def _reached(one: Comparison) -> dict[str, Cell]:
         unpaired = "" if one.paired else ", unpaired"
         columns[f"against {one.first} [95 %{unpaired}]"] = lambda line: _change(line.against_first, seeds=False)
         columns["p, Holm "] = lambda line: _p(line.against_first)  # a blank: two columns have this name
-    for target in dict.fromkeys(name for line in one.lines for name in line.elsewhere):
-        columns |= _elsewhere(target)
     return columns
-
-
-def _elsewhere(target: str) -> dict[str, Cell]:
-    def regret(line: Line) -> str:
-        return interval(*line.elsewhere[target].regret) if target in line.elsewhere else DASH
-
-    def against_base(line: Line) -> str:
-        return _change(line.elsewhere[target].change, seeds=False) if target in line.elsewhere else DASH
-
-    return {f"{target} [95 %]": regret, f"{target} against base [95 %]": against_base}
 
 
 def _played() -> dict[str, Cell]:
@@ -157,14 +145,7 @@ def _line(line: Line) -> dict[str, Any]:
         "tokens_sampled": line.tokens_sampled,
         "tokens_trained": line.tokens_trained,
         "seconds": line.seconds,
-        "elsewhere": {target: _elsewhere_json(one) for target, one in line.elsewhere.items()},
     }
-
-
-def _elsewhere_json(one: Elsewhere) -> dict[str, Any]:
-    value, low, high = one.regret
-    regret = {"normalized_regret": value, "normalized_regret_low": low, "normalized_regret_high": high}
-    return regret | {"against_base": _change_json(one.change)}
 
 
 def _change_json(change: Change | None) -> dict[str, Any] | None:
