@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rmft_verl.bridge.backend import Backend, OnProgress
-from rmft_verl.config import Config, EnvConfig
+from rmft_verl.config import Config, EnvConfig, RolloutConfig, SelectionConfig, UpdateConfig
 from rmft_verl.env.play import run_now
 from rmft_verl.env.regret import score
 from rmft_verl.eval.algorithms import play_request, play_requests
@@ -127,7 +127,7 @@ class BackendModel:
         for env_name in dict.fromkeys(target.env_name for target in targets):
             option_sets = [target.options for target in targets if target.env_name == env_name]
             env = EnvConfig(name=env_name, options=option_sets[0])
-            here = dataclasses.replace(config, env=env, env_dirs=[*config.env_dirs, *env_dirs])
+            here = dataclasses.replace(untaught(config), env=env, env_dirs=[*config.env_dirs, *env_dirs])
             self._prepared[env_name] = prepare(here, option_sets)
         self.identity: dict[str, Any] = {
             "model": dataclasses.asdict(config.model),
@@ -162,6 +162,13 @@ class BackendModel:
         if self._backend is not None:
             self._backend.close()
             self._backend = None
+
+
+def untaught(config: Config) -> Config:
+    """The configuration without what only training asks of a game: a score, credits, a player that is imitated."""
+    update = dataclasses.replace(config.update, credit=UpdateConfig.credit)
+    rollout = dataclasses.replace(config.rollout, player=RolloutConfig.player)
+    return dataclasses.replace(config, selection=SelectionConfig(), update=update, rollout=rollout)
 
 
 def trained_model(path: Path, overrides: Sequence[str]) -> tuple[Config, int]:

@@ -14,6 +14,7 @@ from rmft_verl.env.seeds import held_out_scenarios
 from rmft_verl.eval import command as evaluation
 from rmft_verl.eval.algorithms import REFERENCES, plays_all, references
 from rmft_verl.eval.figures import against_uniform, choice_shares
+from rmft_verl.eval.players import BackendModel
 from rmft_verl.eval.targets import parse_targets, split
 from rmft_verl.main.cli import main
 from rmft_verl.players import PLAYERS
@@ -216,6 +217,14 @@ def test_a_recipe_stands_for_its_held_out_game() -> None:
     config = load_config(["recipe=mab_qwen3", "eval.scenarios=3"])
     assert other.options["contexts"] == "heldout" != config.env.options["contexts"]
     assert other.scenarios(3, seed=0) == held_out_scenarios(config, other.env_class)
+
+
+@pytest.mark.parametrize("trained", ["+posterior", "+continuation", "+distill_ucb", "+grpo_alg"])
+def test_a_model_plays_games_that_could_not_train_it(trained: str) -> None:
+    """A score, a credit or a teacher of training that the target cannot have is nobody's concern in an evaluation."""
+    config = load_config([f"recipe=mab_tiny{trained}"])
+    targets = parse_targets(["fol", "mab law=[gaussian]"], {"horizon": [4]}, [])
+    assert BackendModel(config, 0, targets, []).name == "model"
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------
