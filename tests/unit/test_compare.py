@@ -243,7 +243,17 @@ def test_the_evidence_holds_what_was_played_elsewhere(tmp_path: Path, trainer: T
     place = ["--root", str(archive.with_suffix("")), "--out", str(again), "--seeds", "0", "1", "--report-only"]
     assert main(["compare", *ARMS, *further, *place]) == 0
     assert (again / "numbers.json").read_text() == (tmp_path / "report" / "numbers.json").read_text()
-    assert "On target fol:" in (again / "table.md").read_text()
+    text = (again / "table.md").read_text()
+    assert "On target fol:" in text
+    header, _, *rows = text.split("All games:\n\n")[1].split("\n\n")[0].splitlines()
+    assert header == "| game | base | lowest | random | best reference |"
+    assert [row.split(" | ")[0] for row in rows] == ["| mab", "| target mab:train horizon=[5]", "| target fol"]
+    there = players(tmp_path, "target mab:train horizon=[5]")
+    base, arm = (there[name]["normalized_regret"] for name in ("base", "lowest"))
+    least = min((one["normalized_regret"], name) for name, one in there.items() if one["kind"] == "reference")
+    cells = rows[1].strip("| ").split(" | ")
+    assert cells[1] == f"{base:.3f}" and cells[2].startswith(f"{arm:.3f} ({arm / base - 1:+.1%} [")
+    assert cells[4] == f"{least[1]} {least[0]:.3f}"
 
 
 def test_runs_that_are_trained_beside_their_table_leave_evidence_too(tmp_path: Path, trainer: Trainer) -> None:

@@ -20,6 +20,11 @@ Cell = Callable[[Line], str]
 def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
     """Text for a terminal, two tables per environment: regret with changes, then behavior and budget."""
     tables: list[Any] = []
+    if len(comparisons) > 1:
+        header, *rows = _overview(comparisons)
+        tables.append(plain_table(header, title="All games", title_justify="left"))
+        for row in rows:
+            tables[0].add_row(*row)
     for one in comparisons:
         for columns in (_reached(one), _played()):
             table = plain_table(["player", *columns], title=_title(one, comparisons), title_justify="left")
@@ -30,16 +35,46 @@ def text(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
 
 
 def markdown(comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
-    """One Markdown table per environment."""
+    """One Markdown table per environment, behind one of all if there are several."""
     lines: list[str] = []
+    if len(comparisons) > 1:
+        header, *rows = _overview(comparisons)
+        lines = ["All games:", "", _row(header), "|---" * len(header) + "|", *map(_row, rows), ""]
     for one in comparisons:
         columns = _reached(one) | _played()
         title = _title(one, comparisons)
         lines += [f"{title}:", ""] if title else []
-        lines += [f"| {' | '.join(['player', *columns])} |", "|---" * (1 + len(columns)) + "|"]
-        lines += [f"| {' | '.join([line.name, *(cell(line) for cell in columns.values())])} |" for line in one.lines]
+        lines += [_row(["player", *columns]), "|---" * (1 + len(columns)) + "|"]
+        lines += [_row([line.name, *(cell(line) for cell in columns.values())]) for line in one.lines]
         lines.append("")
     return "\n".join([*lines, *(f"- {remark}" for remark in (*_caption(), *remarks))]) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _overview(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """A header, then a row per game: the regret of bases and arms, with its change, and the best reference."""
+    asked = [line for one in comparisons for line in one.lines if line.kind != "reference"]
+    names = list(dict.fromkeys(line.name for line in asked))
+    rows = [["game", *names, "best reference"]]
+    for one in comparisons:
+        lines = {line.name: line for line in one.lines}
+        cells = [_in_short(lines[name]) if name in lines else DASH for name in names]
+        known = [line for line in one.lines if line.kind == "reference" and not math.isnan(_regret(line))]
+        best = min(known, key=_regret, default=None)
+        rows.append([one.environment, *cells, f"{best.name} {_regret(best):.3f}" if best else DASH])
+    return rows
+
+
+def _in_short(line: Line) -> str:
+    change = _change(line.against_base, seeds=False)
+    return number(_regret(line), ".3f") + (f" ({change})" if change != DASH else "")
+
+
+def _regret(line: Line) -> float:
+    return line.row.normalized_regret.value
 
 
 def _title(one: Comparison, comparisons: Sequence[Comparison]) -> str | None:
