@@ -612,6 +612,7 @@ def test_targets_are_evaluated_once_for_the_base_and_for_each_run(tmp_path: Path
     )
     assert len(there["against_base"]["by_seed"]) == 2 and table["random"]["against_first"]["value"] == 0
     assert compare(tmp_path, *ARMS, *further) == 0 and len(trainer.evaluated) == 5
+    assert compare(tmp_path, *ARMS, *further, "hardware.tokens_per_gpu=9000") == 0 and len(trainer.evaluated) == 5
     assert compare(tmp_path, *ARMS, *further[:4]) == 0 and len(trainer.evaluated) == 10, "another context"
     tracker = FileTracker(tmp_path / "lowest_seed1" / "metrics.jsonl")
     tracker.log(read_metrics(tmp_path / "lowest_seed1" / "metrics.jsonl")[-1], 6)

@@ -97,9 +97,13 @@ def _played(run: Outcome, which: str, asked: Examination, failed: list[str]) -> 
 
 
 def _directory(run: Outcome, which: str, asked: Examination) -> Path:
-    """One directory per number of updates and set of overrides, so that other models' results are not reused."""
+    """One directory per number of updates and set of overrides, so that other models' results are not reused.
+
+    What hardware plays is no part of the result.
+    """
     name = which if which == "base" else f"{which}_{int(run.rows[-1]['iteration']):03d}"
-    return run.path / "evals" / (f"{name}_{content_hash(sorted(asked.overrides))[:8]}" if asked.overrides else name)
+    kept = sorted(word for word in asked.overrides if not word.startswith("hardware."))
+    return run.path / "evals" / (f"{name}_{content_hash(kept)[:8]}" if kept else name)
 
 
 def _stored(directory: Path, asked: Examination) -> dict[str, list[Trajectory]]:
