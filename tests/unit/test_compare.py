@@ -628,7 +628,7 @@ def test_the_base_of_a_run_can_be_evaluated(tmp_path: Path, capsys: pytest.Captu
     assert "no/such/run is not a run directory" in capsys.readouterr().err
 
 
-def test_an_evaluation_that_fails_leaves_a_dash(
+def test_an_evaluation_that_fails_is_left_out_of_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: Trainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch, Trainer(fails="lowest_seed0/evals/trained"))
