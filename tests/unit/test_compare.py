@@ -418,6 +418,9 @@ def test_the_base_is_played_more_often_once_for_all_runs(tmp_path: Path, trainer
             change["by_seed"][1]
         )
         assert after[label]["against_first"] == before[label]["against_first"], "the base cancels between arms"
+    course = (tmp_path / "report" / "course.md").read_text(encoding="utf-8").splitlines()
+    start = f"| {after['base']['normalized_regret']:.3f}* |"
+    assert next(line for line in course if line.startswith("| lowest")).startswith(f"| lowest {start}")
     assert ONCE not in json.loads((tmp_path / "report" / "numbers.json").read_text(encoding="utf-8"))["remarks"]
     evidence = unpacked(tmp_path / "report" / "runs.zip", tmp_path / "looked_at")
     (stored,) = [read_trajectories(path) for path in (evidence / "bases").iterdir()]

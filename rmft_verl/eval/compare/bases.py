@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,10 +66,7 @@ def with_bases(arms: Arms, bases: Bases) -> dict[str, list[Outcome]]:
     for run in (run for several in arms.values() for run in several):
         pooled.setdefault(name_of(run), []).extend(run.base)
     shared = {name: distinct([*plays, *bases.get(name, ())]) for name, plays in pooled.items()}
-    return {
-        label: [dataclasses.replace(run, base=tuple(shared[name_of(run)])) for run in several]
-        for label, several in arms.items()
-    }
+    return {label: [run.on(shared[name_of(run)]) for run in several] for label, several in arms.items()}
 
 
 def distinct(plays: Iterable[Trajectory]) -> list[Trajectory]:

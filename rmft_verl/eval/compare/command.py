@@ -88,7 +88,8 @@ def _compared(options: argparse.Namespace, out: Path, habits: Habits) -> int:
     told.append(f"{', '.join(options.ood)}: {few}" if few else "")
     remarks = [line for line in told if line] + failed
     write(out, finished, bases, [*comparisons, *elsewhere], remarks)
-    draw(finished, comparisons, out / "regret.png")
+    write_text(out / "course.md", curves.markdown(arms_on_bases))
+    draw(arms_on_bases, comparisons, out / "regret.png")
     print(table.text([*comparisons, *elsewhere], remarks), end="")
     print(f"table, figure and what they rest on: {out}")
     return 1 if failed else 0
@@ -109,13 +110,12 @@ def outcomes(planned: Sequence[Planned]) -> Arms:
 
 
 def write(out: Path, arms: Arms, bases: Bases, comparisons: Sequence[Comparison], remarks: Sequence[str]) -> None:
-    """Write table.txt, table.md, table.csv, numbers.json, course.md, and runs.zip with the evidence."""
+    """Write table.txt, table.md, table.csv, numbers.json, and runs.zip with the evidence."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.txt", table.text(comparisons, remarks))
     write_text(out / "table.md", table.markdown(comparisons, remarks))
     write_text(out / "table.csv", table.csv_text(comparisons))
     write_text(out / "numbers.json", json.dumps(table.numbers(comparisons, remarks), indent=2) + "\n")
-    write_text(out / "course.md", curves.markdown(arms))
     with packed(out / "runs") as folder:
         for run in (run for runs in arms.values() for run in runs):
             write_evidence(run, folder)

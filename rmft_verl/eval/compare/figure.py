@@ -12,14 +12,14 @@ import numpy as np
 from rmft_verl.eval import metrics
 from rmft_verl.eval.compare.many_arms import A_ROW, draw_many
 from rmft_verl.eval.compare.numbers import Arms, Comparison, Line
-from rmft_verl.eval.compare.results import Outcome
+from rmft_verl.eval.compare.results import HELD_OUT, Outcome
 from rmft_verl.eval.figures import ALGORITHM_STYLES, SUBJECT_COLORS, UNIFORM_STYLE, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-HELD_OUT, ROLLOUTS, KEPT = "heldout/normalized_regret", "rollout/normalized_regret", "kept/normalized_regret"
+ROLLOUTS, KEPT = "rollout/normalized_regret", "kept/normalized_regret"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)))
 """Dashes of the arms: the next one each time that the palette starts again."""
 

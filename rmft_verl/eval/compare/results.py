@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rmft_verl.eval import metrics
 from rmft_verl.eval.compare.runs import Planned
 from rmft_verl.store import env_copy
 from rmft_verl.store.run_dir import RunDir
@@ -31,6 +32,19 @@ START = (
 
 Row = Mapping[str, Any]
 """One iteration of metrics.jsonl."""
+
+
+def _regret(trajectories: Sequence[Trajectory]) -> float:
+    return metrics.value_or(metrics.UNKNOWN, metrics.normalized_regret, trajectories)
+
+
+HELD_OUT = "heldout/normalized_regret"
+MEASURES = {
+    "normalized_regret": _regret,
+    "suffix_failure": metrics.suffix_failure_frequency,
+    "min_fraction": metrics.scaled_min_fraction,
+}
+"""What a comparison follows over the updates."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,15 @@ class Outcome:
 
     def within(self, environment: str) -> Outcome:
         """The part of the run that was played in one environment."""
+        base, trained, kept = (_within(part, environment) for part in (self.base, self.trained, self.kept))
+        return dataclasses.replace(self, base=base, trained=trained, kept=kept)
 
-        def part(trajectories: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
-            return tuple(trajectory for trajectory in trajectories if trajectory.scenario.env == environment)
-
-        return dataclasses.replace(self, base=part(self.base), trained=part(self.trained), kept=part(self.kept))
+    def on(self, base: Sequence[Trajectory]) -> Outcome:
+        """The run with these plays of its base, which are what it measured before its first update too."""
+        measured = {f"heldout/{key}": measure(base) for key, measure in MEASURES.items()}
+        measured |= {f"{HELD_OUT}/{name}": _regret(_within(base, name)) for name in self.environments}
+        first = {key: measured.get(key, value) for key, value in self.rows[0].items()}
+        return dataclasses.replace(self, base=tuple(base), rows=(first, *self.rows[1:]))
 
 
 def read(run: Planned) -> Outcome:
@@ -115,6 +133,10 @@ def read(run: Planned) -> Outcome:
         rows=tuple(read_metrics(opened.metrics)),
         source=env_copy.fingerprint(run.path, config),
     )
+
+
+def _within(trajectories: Sequence[Trajectory], environment: str) -> tuple[Trajectory, ...]:
+    return tuple(trajectory for trajectory in trajectories if trajectory.scenario.env == environment)
 
 
 def _total(rows: Sequence[Row], key: str) -> float:
