@@ -41,8 +41,10 @@ def over_seeds(values: Sequence[float]) -> Interval:
     from scipy import stats
 
     mean, n = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return Interval(mean, mean - half, mean + half) if half > 0 else Interval(mean, math.nan, math.nan)
+    if len(set(values)) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
 
 
 def _cell(runs: Sequence[Outcome], updates: int, key: str) -> str:
