@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rmft_verl.algo.scores import ENOUGH, MOST_PATHS
+from rmft_verl.config import SelectionConfig
 from rmft_verl.eval import metrics
 from rmft_verl.eval.metrics import NO_INTERVAL, UNKNOWN, value_or
 from rmft_verl.types import Batch, Scored, Trajectory
@@ -17,6 +18,15 @@ MANY_INVALID = 0.2
 
 MORE_FAILURES, LESS_EXPLORED = 0.15, 0.25
 """Exploration has collapsed if suffix failures rise by more, or K x MinFrac falls below this share."""
+
+NO_LUCK = (
+    "Keep more (selection.keep), or score by selection.score=posterior with selection.further above 0 "
+    "(docs/selection.md)"
+)
+SMALLER_STEPS = (
+    "Unless held-out regret falls as well, the update overshoots: lower update.lr or raise update.batch "
+    "(docs/pretrained.md, When the loss rises)"
+)
 
 
 def held_out_metrics(played: Sequence[Trajectory], row: Mapping[str, float]) -> dict[str, float]:
@@ -104,16 +114,20 @@ def few_particles(row: Mapping[str, float]) -> str:
     )
 
 
-def collapse(first: Mapping[str, float], row: Mapping[str, float]) -> str:
-    """A warning line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty."""
+def collapse(first: Mapping[str, float], row: Mapping[str, float], selection: SelectionConfig) -> str:
+    """A warning line if the rollouts of ``row`` explore far less than those of the ``first`` iteration; else empty.
+
+    The remedy is another ``selection`` where luck can be what is kept, and smaller steps where it cannot.
+    """
     failures, explored = "rollout/suffix_failure", "rollout/min_fraction"
     more, less = row[failures] - first[failures], row[explored] / first[explored] if first[explored] > 0 else 1.0
     if not (more > MORE_FAILURES or less < LESS_EXPLORED):  # NaN, in games without arms, gives no warning
         return ""
+    keeps_luck = selection.score != "random" and not (selection.score == "posterior" and selection.further > 0)
     return (
         f"exploration collapses: suffix failures {first[failures]:.2f} -> {row[failures]:.2f}, K x MinFrac "
-        f"{first[explored]:.2f} -> {row[explored]:.2f} since the first iteration. Keep more (selection.keep), or score "
-        "by selection.score=posterior with selection.further above 0 (docs/selection.md)"
+        f"{first[explored]:.2f} -> {row[explored]:.2f} since the first iteration. "
+        f"{NO_LUCK if keeps_luck else SMALLER_STEPS}"
     )
 
 

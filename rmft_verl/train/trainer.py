@@ -124,7 +124,8 @@ class Trainer(Loop):
         self._row |= kept_metrics(kept, batch.kept, scored) | credit_metrics(batch)
         self._row |= particle_metrics(self._score.effective)
         self._first = self._first or dict(self._row)
-        for kind, line in (("collapse", collapse(self._first, self._row)), ("particles", few_particles(self._row))):
+        collapsed = collapse(self._first, self._row, self._config.selection)
+        for kind, line in (("collapse", collapsed), ("particles", few_particles(self._row))):
             if line and kind not in self._warned:
                 self._warned.add(kind)
                 warn(line)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from toy_bandit import toy_trajectory
 
+from rmft_verl.config import SelectionConfig
 from rmft_verl.env.regret import score
 from rmft_verl.train.iteration_metrics import (
+    collapse,
     few_particles,
     held_out_metrics,
     kept_metrics,
@@ -81,3 +83,23 @@ def test_many_invalid_plays_are_said_with_three_replies_and_the_remedies() -> No
     assert all(f"babble {i}" in text for i in range(3))
     assert all(remedy in text for remedy in ("+warmup", "rollout.reply_tokens", "enable_thinking", "action_only"))
     assert unreadable(good + bad[:1]) == unreadable(good) == ""
+
+
+@pytest.mark.parametrize(
+    ("selection", "remedy"),
+    [
+        (SelectionConfig(), "selection.keep"),
+        (SelectionConfig(score="posterior"), "selection.further above 0"),
+        (SelectionConfig(score="posterior", further=1.0), "lower update.lr"),
+        (SelectionConfig(score="random"), "raise update.batch"),
+    ],
+)
+def test_a_collapse_names_what_the_run_does_not_do_yet(selection: SelectionConfig, remedy: str) -> None:
+    first = {"rollout/suffix_failure": 0.18, "rollout/min_fraction": 0.46}
+    more_failures, less_explored = first | {"rollout/suffix_failure": 0.34}, first | {"rollout/min_fraction": 0.11}
+    for row in (more_failures, less_explored):
+        assert remedy in collapse(first, row, selection)
+    assert "suffix failures 0.18 -> 0.34" in collapse(first, more_failures, selection)
+    still_exploring = {"rollout/suffix_failure": 0.32, "rollout/min_fraction": 0.12}
+    without_arms = {"rollout/suffix_failure": math.nan, "rollout/min_fraction": math.nan}
+    assert collapse(first, still_exploring, selection) == collapse(without_arms, without_arms, selection) == ""
